@@ -1,0 +1,60 @@
+//! Every bound of the twin, with its reason. Sizes are in bytes of compact JSON unless said otherwise.
+
+use std::time::Duration;
+
+/// Longest twin id. Azure IoT Hub's bound, so that ids can be taken over.
+pub const TWIN_ID_BYTES_MAX: usize = 128;
+/// Longest site id. Site ids are metric labels and file names, hence short.
+pub const SITE_ID_BYTES_MAX: usize = 64;
+/// Longest gateway name.
+pub const GATEWAY_NAME_BYTES_MAX: usize = 64;
+/// Longest method or event name.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Largest `tags` section.
+pub const TAGS_BYTES_MAX: usize = 8 * 1024;
+/// Largest `desired` section.
+pub const DESIRED_BYTES_MAX: usize = 32 * 1024;
+/// Largest `reported` section.
+pub const REPORTED_BYTES_MAX: usize = 32 * 1024;
+/// Deepest nesting below the section's own object: `{"a": 1}` has depth 1.
+pub const DEPTH_MAX: usize = 10;
+/// Deepest nesting of arrays and objects that is read at all, from JSON or from a frame. Document rules are stricter;
+/// this one bounds recursion, and payloads.
+pub const NESTING_MAX: usize = 64;
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Longest string value.
+pub const STRING_BYTES_MAX: usize = 4 * 1024;
+/// Integers lie within +- this, so that every one is exact in a double and in JavaScript.
+pub const INTEGER_MAX: i64 = 1 << 52;
+/// Most nodes (object members and array elements, at any depth) in a section: bounds the metadata, which is per node.
+pub const NODES_MAX: usize = 1024;
+
+/// Largest payload of an event, of a method call and of its answer.
+pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
+/// Most path operations in one report. A section has no more nodes than this.
+pub const OPS_MAX: usize = NODES_MAX;
+/// Longest reason given with a rejection.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+/// Most gateways whose marks a twin keeps: a device is rarely in reach of more base stations.
+pub const MARKS_MAX: usize = 16;
+/// Removed keys of `desired` that are remembered for deltas; beyond, the delta floor rises.
+pub const GRAVES_MAX: usize = 64;
+/// Bytes of the keys of those removed paths: long keys must not make the row of `desired` larger than the section.
+pub const GRAVES_BYTES_MAX: usize = 8 * 1024;
+/// Rejections kept per twin, oldest out first.
+pub const REJECTIONS_MAX: usize = 16;
+/// Bytes of the paths and reasons of those rejections; oldest out first as well.
+pub const REJECTIONS_BYTES_MAX: usize = 16 * 1024;
+/// Method calls of one twin that wait for an answer.
+pub const OPEN_CALLS_MAX: usize = 8;
+
+/// Most grains active at once on a node. An idle ractor actor costs 7.8 KB and a twin of 450 B about
+/// 3 KB more, so the cap costs about 1.1 GB when reached.
+pub const ACTIVE_GRAINS_MAX: usize = 100_000;
+/// A grain with no message for this long passivates.
+pub const GRAIN_IDLE_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of messages admitted to a node's grains and not yet answered; beyond, `busy`.
+pub const ADMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,0 +1,59 @@
+//! Readings: the document, and what waits.
+
+use super::Twin;
+use crate::command::Answer;
+use crate::convergence::Progress;
+use crate::document::TwinDocument;
+use crate::refusal::Refusal;
+use crate::rows::OpenCall;
+
+impl Twin {
+    /// The whole document.
+    pub fn document(&self) -> Result<TwinDocument, Refusal> {
+        let life = self.life()?;
+        let desired = life.desired.section();
+        let reported = &life.hot.reported;
+        Ok(TwinDocument {
+            id: self.id.clone(),
+            site: life.head.site.clone(),
+            incarnation: life.head.incarnation,
+            // 1 at first, one more with each effective change of a section; as all three of a later life start above
+            // all three of this one, it doesn't go back either.
+            version: life.head.tags.version().get() + desired.version().get() + reported.version().get() - 2,
+            steering_etag: life.steering_etag(),
+            tags: life.head.tags.to_value(),
+            tags_version: life.head.tags.version(),
+            desired: desired.to_json(),
+            desired_version: desired.version(),
+            reported: reported.to_json(),
+            reported_version: reported.version(),
+            convergence: self.progress()?.to_json(),
+            gateway: life.gateway().cloned(),
+            attachment: life.hot.attachment,
+            reported_at: reported.updated(),
+            last_activity: reported.updated(),
+        })
+    }
+
+    pub(super) fn document_answer(&self, created: bool) -> Result<Answer, Refusal> {
+        Ok(Answer::Document { document: Box::new(self.document()?), created })
+    }
+
+    /// How far the device has followed.
+    pub fn progress(&self) -> Result<Progress<'_>, Refusal> {
+        let life = self.life()?;
+        Ok(Progress {
+            desired: life.desired.section(),
+            reported: &life.hot.reported,
+            delivered: life.head.delivered,
+            acked: life.head.acked,
+            rejections: &life.head.rejections,
+        })
+    }
+
+    /// Method calls that are open. Right after a load nobody waits for them any more: they went down before a crash or a
+    /// move, and are closed, not sent again.
+    pub fn stale_calls(&self) -> &[OpenCall] {
+        self.life.as_deref().map_or(&[], |life| &life.head.open_calls)
+    }
+}

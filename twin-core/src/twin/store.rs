@@ -1,0 +1,50 @@
+//! To rows and back.
+
+use super::Twin;
+use super::life::Life;
+use crate::ids::TwinId;
+use crate::mark::Marks;
+use crate::rows::{ChangedRows, HeadRow, HomeRow, RowError, RowKind, Rows, decode, encode};
+
+impl Twin {
+    /// From its rows. Without a home row the twin does not exist: that row decides.
+    pub fn load(id: TwinId, rows: Rows) -> Result<Self, RowError> {
+        let Some(home) = rows.get(RowKind::Home) else {
+            return Ok(Self::absent(id));
+        };
+        let home: HomeRow = decode(RowKind::Home, home)?;
+        let row = |kind| rows.get(kind).ok_or(RowError::Missing { row: kind });
+        let head: HeadRow = decode(RowKind::Head, row(RowKind::Head)?)?;
+        if home.incarnation != head.incarnation || head.incarnation.get() == 0 {
+            return Err(RowError::Torn { home: home.incarnation, head: head.incarnation });
+        }
+        let life = Life {
+            hot: decode(RowKind::Hot, row(RowKind::Hot)?)?,
+            head,
+            desired: decode(RowKind::Desired, row(RowKind::Desired)?)?,
+            marks: match rows.get(RowKind::Marks) {
+                Some(marks) => decode(RowKind::Marks, marks)?,
+                None => Marks::default(),
+            },
+        };
+        Ok(Self { id, life: Some(Box::new(life)) })
+    }
+
+    /// After-images of the rows named; `None`: the row is gone.
+    pub fn encode(&self, changed: ChangedRows) -> Vec<(RowKind, Option<Vec<u8>>)> {
+        changed.iter().map(|kind| (kind, self.life.as_deref().and_then(|life| life.row(kind)))).collect()
+    }
+}
+
+impl Life {
+    fn row(&self, kind: RowKind) -> Option<Vec<u8>> {
+        Some(match kind {
+            RowKind::Home => encode(&HomeRow { site: self.head.site.clone(), incarnation: self.head.incarnation }),
+            RowKind::Hot => encode(&self.hot),
+            RowKind::Head => encode(&self.head),
+            RowKind::Desired => encode(&self.desired),
+            RowKind::Marks if self.marks.is_empty() => return None,
+            RowKind::Marks => encode(&self.marks),
+        })
+    }
+}
