@@ -1,0 +1,83 @@
+//! A storage that failed once never acks again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// One of the two files of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataFile {
+    /// `log.redb`: logs, votes and committed ids of all groups.
+    Log,
+    /// `state.redb`: rows of all groups as of their last checkpoint.
+    State,
+}
+
+impl DataFile {
+    /// Its name within the data directory.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Log => "log.redb",
+            Self::State => "state.redb",
+        }
+    }
+}
+
+impl fmt::Display for DataFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file_name())
+    }
+}
+
+/// Why a node's storage stopped for good.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{file} failed: {cause}; nothing is acked from here on, mend the disk and start the node again")]
+pub struct StorageFailure {
+    /// The file.
+    pub file: DataFile,
+    /// What the disk or the file format said.
+    pub cause: String,
+}
+
+impl From<StorageFailure> for std::io::Error {
+    fn from(failure: StorageFailure) -> Self {
+        Self::other(failure)
+    }
+}
+
+/// Set once, by the thread that met the error; seen by everyone.
+#[derive(Clone, Debug)]
+pub(crate) struct FailureFlag(Arc<watch::Sender<Option<StorageFailure>>>);
+
+impl FailureFlag {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// The first failure stays: it is the cause, later ones are its echoes.
+    pub(crate) fn set(&self, file: DataFile, cause: String) -> StorageFailure {
+        let failure = StorageFailure { file, cause };
+        tracing::error!(%failure, "storage failed");
+        self.0.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(failure.clone());
+            }
+            first
+        });
+        failure
+    }
+
+    pub(crate) fn get(&self) -> Option<StorageFailure> {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StorageFailure> {
+        self.get().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<StorageFailure>> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,43 @@
+//! The redb files of a node: the Raft log with group commit, and the state with timed checkpoints.
+//!
+//! - [`Storage`] opens both files and hands out, per group, what openraft needs to run a replica;
+//! - [`consensus`] is our side of openraft: its types, named once;
+//! - [`EntryData`] is what an entry carries, chained by [`ChainLink`] (the chain rule is in `chain`);
+//! - [`families`] are the key families, one file each;
+//! - `log` holds the log file and its rounds, `state` the state file and its checkpoints;
+//! - [`StateReader`] reads rows, [`Budgets`] is asked before proposing, [`StorageStats`] counts.
+
+pub mod consensus;
+pub mod families;
+pub mod limits;
+
+mod budgets;
+mod chain;
+mod codec;
+mod disk;
+mod entry;
+mod failure;
+mod log;
+mod open;
+mod options;
+mod state;
+mod stats;
+mod stopwatch;
+mod storage;
+
+pub use budgets::{Budgets, Pressure};
+pub use disk::{DirectoryDisk, Disk};
+pub use entry::{Applied, ChainLink, Change, EntryData, EntryError, RowChange};
+pub use failure::{DataFile, StorageFailure};
+pub use families::Family;
+pub use log::{LogReader, LogStore};
+pub use open::{FORMAT_VERSION, OpenError};
+pub use options::Options;
+/// The file format below: a [`Disk`] hands out its backends.
+pub use redb;
+pub use state::{
+    GroupReader, ReadError, Scan, SnapshotBuilder, SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver,
+    StateMachine, StateReader,
+};
+pub use stats::{Count, LATENCY_BUCKETS_US, Latency, StorageStats};
+pub use storage::{Group, Storage};

@@ -1,0 +1,52 @@
+//! Every bound of the storage, with its reason.
+
+use std::time::Duration;
+
+/// Most encoded bytes of one entry's rows. One entry is one batch of about 256 changes of 300-450 B;
+/// the bound leaves room for a few large documents and keeps an RPC and a round small.
+pub const ENTRY_BYTES_MAX: u64 = 1024 * 1024;
+/// What one row costs in an entry besides key and value: family, array and length marks.
+pub const ENTRY_ROW_OVERHEAD_BYTES: u64 = 16;
+/// Longest row key. The longest we build is a site (64), a NUL and a twin id (128).
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Entries kept in memory per group after they are durable. What openraft applies and what followers
+/// that keep up ask for comes from here; the bytes are shared with the dirty maps, so this is cheap.
+pub const LOG_TAIL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Most bytes of entries that one read returns when openraft lets us stop early (replication), and
+/// that a stream of entries holds at once.
+pub const LOG_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Most bytes that one round commits: bounds the latency of its last callback (about 30 ms here).
+pub const ROUND_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Riders (committed, purge) that found no round to ride on are written after this much quiet.
+pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Riders gathered without a round at which one is made anyway.
+pub const RIDERS_MAX: usize = 4096;
+/// Entries that one round deletes for purges (or as many as it appends, doubled, so that purging always
+/// gains on appending): a big purge never delays acks by much.
+pub const PURGE_ENTRIES_PER_ROUND: usize = 1024;
+/// Bytes of entries after which a round deletes no more, for the same reason.
+pub const PURGE_BYTES_PER_ROUND: u64 = 4 * ROUND_BYTES_MAX;
+
+/// Default time between checkpoints.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Default page cache of each file. Faster than redb's default of 1 GiB in our measurements.
+pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Default budget of rows that are applied and not yet in a checkpoint (active and frozen together).
+pub const DIRTY_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// A checkpoint starts early when dirty bytes pass the budget divided by this.
+pub const DIRTY_EARLY_CHECKPOINT_DIVISOR: u64 = 4;
+/// Default budget of log that is not purged: bounds the disk and the re-apply at the next start.
+pub const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What one dirty row costs in memory besides key and value: tree slot and two reference-counted buffers.
+pub const DIRTY_ROW_OVERHEAD_BYTES: u64 = 160;
+
+/// Most rows that one scan returns.
+pub const SCAN_ROWS_MAX: usize = 4096;
+/// Most bytes of keys and values that one scan returns.
+pub const SCAN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of one chunk of a snapshot's row stream.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Largest snapshot that is received: it is gathered in memory until it is installed.
+pub const SNAPSHOT_BYTES_MAX: u64 = 512 * 1024 * 1024;

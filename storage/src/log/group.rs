@@ -1,0 +1,231 @@
+//! One group's log as its openraft sees it: votes and ids in memory, the newest entries in memory, the
+//! rest on disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use twin_core::numbers::CellId;
+
+use super::tables::{ENTRIES, StoredGroup, entry_index, entry_key, io_error};
+use crate::codec;
+use crate::consensus::{Entry, LogId, Vote};
+use crate::limits::LOG_TAIL_BYTES_MAX;
+use crate::stats::StorageStats;
+
+/// The open file; `None` once the storage is shut down.
+pub(crate) type SharedDatabase = Arc<RwLock<Option<Database>>>;
+
+/// One group's log in memory. Shared by its store, its readers and the commands in flight.
+pub(crate) struct GroupLog {
+    pub(crate) cell: CellId,
+    view: Mutex<View>,
+    /// Number of the last append that is durable.
+    flushed_seq: AtomicU64,
+    /// Index after that of the group's durable checkpoint; 0 without one. Set by the checkpointer.
+    checkpointed: Arc<AtomicU64>,
+    database: SharedDatabase,
+    stats: Arc<StorageStats>,
+}
+
+/// What the log is, for openraft, at this moment; the disk follows in rounds.
+pub(super) struct View {
+    pub(super) vote: Option<Vote>,
+    pub(super) committed: Option<LogId>,
+    pub(super) purged: Option<LogId>,
+    pub(super) last: Option<LogId>,
+    /// Index of the first entry, if there are any. Behind the purged id, except in a log that never had
+    /// its beginning.
+    first: u64,
+    /// The newest entries, gapless up to `last`. Older ones are on disk.
+    tail: VecDeque<TailEntry>,
+    tail_bytes: u64,
+    last_seq: u64,
+}
+
+struct TailEntry {
+    entry: Entry,
+    bytes: u64,
+    seq: u64,
+}
+
+impl GroupLog {
+    pub(crate) fn new(
+        cell: CellId,
+        stored: &StoredGroup,
+        checkpointed: Arc<AtomicU64>,
+        database: SharedDatabase,
+        stats: Arc<StorageStats>,
+    ) -> Self {
+        let view = View {
+            vote: stored.vote,
+            committed: stored.committed,
+            purged: stored.purged,
+            last: stored.last,
+            first: stored.first,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            last_seq: 0,
+        };
+        Self { cell, view: Mutex::new(view), flushed_seq: AtomicU64::new(0), checkpointed, database, stats }
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.cell.get()
+    }
+
+    /// Runs `change` on the view. Whatever it sends to the log thread goes out under the lock, so the
+    /// group's commands reach the FIFO in the order in which the view changed.
+    pub(super) fn with_view<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        change(&mut self.view.lock())
+    }
+
+    /// The append with this number is durable.
+    pub(super) fn flushed(&self, seq: u64) {
+        self.flushed_seq.store(seq, Ordering::Release);
+    }
+
+    pub(super) fn flushed_seq(&self) -> u64 {
+        self.flushed_seq.load(Ordering::Acquire)
+    }
+
+    /// Whether the group's durable checkpoint covers this index.
+    pub(super) fn is_checkpointed(&self, index: u64) -> bool {
+        index < self.checkpointed.load(Ordering::Acquire)
+    }
+
+    /// The entries of a range, gapless, from its first that is not purged. With `bytes_max`, stops at the
+    /// first entry that passes it, but returns at least one.
+    pub(super) fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Entry>> {
+        // Under the lock: which part is in memory, that part, and a view of the disk for the other part.
+        // An entry leaves the memory only when it is durable, so nothing falls between the two.
+        let (disk, memory) = {
+            let view = self.view.lock();
+            let end = view.last.map_or(0, |id| id.index + 1);
+            let range = range.start.max(view.first)..range.end.min(end);
+            if range.is_empty() {
+                return Ok(Vec::new());
+            }
+            let tail_first = view.tail.front().map_or(end, |front| front.entry.log_id.index);
+            let disk_range = range.start..range.end.min(tail_first);
+            if disk_range.is_empty() {
+                (None, view.read_tail(range, tail_first, bytes_max))
+            } else {
+                let memory = view.read_tail(tail_first.max(range.start)..range.end, tail_first, bytes_max);
+                (Some((self.begin_read()?, disk_range)), memory)
+            }
+        };
+        let Some((read, disk_range)) = disk else { return Ok(memory) };
+        let whole = disk_range.end - disk_range.start;
+        let (mut entries, used) = self.read_disk(&read, disk_range, bytes_max)?;
+        if entries.len() as u64 == whole && used < bytes_max {
+            entries.extend(memory);
+        }
+        Ok(entries)
+    }
+
+    fn begin_read(&self) -> io::Result<ReadTransaction> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or_else(|| io::Error::other("the storage is shut down"))?;
+        database.begin_read().map_err(io_error)
+    }
+
+    fn read_disk(&self, read: &ReadTransaction, range: Range<u64>, bytes_max: u64) -> io::Result<(Vec<Entry>, u64)> {
+        let table = read.open_table(ENTRIES).map_err(io_error)?;
+        let (from, to) = (entry_key(self.number(), range.start), entry_key(self.number(), range.end));
+        let mut entries = Vec::new();
+        let mut used = 0;
+        for (expected, row) in range.clone().zip(table.range::<&[u8; 12]>(&from..&to).map_err(io_error)?) {
+            let (key, value) = row.map_err(io_error)?;
+            let index = entry_index(key.value());
+            if index != expected {
+                return Err(hole(self.cell, expected));
+            }
+            entries.push(codec::decode(value.value())?);
+            used += value.value().len() as u64;
+            if used >= bytes_max {
+                break;
+            }
+        }
+        if used < bytes_max && entries.len() as u64 != range.end - range.start {
+            return Err(hole(self.cell, range.start + entries.len() as u64));
+        }
+        self.stats.log_disk_reads.add(entries.len() as u64);
+        Ok((entries, used))
+    }
+}
+
+fn hole(cell: CellId, index: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the log of group {cell} has no entry {index}"))
+}
+
+impl View {
+    fn read_tail(&self, range: Range<u64>, tail_first: u64, bytes_max: u64) -> Vec<Entry> {
+        let skip = (range.start - tail_first) as usize;
+        let count = range.end.saturating_sub(range.start) as usize;
+        let mut used = 0;
+        let within = |tail: &&TailEntry| {
+            let more = used < bytes_max;
+            used += tail.bytes;
+            more
+        };
+        self.tail.iter().skip(skip).take(count).take_while(within).map(|tail| tail.entry.clone()).collect()
+    }
+
+    /// A number for the next append.
+    pub(super) fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    pub(super) fn push(&mut self, entry: Entry, bytes: u64, seq: u64) {
+        if self.last == self.purged {
+            self.first = entry.log_id.index;
+        }
+        self.last = Some(entry.log_id);
+        self.tail_bytes += bytes;
+        self.tail.push_back(TailEntry { entry, bytes, seq });
+    }
+
+    /// Lets go of the oldest entries above the bound. Never of one that is not durable yet: it is nowhere
+    /// else.
+    pub(super) fn shrink_tail(&mut self, flushed_seq: u64) {
+        while self.tail_bytes > LOG_TAIL_BYTES_MAX && self.tail.front().is_some_and(|front| front.seq <= flushed_seq) {
+            self.pop_front();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(front) = self.tail.pop_front() {
+            self.tail_bytes -= front.bytes;
+        }
+    }
+
+    /// Forgets all entries after `last`.
+    pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
+        let keep = last.map_or(0, |id| id.index + 1);
+        if self.last.is_none_or(|id| id.index < keep) {
+            return;
+        }
+        while self.tail.back().is_some_and(|back| back.entry.log_id.index >= keep) {
+            if let Some(back) = self.tail.pop_back() {
+                self.tail_bytes -= back.bytes;
+            }
+        }
+        self.last = if keep > self.first { last.max(self.purged) } else { self.purged };
+    }
+
+    /// Forgets all entries up to `upto`.
+    pub(super) fn purge(&mut self, upto: LogId) {
+        while self.tail.front().is_some_and(|front| front.entry.log_id.index <= upto.index) {
+            self.pop_front();
+        }
+        self.purged = self.purged.max(Some(upto));
+        self.first = self.first.max(upto.index + 1);
+        self.last = self.last.max(self.purged);
+    }
+}

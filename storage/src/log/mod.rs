@@ -1,0 +1,19 @@
+//! The log file: all groups' entries, votes and committed ids, written by one thread in rounds.
+//!
+//! Every write of every group goes through one FIFO to the thread, because their order is safety: a vote
+//! before the entries of its term, a truncation before what replaces the truncated. A round takes all that
+//! has gathered and makes it one durable commit (one group commit for all cells of the node). Only
+//! appends, votes and truncations force a round; committed ids and purges ride along.
+
+mod command;
+mod group;
+mod rounds;
+mod store;
+mod tables;
+
+pub use store::{LogReader, LogStore};
+
+pub(crate) use command::Command;
+pub(crate) use group::GroupLog;
+pub(crate) use rounds::{LogThread, spawn};
+pub(crate) use tables::{StoredGroup, load, make_tables};

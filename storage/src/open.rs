@@ -1,0 +1,187 @@
+//! Opening a file: is it ours, can this release read it, is somebody else in it?
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
+use twin_core::numbers::CellId;
+
+use crate::disk::{BoxedBackend, Disk};
+use crate::failure::DataFile;
+
+/// Format of both files. Raised with any change of a key or record that an older release cannot read.
+pub const FORMAT_VERSION: u32 = 1;
+
+const FORMAT: TableDefinition<'static, &str, u32> = TableDefinition::new("format");
+
+/// Why a storage could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Directory or file could not be made or read.
+    #[error("cannot open {path}: {cause}; check that the data directory exists, is writable by this user and has room")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Another process holds the file.
+    #[error("{path} is in use by another process: stop the other node, or give this one its own data directory")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a file of ours.
+    #[error(
+        "{path} is not a file of this program ({cause}): give the node another data directory, or move the file away"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// How we know.
+        cause: String,
+    },
+    /// Written by a newer release.
+    #[error(
+        "{path} has format version {found}, this release reads up to {FORMAT_VERSION}: start the release that wrote it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Ours, but broken.
+    #[error(
+        "{path} is damaged ({cause}): restore the data directory from a backup, or join the node anew with an empty one"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is broken.
+        cause: String,
+    },
+    /// The state was lost or rolled back: the log has already let go of entries that it lacks.
+    #[error(
+        "{path} does not belong to the log beside it: group {group} is purged up to {purged} but its checkpoint is at \
+         {checkpoint:?}: restore both files from one backup"
+    )]
+    StateBehind {
+        /// The state file.
+        path: PathBuf,
+        /// The group.
+        group: CellId,
+        /// Index up to which the log is purged.
+        purged: u64,
+        /// Index of the checkpoint.
+        checkpoint: Option<u64>,
+    },
+    /// The log was lost or rolled back, and the votes with it.
+    #[error(
+        "{path} does not belong to the state beside it: it knows nothing of group {group}, not even its vote: restore \
+         both files from one backup, or join the node anew with an empty data directory"
+    )]
+    LogLost {
+        /// The log file.
+        path: PathBuf,
+        /// The group.
+        group: CellId,
+    },
+    /// The system gave no thread.
+    #[error("cannot start the thread of {file}: {cause}; raise the limit of threads")]
+    Thread {
+        /// The file that the thread would serve.
+        file: DataFile,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+fn kind(file: DataFile) -> &'static str {
+    match file {
+        DataFile::Log => "twinmesh-log",
+        DataFile::State => "twinmesh-state",
+    }
+}
+
+/// Opens `file`, or makes it with the tables that `make_tables` opens.
+pub(crate) fn open_file(
+    disk: &dyn Disk,
+    file: DataFile,
+    cache_bytes: usize,
+    make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<Database, OpenError> {
+    let path = disk.path(file);
+    let backend = disk.open(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+    // redb checks its own structures with assertions: on a damaged file they become an error, not a crash.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = redb::Builder::new()
+            .set_cache_size(cache_bytes)
+            .create_with_backend(BoxedBackend(backend))
+            .map_err(|error| refused(path.clone(), error))?;
+        check_format(&database, file, path.clone(), make_tables)?;
+        Ok(database)
+    }));
+    opened.unwrap_or_else(|_| Err(OpenError::Damaged { path, cause: "its structure contradicts itself".to_owned() }))
+}
+
+fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
+        DatabaseError::UpgradeRequired(version) => {
+            OpenError::Foreign { path, cause: format!("a redb file of the old version {version}") }
+        }
+        DatabaseError::Storage(redb::StorageError::Io(cause)) => match cause.kind() {
+            io::ErrorKind::InvalidData => OpenError::Foreign { path, cause: cause.to_string() },
+            io::ErrorKind::UnexpectedEof => OpenError::Damaged { path, cause: format!("it is cut short: {cause}") },
+            _ => OpenError::Io { path, cause },
+        },
+        other => OpenError::Damaged { path, cause: other.to_string() },
+    }
+}
+
+fn check_format(
+    database: &Database,
+    file: DataFile,
+    path: PathBuf,
+    make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), OpenError> {
+    let damaged = |error: redb::Error| OpenError::Damaged { path: path.clone(), cause: error.to_string() };
+    let read = database.begin_read().map_err(|e| damaged(e.into()))?;
+    let tables: Vec<String> =
+        read.list_tables().map_err(|e| damaged(e.into()))?.map(|table| table.name().to_owned()).collect();
+    if tables.is_empty() {
+        return make(database, file, make_tables).map_err(damaged);
+    }
+    let foreign = |cause: String| OpenError::Foreign { path: path.clone(), cause };
+    let format = match read.open_table(FORMAT) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => {
+            return Err(foreign("a redb file without our format row".to_owned()));
+        }
+        Err(other) => return Err(damaged(other.into())),
+    };
+    let found = match format.get(kind(file)) {
+        Ok(Some(row)) => row.value(),
+        Ok(None) => return Err(foreign(format!("a file of ours, but not a {}", file.file_name()))),
+        Err(error) => return Err(damaged(error.into())),
+    };
+    if found > FORMAT_VERSION {
+        return Err(OpenError::Newer { path: path.clone(), found });
+    }
+    Ok(())
+}
+
+fn make(
+    database: &Database,
+    file: DataFile,
+    make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_quick_repair(true);
+    write.open_table(FORMAT)?.insert(kind(file), FORMAT_VERSION)?;
+    make_tables(&write)?;
+    write.commit()?;
+    Ok(())
+}

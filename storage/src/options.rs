@@ -1,0 +1,44 @@
+//! How a storage is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::disk::{DirectoryDisk, Disk};
+use crate::limits::{CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, LOG_BYTES_MAX};
+
+/// Options of [`crate::Storage::open`]. Start from [`Options::in_directory`] or [`Options::on_disk`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the files are.
+    pub disk: Arc<dyn Disk>,
+    /// Time between checkpoints. Longer means more to re-apply at a start, and fewer writes.
+    pub checkpoint_interval: Duration,
+    /// Page cache of `log.redb`.
+    pub log_cache_bytes: usize,
+    /// Page cache of `state.redb`.
+    pub state_cache_bytes: usize,
+    /// Budget of applied rows that are not in a checkpoint.
+    pub dirty_bytes_max: u64,
+    /// Budget of log that is not purged.
+    pub log_bytes_max: u64,
+}
+
+impl Options {
+    /// Files in a directory, which is made if it does not exist.
+    pub fn in_directory(directory: impl AsRef<Path>) -> Self {
+        Self::on_disk(Arc::new(DirectoryDisk::new(directory)))
+    }
+
+    /// Files of some other disk: the seam for simulations.
+    pub fn on_disk(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            log_cache_bytes: CACHE_BYTES,
+            state_cache_bytes: CACHE_BYTES,
+            dirty_bytes_max: DIRTY_BYTES_MAX,
+            log_bytes_max: LOG_BYTES_MAX,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The file as of one checkpoint.
+
+use bytes::Bytes;
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
+
+use super::tables::{Covered, GROUPS, decode, row_key, rows};
+use crate::families::{FAMILY_COUNT, Family};
+
+type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// Rows of a table, key (with its group) and value.
+pub(super) type BaseRange = redb::Range<'static, &'static [u8], &'static [u8]>;
+
+/// One consistent view of `state.redb`, shared by all reads until the next checkpoint: opening the tables
+/// costs once a second, not once a read. It keeps the pages of its checkpoint alive, so the file carries
+/// at most one old generation for it, and longer only for a snapshot that is being sent.
+pub(crate) struct Base {
+    families: [Rows; FAMILY_COUNT],
+    groups: ReadOnlyTable<u32, &'static [u8]>,
+}
+
+impl Base {
+    pub(crate) fn open(database: &Database) -> Result<Self, redb::Error> {
+        let read = database.begin_read()?;
+        let opened: Result<Vec<Rows>, redb::TableError> =
+            Family::ALL.into_iter().map(|family| read.open_table(rows(family))).collect();
+        let Ok(families) = opened?.try_into() else { unreachable!("as many tables as families") };
+        Ok(Self { families, groups: read.open_table(GROUPS)? })
+    }
+
+    pub(super) fn get(&self, family: Family, group: u32, key: &[u8]) -> Result<Option<Bytes>, redb::StorageError> {
+        let row = self.families[family.at()].get(row_key(group, key).as_slice())?;
+        Ok(row.map(|value| Bytes::copy_from_slice(value.value())))
+    }
+
+    /// Rows of a group from `from` on (with its group number), in key order, up to the end of the table.
+    pub(super) fn range(&self, family: Family, from: &[u8]) -> Result<BaseRange, redb::StorageError> {
+        self.families[family.at()].range(from..)
+    }
+
+    /// What the checkpoint covers of a group.
+    pub(super) fn covered(&self, group: u32) -> Result<Covered, redb::Error> {
+        match self.groups.get(group)? {
+            Some(row) => decode(row.value()),
+            None => Ok(Covered::default()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A node's storage: opening it, its groups, ending it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+use twin_core::numbers::CellId;
+
+use crate::budgets::Budgets;
+use crate::consensus::LogId;
+use crate::disk::Disk;
+use crate::failure::{DataFile, FailureFlag, StorageFailure};
+use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
+use crate::open::{OpenError, open_file};
+use crate::options::Options;
+use crate::state::{self, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared};
+use crate::stats::StorageStats;
+
+/// What openraft needs to run a replica of one group, and what to watch while it runs.
+#[derive(Debug)]
+pub struct Group {
+    /// The group's log.
+    pub log: LogStore,
+    /// The group's state.
+    pub state_machine: StateMachine,
+    /// The last entry that a durable checkpoint covers. The log may be purged up to it, by a snapshot
+    /// (which is that checkpoint, and costs nothing to "build") and a purge.
+    pub durable: watch::Receiver<Option<LogId>>,
+}
+
+/// A group's log and state in memory.
+type Parts = (Arc<GroupLog>, Arc<GroupState>);
+
+/// The two files of a node and their threads.
+///
+/// Dropping it ends both threads as a crash would: nothing acked is lost, the next start re-applies a bit.
+pub struct Storage {
+    state: Arc<StateShared>,
+    groups: Mutex<BTreeMap<CellId, Parts>>,
+    log_sender: Sender<log::Command>,
+    budgets: Arc<Budgets>,
+    stats: Arc<StorageStats>,
+    failure: FailureFlag,
+    database: Arc<RwLock<Option<redb::Database>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("groups", &self.groups()).finish_non_exhaustive()
+    }
+}
+
+impl Storage {
+    /// Opens or makes a node's storage. Blocks for as long as the disk takes.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let disk = &*options.disk;
+        let damaged = |file: DataFile| {
+            let path = disk.path(file);
+            move |error: redb::Error| OpenError::Damaged { path, cause: error.to_string() }
+        };
+        let log_file = open_file(disk, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
+        let state_file = open_file(disk, DataFile::State, options.state_cache_bytes, state::make_tables)?;
+        let stored = log::load(&log_file).map_err(damaged(DataFile::Log))?;
+        let mut covered = state::load(&state_file).map_err(damaged(DataFile::State))?;
+        check_match(disk, &stored, &covered)?;
+        let base = Base::open(&state_file).map_err(damaged(DataFile::State))?;
+
+        let budgets = Arc::new(Budgets::new(options.dirty_bytes_max, options.log_bytes_max));
+        budgets.add_log(stored.values().map(|group| group.bytes).sum());
+        let stats = Arc::new(StorageStats::default());
+        let failure = FailureFlag::new();
+        let (state_sender, state_receiver) = channel();
+        let (log_sender, log_receiver) = channel();
+        let database = Arc::new(RwLock::new(Some(log_file)));
+        let state = Arc::new(StateShared {
+            groups: RwLock::new(BTreeMap::new()),
+            base: RwLock::new(Arc::new(base)),
+            budgets: Arc::clone(&budgets),
+            stats: Arc::clone(&stats),
+            failure: failure.clone(),
+            sender: Mutex::new(state_sender),
+            asked_early: AtomicBool::new(false),
+        });
+        let mut storage = Self {
+            state: Arc::clone(&state),
+            groups: Mutex::new(BTreeMap::new()),
+            log_sender,
+            budgets: Arc::clone(&budgets),
+            stats: Arc::clone(&stats),
+            failure: failure.clone(),
+            database: Arc::clone(&database),
+            threads: Vec::new(),
+        };
+        let mut purges = BTreeMap::new();
+        for (number, stored) in &stored {
+            let cell = CellId::new(*number);
+            let (log, group) = storage.make_group(cell, stored, covered.remove(number).unwrap_or_default());
+            if let (true, Some(purged)) = (stored.purge_unfinished, stored.purged) {
+                purges.insert(*number, (Arc::clone(&log), purged));
+            }
+            storage.groups.lock().insert(cell, (log, group));
+        }
+        let bytes = stored.iter().map(|(number, group)| (*number, group.bytes)).collect();
+        let log_thread = LogThread { database, bytes, budgets, failure, stats, purges };
+        let thread = |file: DataFile| move |cause| OpenError::Thread { file, cause };
+        storage.threads.push(log::spawn(log_thread, log_receiver).map_err(thread(DataFile::Log))?);
+        let checkpointer = Checkpointer { database: state_file, shared: state, interval: options.checkpoint_interval };
+        storage.threads.push(state::spawn(checkpointer, state_receiver).map_err(thread(DataFile::State))?);
+        Ok(storage)
+    }
+
+    fn make_group(&self, cell: CellId, stored: &StoredGroup, covered: Covered) -> Parts {
+        let checkpointed = Arc::new(AtomicU64::new(0));
+        let state = Arc::new(GroupState::new(cell, covered, Arc::clone(&checkpointed)));
+        self.state.groups.write().insert(cell, Arc::clone(&state));
+        let database = Arc::clone(&self.database);
+        (Arc::new(GroupLog::new(cell, stored, checkpointed, database, Arc::clone(&self.stats))), state)
+    }
+
+    /// The groups that this node has files of, or was asked for.
+    pub fn groups(&self) -> Vec<CellId> {
+        self.groups.lock().keys().copied().collect()
+    }
+
+    /// A group's log and state, made if the node has none of it yet.
+    ///
+    /// Run one replica of a group at a time: after a replica was shut down, another may be started on a
+    /// second call, and goes on where the first one was.
+    pub fn group(&self, cell: CellId) -> Group {
+        let (log, state) = {
+            let mut groups = self.groups.lock();
+            let made = groups
+                .entry(cell)
+                .or_insert_with(|| self.make_group(cell, &StoredGroup::default(), Covered::default()));
+            made.clone()
+        };
+        Group {
+            log: LogStore::new(log, self.log_sender.clone(), Arc::clone(&self.budgets), self.failure.clone()),
+            durable: state.durable(),
+            state_machine: StateMachine::new(state, Arc::clone(&self.state)),
+        }
+    }
+
+    /// Reads rows of any group.
+    pub fn reader(&self) -> StateReader {
+        StateReader::new(Arc::clone(&self.state))
+    }
+
+    /// What the storage owes the disk, for admission.
+    pub fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.budgets)
+    }
+
+    /// What the storage did, for metrics.
+    pub fn stats(&self) -> Arc<StorageStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Turns to `Some` when the storage failed for good: stop the node.
+    pub fn failure(&self) -> watch::Receiver<Option<StorageFailure>> {
+        self.failure.watch()
+    }
+
+    /// Makes a checkpoint now and waits for it.
+    pub async fn checkpoint(&self) -> Result<(), StorageFailure> {
+        let (reply, done) = oneshot::channel();
+        let gone = || StorageFailure { file: DataFile::State, cause: "the storage is shut down".to_owned() };
+        self.state.send(state::Command::Now { reply }).map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+
+    /// Writes a last checkpoint and all that the log still owes, ends both threads and closes both files.
+    /// Blocks. Shut the groups' replicas down first.
+    pub fn shutdown(mut self) -> Result<(), StorageFailure> {
+        let (reply, _done) = oneshot::channel();
+        // The checkpoint first: the log thread's last round then purges what it covers. A thread that is
+        // gone has failed, and the failure says so.
+        let _ = self.state.send(state::Command::Stop { reply });
+        if let Some(checkpointer) = self.threads.pop() {
+            let _ = checkpointer.join();
+        }
+        let _ = self.log_sender.send(log::Command::Stop);
+        self.join();
+        self.failure.check()
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing more to write.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let _ = self.state.send(state::Command::Abandon);
+        let _ = self.log_sender.send(log::Command::Abandon);
+        self.join();
+    }
+}
+
+/// Refuses a log and a state that cannot have been beside each other: one of them was lost or rolled back.
+fn check_match(
+    disk: &dyn Disk,
+    stored: &BTreeMap<u32, StoredGroup>,
+    covered: &BTreeMap<u32, Covered>,
+) -> Result<(), OpenError> {
+    for (number, log) in stored {
+        let checkpoint = covered.get(number).and_then(|covered| covered.applied).map(|id| id.index);
+        let Some(purged) = log.purged.map(|id| id.index) else { continue };
+        if checkpoint.is_none_or(|checkpoint| checkpoint < purged) {
+            let (path, group) = (disk.path(DataFile::State), CellId::new(*number));
+            return Err(OpenError::StateBehind { path, group, purged, checkpoint });
+        }
+    }
+    // A replica without its vote could vote twice in a term, or lead a term that is long over.
+    let lost = covered.iter().find(|(number, covered)| covered.applied.is_some() && !stored.contains_key(number));
+    match lost {
+        Some((number, _)) => Err(OpenError::LogLost { path: disk.path(DataFile::Log), group: CellId::new(*number) }),
+        None => Ok(()),
+    }
+}
