@@ -1,0 +1,15 @@
+//! Twin ids and property paths as small numbers.
+//!
+//! A store's few thousand ids and few dozen paths come again and again; after the first time each costs one to three bytes.
+//! Each stream has its own tables, which begin empty, so a reconnect needs no agreement on what the other side still knows.
+//!
+//! [`StateBatcher`] and [`EventBatcher`] are the sending side: they make batches that keep every bound of the receiving side.
+//! [`InternReceiver`] is the receiving side: it takes additions within the bounds and turns messages into commands' parts.
+
+mod batcher;
+mod receiver;
+mod size;
+mod tables;
+
+pub use batcher::{EventBatcher, PushError, StateBatcher};
+pub use receiver::{InternError, InternReceiver, ReceivedState};

@@ -1,0 +1,144 @@
+//! The receiving side's tables.
+
+use twin_core::command::StateBody;
+use twin_core::ids::TwinId;
+use twin_core::numbers::{Seq, Stay};
+use twin_core::op::Op;
+use twin_core::path::Path;
+
+use super::size::{path_weight_bytes, twin_weight_bytes};
+use crate::frames::batch::{StateMessage, WireBody, WireOp};
+use crate::limits::{INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX};
+
+/// What is wrong with a batch's use of the tables. The peer breaks the protocol: the stream is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InternError {
+    /// Too many twin ids.
+    #[error("a stream's table has at most {INTERNED_TWINS_MAX} twin ids, this batch makes it {0}; reset first")]
+    TooManyTwins(usize),
+    /// Too many paths.
+    #[error("a stream's table has at most {INTERNED_PATHS_MAX} paths, this batch makes it {0}; reset first")]
+    TooManyPaths(usize),
+    /// Too many bytes.
+    #[error("a stream's tables have at most {INTERNED_BYTES_MAX} bytes, this batch makes it {0}; reset first")]
+    TooManyBytes(usize),
+    /// An index that no id was added under.
+    #[error("there is no twin id {index}, the table has {known}")]
+    UnknownTwin {
+        /// The index.
+        index: u32,
+        /// Entries in the table.
+        known: usize,
+    },
+    /// An index that no path was added under.
+    #[error("there is no path {index}, the table has {known}")]
+    UnknownPath {
+        /// The index.
+        index: u32,
+        /// Entries in the table.
+        known: usize,
+    },
+    /// Numbers begin at 1 and fit 64 bits.
+    #[error("a message covers {first} and {more} more: numbers begin at 1 and end at 2^64 - 1")]
+    BadRange {
+        /// First number.
+        first: Seq,
+        /// How many more.
+        more: u64,
+    },
+}
+
+/// A state message with its ids and paths resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedState {
+    /// The twin.
+    pub twin: TwinId,
+    /// The stay that stamped it.
+    pub stay: Stay,
+    /// First number covered.
+    pub first: Seq,
+    /// Last number covered.
+    pub last: Seq,
+    /// What.
+    pub body: StateBody,
+}
+
+/// The tables of one stream.
+#[derive(Debug, Default)]
+pub struct InternReceiver {
+    twins: Vec<TwinId>,
+    paths: Vec<Path>,
+    weight_bytes: usize,
+}
+
+impl InternReceiver {
+    /// Empty tables, for a new stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a batch's additions. On an error nothing was added.
+    pub fn add(&mut self, reset: bool, twins: Vec<TwinId>, paths: Vec<Path>) -> Result<(), InternError> {
+        if reset {
+            *self = Self::default();
+        }
+        if twins.is_empty() && paths.is_empty() {
+            return Ok(());
+        }
+        let twin_count = self.twins.len() + twins.len();
+        if twin_count > INTERNED_TWINS_MAX {
+            return Err(InternError::TooManyTwins(twin_count));
+        }
+        let path_count = self.paths.len() + paths.len();
+        if path_count > INTERNED_PATHS_MAX {
+            return Err(InternError::TooManyPaths(path_count));
+        }
+        let weight_bytes = self.weight_bytes
+            + twins.iter().map(twin_weight_bytes).sum::<usize>()
+            + paths.iter().map(path_weight_bytes).sum::<usize>();
+        if weight_bytes > INTERNED_BYTES_MAX {
+            return Err(InternError::TooManyBytes(weight_bytes));
+        }
+        self.twins.extend(twins);
+        self.paths.extend(paths);
+        self.weight_bytes = weight_bytes;
+        Ok(())
+    }
+
+    /// The id under an index.
+    pub fn twin(&self, index: u32) -> Result<&TwinId, InternError> {
+        self.twins.get(index as usize).ok_or(InternError::UnknownTwin { index, known: self.twins.len() })
+    }
+
+    /// The path under an index.
+    pub fn path(&self, index: u32) -> Result<&Path, InternError> {
+        self.paths.get(index as usize).ok_or(InternError::UnknownPath { index, known: self.paths.len() })
+    }
+
+    /// Resolves a message.
+    pub fn state(&self, message: StateMessage) -> Result<ReceivedState, InternError> {
+        let StateMessage { twin, stay, first, more, body } = message;
+        let last = first.get().checked_add(more).filter(|_| first.get() > 0);
+        let last = last.map(Seq::new).ok_or(InternError::BadRange { first, more })?;
+        let body = match body {
+            WireBody::Report(ops) => StateBody::Report(
+                ops.into_iter()
+                    .map(|(path, op)| {
+                        let path = self.path(path)?.clone();
+                        Ok(match op {
+                            WireOp::Set(value) => Op::Set { path, value },
+                            WireOp::Remove => Op::Remove { path },
+                            WireOp::Replace(value) => Op::Replace { path, value },
+                        })
+                    })
+                    .collect::<Result<_, InternError>>()?,
+            ),
+            WireBody::DesiredApplied(version) => StateBody::DesiredApplied(version),
+            WireBody::DesiredRejected(path, version, reason) => {
+                StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }
+            }
+            WireBody::Lost => StateBody::Lost,
+        };
+        Ok(ReceivedState { twin: self.twin(twin)?.clone(), stay, first, last, body })
+    }
+}

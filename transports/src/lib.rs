@@ -1,0 +1,17 @@
+//! MessagePack frames over QUIC between gateways and nodes.
+//!
+//! [`frames`] says what is said, [`codec`] how it lies on a stream, [`intern`] how ids and paths become small numbers,
+//! [`auth`] how a gateway proves who it is, [`refuse`] how it is told no, [`tls`] makes the node's certificates, [`endpoint`]
+//! sets QUIC's limits, and [`server`] runs the node's side of a session over the [`server::Backend`] that the cluster provides.
+
+pub mod auth;
+pub mod codec;
+pub mod endpoint;
+pub mod entropy;
+pub mod frames;
+pub mod intern;
+pub mod limits;
+mod private_file;
+pub mod refuse;
+pub mod server;
+pub mod tls;

@@ -1,0 +1,79 @@
+//! Every bound of the transport, with its reason.
+
+use std::time::Duration;
+
+/// Largest frame once authenticated: a full batch of small reports, or 16 full-size documents.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Largest frame before authentication: a hello is below 1 KiB.
+pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 4 * 1024;
+/// Most messages in one batch: one Raft entry's worth.
+pub const BATCH_MESSAGES_MAX: usize = 256;
+/// Most items of an attach, detach or received frame.
+pub const ATTACH_ITEMS_MAX: usize = 256;
+/// Most twin ids interned per stream (about 6 MB of ids at their longest is refused by this and the byte bound).
+pub const INTERNED_TWINS_MAX: usize = 16_384;
+/// Most paths interned per stream.
+pub const INTERNED_PATHS_MAX: usize = 16_384;
+/// Most bytes of interned ids and paths per stream.
+pub const INTERNED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Batches that a gateway may have unacknowledged on a stream.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
+/// How long a handshake may take, from the connection to the welcome.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the node asks for a heartbeat.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Devices attached through one session.
+pub const SESSION_TWINS_MAX: usize = 16_384;
+/// Longest agent text in a hello.
+pub const AGENT_BYTES_MAX: usize = 128;
+/// Longest product key.
+pub const PRODUCT_KEY_BYTES_MAX: usize = 64;
+/// Length prefix of a frame on a stream.
+pub const FRAME_HEADER_BYTES: usize = 4;
+/// Deepest nesting of a frame's MessagePack: a document's 10 levels and the frame's own, with room. Decoding recurses this
+/// deep at most, which a 2 MiB stack takes easily.
+pub const FRAME_DEPTH_MAX: usize = 32;
+/// Largest heartbeat datagram, so that it fits QUIC's smallest packet.
+pub const DATAGRAM_BYTES_MAX: usize = 1024;
+/// A reader's buffer grows by this much at a time while bytes arrive.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+/// What an idle reader's buffer holds: three streams of ten thousand gateways wait in 120 MB.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// A reader or writer keeps its buffer for the next frame up to this size.
+pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Streams that a gateway may have open at once: control, state, telemetry, and as many again while they are reopened.
+pub const STREAMS_MAX: u32 = 8;
+/// Unread bytes per stream: 5 MB/s at 50 ms round trip, far above a store's traffic.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Unread bytes per connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// Unacknowledged bytes that a side keeps per connection.
+pub const SEND_WINDOW_BYTES: u64 = 512 * 1024;
+/// Datagrams waiting to be read or sent, per connection: newer heartbeats push out older ones.
+pub const DATAGRAM_BUFFER_BYTES: usize = 8 * 1024;
+/// A connection on which nothing arrived for this long is dead. NAT and radio hiccups in stores last seconds.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A side that sent nothing for this long sends a ping: three fit into the idle timeout, and NAT bindings stay open.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Connection attempts that may wait to be looked at; beyond, they are refused by QUIC itself.
+pub const INCOMING_CONNECTIONS_MAX: usize = 1024;
+
+/// Connections that have not authenticated yet, per node. Each costs about 40 KB for at most the handshake's time.
+pub const UNAUTHENTICATED_MAX: usize = 512;
+/// Connections per node: 35 KB each.
+pub const CONNECTIONS_MAX: usize = 12_000;
+/// Requests on a control stream that may wait for their answers; beyond, the stream is not read.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 16;
+/// Method calls that may wait to be written to a session.
+pub const CALLS_QUEUED_MAX: usize = 64;
+/// Desired changes of a session that are being fetched or wait to be written.
+pub const DESIRED_IN_FLIGHT_MAX: usize = 64;
+/// Frames are written together up to about this size.
+pub const WRITE_BYTES: usize = 32 * 1024;
+/// How often failed fetches of a session are tried again.
+pub const FETCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a gateway may take to read why its session ended.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a stopping node waits for its sessions to end.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,97 @@
+//! What a session needs of the cluster behind it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use twin_core::command::{Answer, Command};
+use twin_core::ids::{GatewayId, TwinId};
+use twin_core::numbers::{Boot, OutboxId, OwnerOrder};
+use twin_core::refusal::Refusal;
+
+use crate::frames::device::Call;
+use crate::frames::session::Heartbeat;
+
+/// What the node keeps of a gateway's credentials: never the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayCredential {
+    /// Product key.
+    pub product_key: String,
+    /// Ed25519 public key, 32 bytes.
+    pub public_key: [u8; 32],
+}
+
+/// A hello whose proof was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedHello {
+    /// Who.
+    pub gateway: GatewayId,
+    /// Its outbox.
+    pub outbox: OutboxId,
+    /// Its boot.
+    pub boot: Boot,
+    /// New for each boot.
+    pub boot_nonce: [u8; 16],
+    /// Software, for people.
+    pub agent: String,
+    /// Where it connects from, for people.
+    pub peer: String,
+}
+
+/// An open session, as the backend knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionGrant {
+    /// Number of the session on this node; unique for the node's run.
+    pub session: u64,
+    /// Position of this owner among all owners.
+    pub owner: OwnerOrder,
+    /// The site's enrolment is open.
+    pub enrolment_open: bool,
+}
+
+/// Where the answer to a submitted command goes. Called exactly once, from any thread; must not block.
+pub type Reply = Box<dyn FnOnce(Result<Answer, Refusal>) + Send>;
+
+/// The node's side of things, as a session sees it. Implemented by the cluster.
+pub trait Backend: Send + Sync + 'static {
+    /// Credentials of a gateway; `None` if there is none (never existed, or revoked).
+    fn credential(&self, gateway: &GatewayId) -> impl Future<Output = Option<GatewayCredential>> + Send;
+
+    /// Commits the outbox and the boot of a verified hello and opens the session. A boot that is not above the committed one
+    /// (or equal with the same nonce: a reconnect) is refused: the gateway needs a new outbox id. An older session of the same
+    /// gateway is closed as replaced.
+    fn open_session(
+        &self,
+        hello: VerifiedHello,
+        downlink: Arc<dyn Downlink>,
+    ) -> impl Future<Output = Result<SessionGrant, Refusal>> + Send;
+
+    /// The session is over. Does nothing to a newer session of the same gateway.
+    fn close_session(&self, gateway: &GatewayId, session: u64);
+
+    /// Gives a command to a twin. `bytes` is what it weighs for admission (its encoded size); past the budget the answer is
+    /// `Busy` at once. The commands that one session submits for one twin are carried out in the order of these calls.
+    fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply);
+
+    /// A device's answer to a method call.
+    fn call_answered(&self, gateway: &GatewayId, result: crate::frames::device::CallResult);
+
+    /// A heartbeat arrived.
+    fn heartbeat(&self, gateway: &GatewayId, session: u64, heartbeat: Heartbeat);
+}
+
+/// What the backend can tell a session. Calls never block and never queue without bound: a desired change is only a note that
+/// there is something newer to fetch.
+pub trait Downlink: Send + Sync {
+    /// `desired` of a twin is (being) newer than before; the session fetches the delta and sends it if the twin is attached
+    /// through it.
+    fn desired_changed(&self, twin: &TwinId);
+
+    /// The current attachment of the twin is no longer this session's.
+    fn detached(&self, twin: &TwinId);
+
+    /// Sends a method call now; `false` if the session is closing or its queue of calls is full (then it was not sent).
+    fn call(&self, call: Call) -> bool;
+
+    /// Ends the session with this code and message for the gateway.
+    fn close(&self, code: &'static str, message: &str);
+}

@@ -1,0 +1,246 @@
+//! Batches up, acks down: the state and telemetry streams.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quinn::{RecvStream, SendStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::Span;
+use twin_core::command::{Answer, Command};
+use twin_core::refusal::Refusal;
+
+use super::backend::Backend;
+use super::clip::clipped;
+use super::collector::{Collector, Gather};
+use super::ending::Ending;
+use super::session::Session;
+use super::stats::TransportStats;
+use super::weight;
+use crate::codec::{Frame, FrameReader, FrameWriter};
+use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
+use crate::frames::session::StreamClass;
+use crate::intern::{InternError, InternReceiver};
+use crate::limits::{BATCHES_IN_FLIGHT_MAX, FRAME_BYTES_MAX};
+use crate::refuse::{RefusalCode, SessionRefusal};
+
+/// An ack with the permit of its batch, free again when the ack is written.
+type Acked = (BatchAck, OwnedSemaphorePermit);
+
+/// Reads one stream until it or the session ends.
+///
+/// **Back-pressure:** a frame is read only with a permit in hand, so that a stream has at most
+/// [`BATCHES_IN_FLIGHT_MAX`] batches between its first byte read and its ack written. Beyond, bytes stay in QUIC's window and
+/// the gateway cannot send.
+pub(super) async fn uplink<B: Backend>(
+    session: Arc<Session<B>>,
+    class: StreamClass,
+    mut reader: FrameReader<RecvStream>,
+    send: SendStream,
+) {
+    let permits = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX));
+    let (acks, acks_out) = mpsc::channel(BATCHES_IN_FLIGHT_MAX);
+    let mut stream = Stream { class, tables: InternReceiver::new(), last_batch: None, acks };
+    let ending = &session.link.ending;
+    let read = async {
+        while let Ok(permit) = permits.clone().acquire_owned().await {
+            let skipped = reader.skipped();
+            let frame = match reader.next().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => return ending.frame_error(&error),
+            };
+            session.link.stats.frames_received.add(1);
+            session.link.stats.frames_skipped.add(reader.skipped() - skipped);
+            session.link.stats.bytes_received.add(reader.last_frame_bytes() as u64);
+            if let Err(refusal) = stream.submit(&session, frame, permit) {
+                return ending.refuse(refusal);
+            }
+        }
+        // The gateway finished the stream; what is in flight is still acked.
+        drop(stream);
+    };
+    let both = async { tokio::join!(read, write_acks(send, acks_out, ending, &session.link.stats)) };
+    tokio::select! {
+        biased;
+        () = ending.over() => {}
+        _ = both => {}
+    }
+}
+
+struct Stream {
+    class: StreamClass,
+    tables: InternReceiver,
+    last_batch: Option<u64>,
+    acks: mpsc::Sender<Acked>,
+}
+
+impl Stream {
+    /// Resolves the whole batch first, so that a batch which breaks the protocol changes nothing; then submits in order.
+    fn submit<B: Backend>(
+        &mut self,
+        session: &Session<B>,
+        frame: Frame,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SessionRefusal> {
+        match (self.class, frame) {
+            (StreamClass::State, Frame::StateBatch(batch)) => self.submit_state(session, batch, permit),
+            (StreamClass::Telemetry, Frame::EventBatch(batch)) => self.submit_events(session, batch, permit),
+            (class, frame) => Err(bad_frame(format!("a {} does not belong on a {class:?} stream", frame.kind_name()))),
+        }
+    }
+
+    fn submit_state<B: Backend>(
+        &mut self,
+        session: &Session<B>,
+        batch: StateBatch,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SessionRefusal> {
+        self.check_number(batch.batch)?;
+        self.tables.add(batch.reset, batch.twins, batch.paths).map_err(bad_index)?;
+        let messages = batch
+            .messages
+            .into_iter()
+            .map(|message| self.tables.state(message))
+            .collect::<Result<Vec<_>, InternError>>()
+            .map_err(bad_index)?;
+        let span = session.batch_span(self.class, batch.batch, messages.len(), batch.trace.as_deref());
+        let collector = self.collector(session, batch.batch, messages.len(), permit, span.clone());
+        let _inside = span.as_ref().map(Span::enter);
+        for (index, message) in messages.into_iter().enumerate() {
+            let bytes = weight::state_bytes(&message.body);
+            let command = Command::State {
+                sender: session.sender(message.stay),
+                first: message.first,
+                last: message.last,
+                body: message.body,
+            };
+            session.backend.submit(&message.twin, command, bytes, collector.reply(index));
+        }
+        collector.seal();
+        Ok(())
+    }
+
+    fn submit_events<B: Backend>(
+        &mut self,
+        session: &Session<B>,
+        batch: EventBatch,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SessionRefusal> {
+        self.check_number(batch.batch)?;
+        self.tables.add(batch.reset, batch.twins, Vec::new()).map_err(bad_index)?;
+        for message in &batch.messages {
+            self.tables.twin(message.twin).map_err(bad_index)?;
+        }
+        let span = session.batch_span(self.class, batch.batch, batch.messages.len(), batch.trace.as_deref());
+        let collector = self.collector(session, batch.batch, batch.messages.len(), permit, span.clone());
+        let _inside = span.as_ref().map(Span::enter);
+        for (index, message) in batch.messages.into_iter().enumerate() {
+            let twin = self.tables.twin(message.twin).map_err(bad_index)?;
+            let bytes = weight::event_bytes(&message.name, &message.payload);
+            let command = Command::Event {
+                sender: session.sender(twin_core::numbers::Stay::default()),
+                boot: message.boot,
+                seq: message.seq,
+                name: message.name,
+                payload: message.payload,
+            };
+            session.backend.submit(twin, command, bytes, collector.reply(index));
+        }
+        collector.seal();
+        Ok(())
+    }
+
+    fn check_number(&mut self, batch: u64) -> Result<(), SessionRefusal> {
+        if let Some(last) = self.last_batch.filter(|last| last.checked_add(1) != Some(batch)) {
+            return Err(bad_frame(format!("batch {batch} follows batch {last}: numbers rise by one on a stream")));
+        }
+        self.last_batch = Some(batch);
+        Ok(())
+    }
+
+    fn collector<B: Backend>(
+        &self,
+        session: &Session<B>,
+        batch: u64,
+        messages: usize,
+        permit: OwnedSemaphorePermit,
+        span: Option<Span>,
+    ) -> Arc<Collector<BatchGather>> {
+        let stats = session.link.stats.clone();
+        stats.batches.add(1);
+        stats.messages.add(messages as u64);
+        let open = Mutex::new((Vec::new(), Some(permit)));
+        Collector::new(BatchGather { batch, open, acks: self.acks.clone(), stats, _span: span })
+    }
+}
+
+fn bad_frame(message: String) -> SessionRefusal {
+    SessionRefusal::new(RefusalCode::BadFrame, message)
+}
+
+fn bad_index(error: InternError) -> SessionRefusal {
+    bad_frame(error.to_string())
+}
+
+/// Refusals so far, and the batch's permit until the last answer is in.
+type OpenBatch = (Vec<(u32, Refusal)>, Option<OwnedSemaphorePermit>);
+
+/// Collects a batch's refusals; what is taken needs no note.
+struct BatchGather {
+    batch: u64,
+    open: Mutex<OpenBatch>,
+    acks: mpsc::Sender<Acked>,
+    stats: Arc<TransportStats>,
+    /// Ends when the last answer is in.
+    _span: Option<Span>,
+}
+
+impl Gather for BatchGather {
+    fn settle(&self, index: usize, result: Result<Answer, Refusal>) {
+        let refusal = match result {
+            Ok(Answer::Done | Answer::Duplicate) => return,
+            Ok(other) => Refusal::Invalid { message: format!("unexpected answer to a message: {other:?}") },
+            Err(refusal) => refusal,
+        };
+        self.open.lock().0.push((index as u32, clipped(refusal)));
+    }
+
+    fn finish(&self) {
+        let (mut refused, permit) = std::mem::take(&mut *self.open.lock());
+        refused.sort_by_key(|(index, _)| *index);
+        self.stats.messages_refused.add(refused.len() as u64);
+        let Some(permit) = permit else { return };
+        // Never full: there is a place per permit. Closed: the session is over and the gateway will send again.
+        let _over = self.acks.try_send((BatchAck { batch: self.batch, refused }, permit));
+    }
+}
+
+async fn write_acks(send: SendStream, mut acks: mpsc::Receiver<Acked>, ending: &Ending, stats: &TransportStats) {
+    let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
+    while let Some(first) = acks.recv().await {
+        let mut written = vec![first];
+        while written.len() < BATCHES_IN_FLIGHT_MAX {
+            match acks.try_recv() {
+                Ok(next) => written.push(next),
+                Err(_) => break,
+            }
+        }
+        let mut permits = Vec::with_capacity(written.len());
+        for (ack, permit) in written {
+            permits.push(permit);
+            if let Err(error) = writer.put(&ack.into()) {
+                // Refusals are clipped so that this cannot be; an ack that never comes would block the stream for ever.
+                tracing::error!(%error, "an ack cannot be sent");
+                return ending.refuse(SessionRefusal::new(RefusalCode::Internal, error.to_string()));
+            }
+            stats.acks.add(1);
+            stats.frames_sent.add(1);
+        }
+        if let Err(error) = writer.flush().await {
+            return ending.frame_error(&error);
+        }
+        drop(permits);
+    }
+    // Nothing left to ack: the gateway finished its side, we finish ours.
+    let _already_gone = writer.into_inner().finish();
+}

@@ -1,0 +1,222 @@
+//! Certificates and TLS configurations.
+//!
+//! A node makes its own CA at the first start: `ca.pem` (handed to gateways and REST clients) and `ca.key` (mode 0600). The
+//! node's certificate is made anew at each start, lives in memory, and so always carries the names of the configuration.
+//!
+//! **No wall clock decides.** A gateway may boot in 1970. Certificates have no meaningful end (RFC 5280 section 4.1.2.5:
+//! 9999-12-31) and a gateway verifies them as of a fixed instant: trust rests on its one pinned CA, not on dates.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use crate::private_file;
+
+/// Name of the protocol in TLS's ALPN. The number is the protocol's version.
+pub const ALPN: &[u8] = b"twinmesh/1";
+/// The name in a node's certificate unless configured otherwise. Gateways verify this name whatever address they dial.
+pub const SERVER_NAME: &str = "twinmesh-node";
+
+const CA_NAME: &str = "Twinmesh node CA";
+/// 2026-01-01T00:00:00Z: when a gateway believes it is, as far as certificates go.
+const VERIFIED_AS_OF: Duration = Duration::from_secs(1_767_225_600);
+
+/// Why certificates could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// `ca.pem` without its key.
+    #[error("{path} is missing but ca.pem is there: restore it, or remove ca.pem too and hand out new credentials")]
+    KeyMissing {
+        /// Where the key should be.
+        path: PathBuf,
+    },
+    /// A certificate could not be made.
+    #[error("making a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// Not PEM, or no certificate in it.
+    #[error("the CA is not a PEM certificate: {message}")]
+    Pem {
+        /// What is wrong.
+        message: String,
+    },
+    /// TLS refuses the configuration.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A node's CA and its certificate.
+pub struct NodeCertificates {
+    ca_pem: String,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    server_name: String,
+}
+
+impl std::fmt::Debug for NodeCertificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeCertificates").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl NodeCertificates {
+    /// Loads the CA from `dir` or makes it there, then issues the node's certificate for `server_name`, loopback and
+    /// `extra_names` (host names or addresses).
+    pub fn load_or_create(dir: &Path, server_name: &str, extra_names: &[String]) -> Result<Self, TlsError> {
+        let (ca_key, ca_pem) = load_or_create_ca(dir)?;
+        let issuer = Issuer::new(ca_params(), ca_key);
+        let mut names = vec![server_name.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+        names.extend(extra_names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        let mut params = CertificateParams::new(names)?;
+        never_ending(&mut params);
+        params.distinguished_name = named(server_name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &issuer)?;
+        Ok(Self {
+            ca_pem,
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            server_name: server_name.to_owned(),
+        })
+    }
+
+    /// PEM text of the CA, for credentials and REST clients.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The name that gateways verify.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
+    /// For the QUIC endpoint: TLS 1.3 and our protocol only. No session tickets: sessions are long, and without resumption
+    /// each connection has keys of its own.
+    pub fn quic_server_config(&self) -> Result<ServerConfig, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    /// For REST over TLS with the same certificate.
+    pub fn https_server_config(&self) -> Result<ServerConfig, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// For a gateway: trusts the given CA (PEM text) and nothing else.
+pub fn client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| TlsError::Pem { message: error.to_string() })?;
+        roots.add(certificate)?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Pem { message: "no certificate in it".into() });
+    }
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(FixedTime))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[derive(Debug)]
+struct FixedTime;
+
+impl TimeProvider for FixedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(VERIFIED_AS_OF))
+    }
+}
+
+fn load_or_create_ca(dir: &Path) -> Result<(KeyPair, String), TlsError> {
+    let (key_path, pem_path) = (dir.join("ca.key"), dir.join("ca.pem"));
+    let pem = read_if_there(&pem_path)?;
+    let key = match read_if_there(&key_path)? {
+        Some(text) => KeyPair::from_pem(&text)?,
+        None if pem.is_some() => return Err(TlsError::KeyMissing { path: key_path }),
+        None => {
+            let key = KeyPair::generate()?;
+            let text = key.serialize_pem();
+            private_file::write(&key_path, text.as_bytes())
+                .map_err(|source| TlsError::File { path: key_path.clone(), source })?;
+            key
+        }
+    };
+    if let Some(pem) = pem {
+        return Ok((key, pem));
+    }
+    // Also after a crash between the two files: the same key and name make an equally good certificate.
+    let pem = ca_params().self_signed(&key)?.pem();
+    fs::write(&pem_path, &pem).map_err(|source| TlsError::File { path: pem_path, source })?;
+    Ok((key, pem))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, TlsError> {
+    match fs::read_to_string(path) {
+        // A crash may have left an empty file behind.
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TlsError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    never_ending(&mut params);
+    params.distinguished_name = named(CA_NAME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn never_ending(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(1970, 1, 1);
+    params.not_after = date_time_ymd(9999, 12, 31);
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}

@@ -1,0 +1,16 @@
+//! The transport against a real endpoint on loopback, with a small backend that records what reaches it.
+
+#![allow(clippy::disallowed_methods, reason = "tests may use the clock")]
+#![allow(clippy::cast_possible_wrap, reason = "small numbers")]
+
+mod backend;
+mod batches;
+mod codec;
+mod control;
+mod desired;
+mod gateway;
+mod handshake;
+mod hostile;
+mod interning;
+mod server;
+mod wire_size;
