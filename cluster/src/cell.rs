@@ -1,0 +1,292 @@
+//! A cell: the group that stores the twins of some sites, and the grains on its leader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+use twin_core::command::Command;
+use twin_core::event::{Outbound, OutboundKind};
+use twin_core::grain::{Change, Done, Owner};
+use twin_core::ids::TwinId;
+use twin_core::numbers::Floor;
+use twin_core::refusal::Refusal;
+use twin_core::rows::{RowKind, Rows};
+use twin_core::twin::Twin;
+use twin_storage::RowChange;
+use twin_storage::families::home_slot::HomeSlot;
+use twin_storage::families::{Family, home, home_slot, site_twin, twin_desired, twin_head, twin_hot, twin_marks};
+use twin_storage::{Budgets, GroupReader};
+
+use crate::admission::Admission;
+use crate::committer::{Generation, Host, Lead};
+use crate::grains::{Grains, Reply};
+use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
+use crate::observers::Observers;
+use crate::rows::{HomeSlotRow, decode, encode};
+use crate::slots::Floors;
+use crate::stats::Counters;
+
+/// The refusal of whatever waited when its owner changed, or came while there was none.
+pub fn owner_changed() -> Refusal {
+    Refusal::Unavailable {
+        message: "no owner is ready for the twin at the moment".into(),
+        retry_after_ms: RETRY_UNAVAILABLE_MS,
+    }
+}
+
+/// A cell on this node.
+pub struct Cell {
+    me: Weak<Self>,
+    reader: GroupReader,
+    /// Number of the running generation; 0: none. What is checked under the locks of the grains' table.
+    generation: AtomicU64,
+    term: AtomicU64,
+    tenure: RwLock<Option<Arc<Tenure>>>,
+    grains: Grains,
+    floors: Floors,
+    observers: Arc<Observers>,
+    admission: Arc<Admission>,
+    budgets: Arc<Budgets>,
+    counters: Arc<Counters>,
+    ready: tokio::sync::watch::Sender<bool>,
+}
+
+impl Cell {
+    /// A cell without a leader yet.
+    pub fn new(
+        reader: GroupReader,
+        grains: Grains,
+        observers: Arc<Observers>,
+        admission: Arc<Admission>,
+        budgets: Arc<Budgets>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            reader,
+            generation: AtomicU64::default(),
+            term: AtomicU64::default(),
+            tenure: RwLock::new(None),
+            grains,
+            floors: Floors::default(),
+            observers,
+            admission,
+            budgets,
+            counters,
+            ready: tokio::sync::watch::Sender::new(false),
+        })
+    }
+
+    /// The table of grains.
+    pub fn grains(&self) -> &Grains {
+        &self.grains
+    }
+
+    /// Bytes admitted now.
+    pub fn admitted_bytes(&self) -> usize {
+        self.admission.admitted_bytes()
+    }
+
+    /// Committed rows.
+    pub fn reader(&self) -> &GroupReader {
+        &self.reader
+    }
+
+    /// Term of the running generation, or of the last.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
+    /// True while commands can be carried out.
+    pub fn readiness(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Gives a command to a twin, if the budgets allow.
+    pub fn submit(self: &Arc<Self>, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        let Some(tenure) = self.tenure.read().clone() else {
+            return reply(Err(owner_changed()));
+        };
+        // What changes rows also needs room in the dirty state and in the log.
+        if !is_read(&command)
+            && let Err(pressure) = self.budgets.admit((bytes + COMMAND_OVERHEAD_BYTES) as u64)
+        {
+            Counters::count(&self.counters.commands_busy);
+            return reply(Err(Refusal::Busy { what: pressure.to_string(), retry_after_ms: RETRY_BUSY_MS }));
+        }
+        let Some(admitted) = self.admission.admit(bytes + COMMAND_OVERHEAD_BYTES) else {
+            Counters::count(&self.counters.commands_busy);
+            return reply(Err(Refusal::Busy {
+                what: "the memory for commands under way".into(),
+                retry_after_ms: RETRY_BUSY_MS,
+            }));
+        };
+        let is_current = || self.is_current(tenure.lead.generation);
+        self.grains.submit(&tenure, is_current, twin, command, admitted, reply);
+    }
+
+    fn is_current(&self, generation: Generation) -> bool {
+        self.generation.load(Ordering::Acquire) == generation.0
+    }
+
+    fn lead(&self) -> Result<Lead, Refusal> {
+        self.tenure.read().as_ref().map(|tenure| tenure.lead.clone()).ok_or_else(owner_changed)
+    }
+
+    /// Commits rows that no grain computed.
+    pub async fn commit_rows(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
+        self.lead()?.commit_rows(rows).await
+    }
+
+    /// Resolves when everything committed before the call can be read here.
+    pub async fn confirm(&self) -> Result<(), Refusal> {
+        self.lead()?.confirmed().await
+    }
+
+    /// Reads a twin's committed rows.
+    pub fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
+        let rows = self
+            .reader
+            .get_many(&[
+                (Family::Home, home::key(twin)),
+                (Family::TwinHot, twin_hot::key(twin)),
+                (Family::TwinHead, twin_head::key(twin)),
+                (Family::TwinDesired, twin_desired::key(twin)),
+                (Family::TwinMarks, twin_marks::key(twin)),
+            ])
+            .map_err(|error| unreadable(twin, error))?;
+        let mut rows = rows.into_iter().map(|row| row.map(Vec::from));
+        let mut next = || rows.next().flatten();
+        let rows = Rows { home: next(), hot: next(), head: next(), desired: next(), marks: next() };
+        Twin::load(twin.clone(), rows).map_err(|error| unreadable(twin, error))
+    }
+}
+
+impl Cell {
+    fn committed_floors(&self) -> Result<Vec<(HomeSlot, Floor)>, Refusal> {
+        let slots = usize::from(home_slot::HOME_SLOTS);
+        let scan =
+            self.reader.scan(Family::HomeSlot, &[], None, slots).map_err(|error| unreadable("the floors", error))?;
+        scan.rows
+            .iter()
+            .map(|(key, value)| {
+                let slot = home_slot::decode(key).map_err(|error| unreadable("a floor", error))?;
+                let row: HomeSlotRow = decode("home slot", value).map_err(|error| unreadable("a floor", error))?;
+                Ok((slot, row.floor))
+            })
+            .collect()
+    }
+}
+
+/// What a command weighs besides its payload: mailbox, closures, row overhead.
+const COMMAND_OVERHEAD_BYTES: usize = 512;
+
+fn is_read(command: &Command) -> bool {
+    matches!(command, Command::Read | Command::ReadDelta { .. })
+}
+
+/// A row that can't be read: said loudly, as only an operator can help.
+fn unreadable(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(%what, %error, "a stored row cannot be read");
+    Refusal::Unavailable { message: format!("stored state of {what} cannot be read: {error}"), retry_after_ms: 10_000 }
+}
+
+impl Host for Cell {
+    fn begin(&self, lead: Lead) {
+        let floors = match self.committed_floors() {
+            Ok(floors) => floors,
+            Err(refusal) => {
+                // Without the floors a twin that is made again could get old numbers: the cell stays closed.
+                tracing::error!(%refusal, "the cell does not open");
+                return;
+            }
+        };
+        self.floors.load(floors);
+        let Some(cell) = self.me.upgrade() else { return };
+        self.term.store(lead.term, Ordering::Relaxed);
+        self.generation.store(lead.generation.0, Ordering::Release);
+        *self.tenure.write() = Some(Arc::new(Tenure { cell, lead }));
+        self.ready.send_replace(true);
+    }
+
+    fn end(&self, _: Generation) {
+        self.ready.send_replace(false);
+        // First no grain of the old generation can be added any more, then all go.
+        self.generation.store(0, Ordering::Release);
+        *self.tenure.write() = None;
+        self.grains.throw_away();
+    }
+
+    fn committed(&self, events: Vec<Outbound>) {
+        self.observers.tell(events);
+    }
+}
+
+/// A cell's rule in one generation: what its grains know as their owner. A grain of an older generation holds an older
+/// tenure, and nothing it gives to it is ever committed.
+pub struct Tenure {
+    cell: Arc<Cell>,
+    lead: Lead,
+}
+
+impl Owner for Tenure {
+    async fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
+        let (cell, twin) = (self.cell.clone(), twin.clone());
+        // A cold read may wait for the disk: not on a thread that runs other grains.
+        tokio::task::spawn_blocking(move || cell.load(&twin)).await.unwrap_or_else(|_| Err(owner_changed()))
+    }
+
+    fn floor(&self, twin: &TwinId) -> Floor {
+        self.cell.floors.of(twin)
+    }
+
+    fn commit(&self, change: Change, done: Done) {
+        let Change { twin, rows, events, delete_floor } = change;
+        let mut rows: Vec<RowChange> = rows.into_iter().map(|(kind, row)| row_change(kind, &twin, row)).collect();
+        rows.extend(events.iter().filter_map(listing_change));
+        let propose = |rows| self.lead.commit(rows, events, done);
+        match delete_floor {
+            None => propose(rows),
+            Some(floor) => self.cell.floors.raise(&twin, floor, |slot, floor| {
+                rows.push(RowChange::put(Family::HomeSlot, home_slot::key(slot), encode(&HomeSlotRow { floor })));
+                propose(rows);
+            }),
+        }
+    }
+
+    fn confirm(&self, rests_on_in_flight: bool, done: Done) {
+        // A sole voter needs no ReadIndex round, since nobody else can lead; what the grain knows is then committed unless
+        // something of its own is still in flight. The generation is checked after the state was read: had the chain broken
+        // before, this state would have to be forgotten.
+        if !rests_on_in_flight && self.cell.is_current(self.lead.generation) {
+            done(Ok(()));
+        } else {
+            self.lead.confirm(done);
+        }
+    }
+
+    fn failed(&self, twin: &TwinId, _: &Refusal) {
+        self.cell.grains.forget(twin);
+    }
+}
+
+fn row_change(kind: RowKind, twin: &TwinId, row: Option<Vec<u8>>) -> RowChange {
+    let (family, key) = match kind {
+        RowKind::Hot => (Family::TwinHot, twin_hot::key(twin)),
+        RowKind::Head => (Family::TwinHead, twin_head::key(twin)),
+        RowKind::Desired => (Family::TwinDesired, twin_desired::key(twin)),
+        RowKind::Marks => (Family::TwinMarks, twin_marks::key(twin)),
+        RowKind::Home => (Family::Home, home::key(twin)),
+    };
+    RowChange { family, key, value: row.map(bytes::Bytes::from) }
+}
+
+/// The listing of a site follows the twins' lives, in the same entry.
+fn listing_change(event: &Outbound) -> Option<RowChange> {
+    let key = || site_twin::key(&event.site, &event.twin);
+    match event.kind {
+        OutboundKind::Created => Some(RowChange::put(Family::SiteTwin, key(), bytes::Bytes::from_static(&[1]))),
+        OutboundKind::Deleted => Some(RowChange::delete(Family::SiteTwin, key())),
+        _ => None,
+    }
+}

@@ -1,0 +1,469 @@
+//! The handle to a node's part of the cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ring::rand::SecureRandom;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use twin_core::clock::Clock;
+use twin_core::command::{Answer, Command};
+use twin_core::document::TwinDocument;
+use twin_core::event::Outbound;
+use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
+use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
+use twin_core::numbers::{OwnerOrder, WallTime};
+use twin_core::refusal::Refusal;
+use twin_core::value::Value;
+use twin_storage::Storage;
+use twin_transports::frames::device::{Call, CallOutcome};
+
+use crate::admission::Admission;
+use crate::cell::{Cell, owner_changed};
+use crate::committer::PlantedBug;
+use crate::directory::Directory;
+use crate::gateways::Gateways;
+use crate::grains::Grains;
+use crate::group::Group;
+use crate::limits::PASSIVATION_INTERVAL;
+use crate::methods::MethodCalls;
+use crate::observers::Observers;
+use crate::rows::{ClusterRow, GatewayRow};
+use crate::sessions::Sessions;
+use crate::stats::Counters;
+use crate::view::{
+    ClusterStats, Enrolment, GatewayView, MethodAnswer, NewGateway, NodeView, SiteView, TwinPage, TwinQuery,
+};
+use crate::{DIRECTORY, FIRST_CELL, listing};
+
+/// Why a node's cluster part does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A Raft group does not start.
+    #[error("group {group} does not start: {cause}")]
+    Group {
+        /// Its name.
+        group: String,
+        /// What it says.
+        cause: String,
+    },
+    /// The rows of a new cluster could not be committed.
+    #[error("the directory cannot be founded: {0}")]
+    Founding(Refusal),
+}
+
+impl StartError {
+    pub(crate) fn group(group: &str, cause: impl std::fmt::Display) -> Self {
+        Self::Group { group: group.to_owned(), cause: cause.to_string() }
+    }
+}
+
+/// How a node takes part.
+#[derive(Clone)]
+pub struct ClusterOptions {
+    /// Name of the node, for people.
+    pub node_name: String,
+    /// Where its REST listens, for people.
+    pub http: Option<String>,
+    /// Where its QUIC endpoint listens, for people.
+    pub quic: Option<String>,
+    /// Most grains active at once.
+    pub active_grains_max: usize,
+    /// Budget of bytes of commands under way.
+    pub admitted_bytes_max: usize,
+    /// A grain without a message for this long passivates.
+    pub grain_idle_after: Duration,
+    /// Random numbers for credentials.
+    pub random: Arc<dyn SecureRandom + Send + Sync>,
+    /// A deliberate bug, to show that the auditor finds it. Never set by the node's binary.
+    #[doc(hidden)]
+    pub planted: Option<PlantedBug>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            node_name: "node-1".into(),
+            http: None,
+            quic: None,
+            active_grains_max: ACTIVE_GRAINS_MAX,
+            admitted_bytes_max: ADMITTED_BYTES_MAX,
+            grain_idle_after: GRAIN_IDLE_AFTER,
+            random: Arc::new(ring::rand::SystemRandom::new()),
+            planted: None,
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: ClusterOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) gateways: Gateways,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) methods: MethodCalls,
+    pub(crate) tasks: TaskTracker,
+    observers: Arc<Observers>,
+    counters: Arc<Counters>,
+    storage: Mutex<Option<Storage>>,
+    groups: Mutex<Vec<Group>>,
+    stop: CancellationToken,
+    started_at: WallTime,
+}
+
+/// The handle to a node's part of the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Cluster {
+    /// Starts the directory and the cell on the current tokio runtime, and founds them in an empty storage.
+    pub async fn start(storage: Storage, options: ClusterOptions, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let counters = Arc::<Counters>::default();
+        let sessions = Arc::<Sessions>::default();
+        let observers = Arc::new(Observers::new(sessions.clone()));
+        let runtime = tokio::runtime::Handle::current();
+        let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime);
+        let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
+        let reader = |group| storage.reader().group(group).map_err(|error| StartError::group("storage", error));
+        let cell = Cell::new(
+            reader(FIRST_CELL)?,
+            grains,
+            observers.clone(),
+            Admission::new(options.admitted_bytes_max),
+            storage.budgets(),
+            counters.clone(),
+        );
+        let directory = Directory::new(reader(DIRECTORY)?);
+
+        let directory_group = Group::start(
+            directory_files,
+            storage.budgets(),
+            DIRECTORY,
+            "directory".into(),
+            directory.clone(),
+            counters.clone(),
+            None,
+        );
+        let cell_group = Group::start(
+            cell_files,
+            storage.budgets(),
+            FIRST_CELL,
+            format!("cell-{FIRST_CELL}"),
+            cell.clone(),
+            counters.clone(),
+            options.planted,
+        );
+        let (directory_group, cell_group) = tokio::try_join!(directory_group, cell_group)?;
+
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            gateways: Gateways::new(cell.clone()),
+            methods: MethodCalls::default(),
+            tasks: TaskTracker::new(),
+            groups: Mutex::new(vec![directory_group, cell_group]),
+            started_at: clock.wall(),
+            options,
+            clock,
+            directory,
+            cell,
+            sessions,
+            observers,
+            counters,
+            storage: Mutex::new(Some(storage)),
+            stop,
+        });
+        inner.tasks.spawn(passivate_idle(inner.cell.clone(), inner.options.grain_idle_after, inner.stop.clone()));
+        let cluster = Self { inner };
+        cluster.until_leading().await;
+        let random = cluster.inner.options.random.clone();
+        cluster
+            .inner
+            .directory
+            .found(&cluster.inner.options.node_name, move || new_cluster(&*random))
+            .await
+            .map_err(StartError::Founding)?;
+        Ok(cluster)
+    }
+
+    async fn until_leading(&self) {
+        for mut ready in [self.inner.directory.readiness(), self.inner.cell.readiness()] {
+            // The senders live as long as this handle.
+            let _ = ready.wait_for(|ready| *ready).await;
+        }
+    }
+
+    /// Resolves once a write would commit.
+    pub async fn ready(&self) {
+        self.until_leading().await;
+    }
+
+    /// Would a write commit now?
+    pub fn is_ready(&self) -> bool {
+        *self.inner.directory.readiness().borrow() && *self.inner.cell.readiness().borrow()
+    }
+
+    /// Lets a leader of a higher term, which does not exist, take the cell over for a moment: whatever is in flight is refused or
+    /// unknown, the grains are thrown away, and this node must be elected again. For tests of just that.
+    #[doc(hidden)]
+    pub async fn usurp(&self) {
+        let raft = self.inner.groups.lock().last().map(Group::raft);
+        if let Some(raft) = raft {
+            Group::usurp(&raft).await;
+        }
+    }
+
+    /// Lets entries in flight finish, stops the groups and writes a last checkpoint.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        let groups = std::mem::take(&mut *self.inner.groups.lock());
+        for group in groups {
+            group.shutdown().await;
+        }
+        let Some(storage) = self.inner.storage.lock().take() else { return };
+        match tokio::task::spawn_blocking(move || storage.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last checkpoint was not written; the log has everything"),
+            Err(error) => tracing::error!(%error, "the storage did not shut down"),
+        }
+    }
+
+    /// Carries out a command on a twin. The answer is committed, or a linearizable read. `bytes` is what the command weighs
+    /// for admission: its encoded size.
+    pub async fn call(&self, twin: &TwinId, command: Command, bytes: usize) -> Result<Answer, Refusal> {
+        if let Command::Put { site: Some(site), .. } = &command
+            && self.inner.directory.site(site)?.is_none()
+        {
+            return Err(Refusal::SiteNotFound { site: site.clone() });
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.inner.cell.submit(
+            twin,
+            command,
+            bytes,
+            Box::new(move |answer| {
+                // The caller may have gone; the command is carried out all the same.
+                let _ = sender.send(answer);
+            }),
+        );
+        receiver.await.unwrap_or_else(|_| Err(owner_changed()))
+    }
+
+    /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.
+    pub async fn call_method(
+        &self,
+        twin: &TwinId,
+        method: String,
+        payload: Value,
+        timeout: Duration,
+    ) -> Result<MethodAnswer, Refusal> {
+        let timeout_ms = timeout.as_millis() as u64;
+        Counters::count(&self.inner.counters.method_calls);
+        let bytes = twin_core::json::compact_len(&payload);
+        let open = Command::CallMethod { method: method.clone(), payload: payload.clone(), timeout_ms };
+        let (call, gateway) = match self.call(twin, open, bytes).await? {
+            Answer::CallOpened { call, gateway } => (call, gateway),
+            other => return Err(Refusal::Invalid { message: format!("unexpected answer {other:?} to a call") }),
+        };
+        // From here the call is open in the twin: it is closed whatever happens, even if this future is dropped.
+        let closing = CloseOnDrop { cluster: self.clone(), twin: twin.clone(), call };
+        let answer = self.inner.methods.register(twin, call, gateway.clone())?;
+        let sent = self.inner.sessions.call(
+            &gateway,
+            Call { twin: twin.clone(), owner: self.owner_order(), call, method: method.clone(), payload, timeout_ms },
+        );
+        if !sent {
+            return Err(Refusal::NotConnected {
+                message: format!("gateway {gateway} has no session, or too many calls"),
+            });
+        }
+        let outcome = tokio::time::timeout(timeout, answer).await;
+        drop(closing);
+        match outcome {
+            Ok(Ok(CallOutcome::Answered { status, payload })) => Ok(MethodAnswer { status, payload }),
+            Ok(Ok(CallOutcome::NoSuchMethod)) => Err(Refusal::MethodNotFound { method }),
+            Ok(Ok(CallOutcome::NotHere)) => {
+                Err(Refusal::NotConnected { message: format!("gateway {gateway} no longer serves the device") })
+            }
+            Ok(Err(_)) => Err(Refusal::OutcomeUnknown),
+            Err(_) => Err(Refusal::TimedOut { timeout_ms }),
+        }
+    }
+
+    /// Twins by site and id, page by page.
+    pub async fn list_twins(&self, query: TwinQuery) -> Result<TwinPage, Refusal> {
+        if let Some(site) = &query.site
+            && self.inner.directory.site(site)?.is_none()
+        {
+            return Err(Refusal::SiteNotFound { site: site.clone() });
+        }
+        self.inner.cell.confirm().await?;
+        let cell = self.inner.cell.clone();
+        tokio::task::spawn_blocking(move || listing::page(&cell, &query)).await.unwrap_or_else(|_| Err(owner_changed()))
+    }
+
+    /// Is the device's gateway connected, and the device attached through it?
+    pub fn is_connected(&self, document: &TwinDocument) -> bool {
+        document.gateway.as_ref().is_some_and(|gateway| self.inner.sessions.is_connected(gateway))
+    }
+
+    /// Watches all committed events.
+    pub fn observe(&self) -> tokio::sync::broadcast::Receiver<Arc<Outbound>> {
+        self.inner.observers.observe()
+    }
+
+    /// Creates a site or changes its enrolment; says whether it is new.
+    pub async fn put_site(&self, site: &SiteId, enrolment: Enrolment) -> Result<bool, Refusal> {
+        self.inner.directory.put_site(site, enrolment).await
+    }
+
+    /// A site.
+    pub async fn site(&self, site: &SiteId) -> Result<SiteView, Refusal> {
+        self.inner.directory.confirm().await?;
+        let row = self.inner.directory.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
+        self.inner.cell.confirm().await?;
+        self.site_view(site, &row)
+    }
+
+    /// All sites, by id.
+    pub async fn sites(&self) -> Result<Vec<SiteView>, Refusal> {
+        self.inner.directory.confirm().await?;
+        self.inner.cell.confirm().await?;
+        self.inner.directory.sites()?.iter().map(|(site, row)| self.site_view(site, row)).collect()
+    }
+
+    fn site_view(&self, site: &SiteId, row: &crate::rows::SiteRow) -> Result<SiteView, Refusal> {
+        let gateways = self.inner.gateways.of_site(site)?;
+        Ok(SiteView {
+            id: site.clone(),
+            enrolment: row.enrolment,
+            cell: row.cell,
+            epoch: row.epoch,
+            gateways: gateways.into_iter().map(|(name, row)| self.gateway_view(site, name, &row)).collect(),
+        })
+    }
+
+    fn gateway_view(&self, site: &SiteId, name: GatewayName, row: &GatewayRow) -> GatewayView {
+        let gateway = GatewayId { site: site.clone(), name };
+        self.inner.sessions.look(&gateway, |session, heard| GatewayView {
+            name: gateway.name.clone(),
+            created_at: row.created_at,
+            connected: session.is_some(),
+            peer: session.map(|session| session.hello.peer.clone()),
+            agent: session.map(|session| session.hello.agent.clone()),
+            connected_at: session.map(|session| session.opened_at),
+            last_seen: heard.map(|heard| heard.at),
+            status: heard.and_then(|heard| heard.status),
+        })
+    }
+
+    /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
+    pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
+        if self.inner.directory.site(site)?.is_none() {
+            return Err(Refusal::SiteNotFound { site: site.clone() });
+        }
+        let product_key = self.inner.directory.cluster()?.product_key;
+        let gateway = GatewayId { site: site.clone(), name: name.clone() };
+        let random = &*self.inner.options.random;
+        let secret = self.inner.gateways.add(&gateway, product_key.clone(), self.inner.clock.wall(), random).await?;
+        Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
+    }
+
+    /// Removes a gateway's credentials and ends its session.
+    pub async fn remove_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<(), Refusal> {
+        if self.inner.directory.site(site)?.is_none() {
+            return Err(Refusal::SiteNotFound { site: site.clone() });
+        }
+        let gateway = GatewayId { site: site.clone(), name: name.clone() };
+        self.inner.gateways.remove(&gateway).await?;
+        self.inner.sessions.revoke(&gateway);
+        self.inner.methods.link_lost(&gateway);
+        Ok(())
+    }
+
+    /// The nodes.
+    #[allow(clippy::unused_async, reason = "several nodes will have to be asked")]
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, Refusal> {
+        let leads = [*self.inner.directory.readiness().borrow(), *self.inner.cell.readiness().borrow()];
+        let groups = self.inner.groups.lock().iter().zip(leads).map(|(group, leads)| group.view(leads)).collect();
+        Ok(vec![NodeView {
+            name: self.inner.options.node_name.clone(),
+            role: "core".into(),
+            http: self.inner.options.http.clone(),
+            quic: self.inner.options.quic.clone(),
+            started_at: self.inner.started_at,
+            groups,
+        }])
+    }
+
+    /// Counters and levels.
+    pub fn stats(&self) -> ClusterStats {
+        let counters = &self.inner.counters;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        ClusterStats {
+            grains_active: self.inner.cell.grains().active() as u64,
+            activations: read(&counters.activations),
+            passivations: read(&counters.passivations),
+            commands: read(&counters.commands),
+            commands_busy: read(&counters.commands_busy),
+            entries: read(&counters.entries),
+            entry_changes: read(&counters.entry_changes),
+            entry_bytes: read(&counters.entry_bytes),
+            entries_in_flight: read(&counters.entries_in_flight),
+            poisonings: read(&counters.poisonings),
+            admitted_bytes: self.inner.cell.admitted_bytes() as u64,
+            sessions: self.inner.sessions.count() as u64,
+            method_calls: read(&counters.method_calls),
+        }
+    }
+
+    /// Position of this owner among all owners, which answers and downlinks carry.
+    pub(crate) fn owner_order(&self) -> OwnerOrder {
+        OwnerOrder { site_epoch: 1, lineage: 1, term: self.inner.cell.term() }
+    }
+}
+
+/// Closes an open call when the caller is done with it or gone.
+struct CloseOnDrop {
+    cluster: Cluster,
+    twin: TwinId,
+    call: twin_core::numbers::CallNo,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.cluster.inner.methods.forget(&self.twin, self.call);
+        // Nobody waits for it: an open call that is not closed now is stale, and goes when the twin's next call needs room.
+        self.cluster.inner.cell.submit(&self.twin, Command::CloseCall { call: self.call }, 0, Box::new(|_| ()));
+    }
+}
+
+fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
+    let mut bytes = [0; 24];
+    if random.fill(&mut bytes).is_err() {
+        // Names, not secrets: a cluster can live with zeros in them.
+        tracing::warn!("the system gave no random numbers for the cluster's id");
+    }
+    let (cluster_id, product_key) = (u128::from_be_bytes(first(&bytes)), u64::from_be_bytes(first(&bytes[16..])));
+    ClusterRow { cluster_id: format!("{cluster_id:032x}"), product_key: format!("pk-{product_key:016x}") }
+}
+
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    std::array::from_fn(|at| bytes.get(at).copied().unwrap_or_default())
+}
+
+async fn passivate_idle(cell: Arc<Cell>, idle_after: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(PASSIVATION_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => cell.grains().passivate_idle(idle_after),
+        }
+    }
+}

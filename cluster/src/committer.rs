@@ -1,0 +1,398 @@
+//! The committer of a Raft group: many changes, one entry, one chain.
+//!
+//! While earlier entries are in flight, what arrives is gathered; when one comes back, everything gathered goes out as ONE
+//! entry. So the batch grows with the load and a lone change waits for nobody.
+//!
+//! **Invariants**
+//! - Changes are applied in the order in which they were given, or not at all from some point on ([`crate::chain`]).
+//! - `done(Ok)` is called only after the entry is applied, in the same order.
+//! - Work of an older [`Generation`] is never proposed: it was computed on a state that was thrown away.
+//! - Whoever waits is always told: work that is dropped drops its `done`, which answers "unavailable".
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::impls::ProgressResponder;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use twin_core::event::Outbound;
+use twin_core::grain::Done;
+use twin_core::refusal::Refusal;
+use twin_storage::consensus::{CommittedLeaderId, Raft, TypeConfig};
+use twin_storage::limits::ENTRY_BYTES_MAX;
+use twin_storage::{Applied, ChainLink, EntryData, RowChange};
+
+use crate::chain::Chain;
+use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_COMMANDS_MAX};
+use crate::stats::Counters;
+
+/// Numbers the periods in which this replica led with an unbroken chain. 0: none yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+struct Proposal {
+    generation: Generation,
+    rows: Vec<RowChange>,
+    events: Vec<Outbound>,
+    done: Done,
+}
+
+enum Work {
+    Commit(Proposal),
+    Confirm(Generation, Done),
+}
+
+/// Whoever computes on the group's state: told when it may, and when it must forget everything.
+pub trait Host: Send + Sync + 'static {
+    /// The barrier of a new generation is applied: state may be read and computed on, and given to the committer.
+    fn begin(&self, lead: Lead);
+
+    /// The chain is broken: throw everything computed away. Nothing of that generation will be committed any more.
+    fn end(&self, generation: Generation);
+
+    /// These events are committed. Called in the order of the commits.
+    fn committed(&self, events: Vec<Outbound>);
+}
+
+/// A generation, and the way to commit in it.
+#[derive(Clone)]
+pub struct Lead {
+    /// Its number.
+    pub generation: Generation,
+    /// Its Raft term.
+    pub term: u64,
+    committer: CommitterHandle,
+}
+
+impl Lead {
+    /// Commits a change, told to the [`Host`] and then to `done`.
+    pub fn commit(&self, rows: Vec<RowChange>, events: Vec<Outbound>, done: Done) {
+        self.committer.commit(Proposal { generation: self.generation, rows, events, done });
+    }
+
+    /// Commits rows that no grain computed, and waits.
+    pub async fn commit_rows(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.commit(rows, Vec::new(), tell(sender));
+        receiver.await.unwrap_or_else(|_| Err(crate::cell::owner_changed()))
+    }
+
+    /// Calls `done` once everything given before is applied.
+    pub fn confirm(&self, done: Done) {
+        self.committer.confirm(self.generation, done);
+    }
+
+    /// Resolves once everything given before is applied.
+    pub async fn confirmed(&self) -> Result<(), Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.confirm(tell(sender));
+        receiver.await.unwrap_or_else(|_| Err(crate::cell::owner_changed()))
+    }
+}
+
+fn tell(sender: tokio::sync::oneshot::Sender<Result<(), Refusal>>) -> Done {
+    Box::new(move |result| {
+        // The asker may have gone.
+        let _ = sender.send(result);
+    })
+}
+
+/// A deliberate bug, so that the auditor can be shown to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Answers as soon as an entry is proposed.
+    AckBeforeCommit,
+}
+
+#[derive(Clone)]
+struct CommitterHandle {
+    work: mpsc::UnboundedSender<Work>,
+}
+
+impl CommitterHandle {
+    /// The queue has no bound of its own: what waits in it was admitted by bytes before.
+    fn commit(&self, proposal: Proposal) {
+        // A stopped committer drops the proposal, and `done` with it.
+        let _ = self.work.send(Work::Commit(proposal));
+    }
+
+    fn confirm(&self, generation: Generation, done: Done) {
+        let _ = self.work.send(Work::Confirm(generation, done));
+    }
+}
+
+/// The task that proposes for one group.
+pub struct Committer<H> {
+    raft: Raft,
+    host: Arc<H>,
+    counters: Arc<Counters>,
+    planted: Option<PlantedBug>,
+    handle: CommitterHandle,
+    generation: Generation,
+    /// Highest number handed out, by term.
+    last: Chain,
+}
+
+struct InFlight {
+    outcome: tokio::sync::oneshot::Receiver<Outcome>,
+    deadline: tokio::time::Instant,
+    commits: Vec<(Vec<Outbound>, Done)>,
+    confirms: Vec<Done>,
+}
+
+type Outcome = openraft::raft::ClientWriteResult<TypeConfig>;
+
+/// Why a generation ended.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("entry refused by the chain rule: {0}")]
+    Refused(String),
+    #[error("entry not accepted: {0}")]
+    NotAccepted(String),
+    #[error("no outcome within {COMMIT_DEADLINE:?}")]
+    Deadline,
+    #[error("the group is shutting down")]
+    Stopped,
+}
+
+impl<H: Host> Committer<H> {
+    /// Starts the task; it ends with `stop`.
+    pub fn start(
+        raft: Raft,
+        host: Arc<H>,
+        counters: Arc<Counters>,
+        planted: Option<PlantedBug>,
+        stop: CancellationToken,
+    ) -> JoinHandle<()> {
+        let (work, queue) = mpsc::unbounded_channel();
+        let committer = Self {
+            raft,
+            host,
+            counters,
+            planted,
+            handle: CommitterHandle { work },
+            generation: Generation::default(),
+            last: Chain::behind(0, 0),
+        };
+        // What is still queued at the end is dropped with the queue, and answered "unavailable".
+        tokio::spawn(committer.run(queue, stop))
+    }
+
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Work>, stop: CancellationToken) {
+        loop {
+            let chain = tokio::select! {
+                () = stop.cancelled() => return,
+                chain = self.lead(&mut queue) => chain,
+            };
+            let generation = Generation(self.generation.0 + 1);
+            self.generation = generation;
+            self.host.begin(Lead { generation, term: chain.term(), committer: self.handle.clone() });
+            tracing::info!(term = chain.term(), generation = generation.0, "the chain begins");
+            let broken = self.serve(chain, &mut queue, &stop).await;
+            self.host.end(generation);
+            if matches!(broken, Broken::Stopped) {
+                return;
+            }
+            self.counters.poisonings.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%broken, generation = generation.0, "the chain broke: grains are thrown away");
+        }
+    }
+
+    /// Waits until this replica leads and its barrier is applied. Work that arrives meanwhile belongs to an older generation
+    /// and is dropped.
+    async fn lead(&mut self, queue: &mut mpsc::UnboundedReceiver<Work>) -> Chain {
+        // The same channel that `as_leader` reads: another one may tell of a change before this one has it, and the wake-up
+        // would be lost.
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Ok(leader) = self.raft.as_leader() {
+                let term = leader.to_committed_leader_id().term;
+                let last = if self.last.term() == term { self.last.last() } else { 0 };
+                let mut chain = Chain::behind(term, last);
+                let link = chain.next_link();
+                self.last = chain;
+                match self.propose(EntryData::barrier(link), &leader.to_committed_leader_id()).await {
+                    Ok(outcome) => match tokio::time::timeout(COMMIT_DEADLINE, outcome).await {
+                        Ok(Ok(Ok(response))) if matches!(response.data, Applied::Applied) => return chain,
+                        other => tracing::info!(term, ?other, "the barrier was not applied; trying again"),
+                    },
+                    Err(broken) => tracing::info!(term, %broken, "the barrier was not accepted; trying again"),
+                }
+                // A write just after taking over can be refused once: try again in a few milliseconds.
+                let pause = tokio::time::Instant::now() + std::time::Duration::from_millis(5);
+                tokio::time::sleep_until(pause).await;
+                continue;
+            }
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                dropped = queue.recv() => drop(dropped),
+            }
+        }
+    }
+
+    async fn propose(
+        &self,
+        data: EntryData,
+        leader: &CommittedLeaderId,
+    ) -> Result<tokio::sync::oneshot::Receiver<Outcome>, Broken> {
+        let (responder, outcome) = ProgressResponder::complete_only();
+        self.raft
+            .write(data)
+            .with_leader(*leader)
+            .responder(responder)
+            .await
+            .map_err(|fatal| Broken::NotAccepted(fatal.to_string()))?;
+        Ok(outcome)
+    }
+
+    /// Proposes until the chain breaks.
+    async fn serve(
+        &mut self,
+        mut chain: Chain,
+        queue: &mut mpsc::UnboundedReceiver<Work>,
+        stop: &CancellationToken,
+    ) -> Broken {
+        let Ok(leader) = self.raft.as_leader() else {
+            return Broken::NotAccepted("leadership was lost at once".into());
+        };
+        let leader = leader.to_committed_leader_id();
+        let mut metrics = self.raft.server_metrics();
+        let mut in_flight: VecDeque<InFlight> = VecDeque::new();
+        let mut gathered = Vec::new();
+        // Work that did not fit into the entry before.
+        let mut held: VecDeque<Work> = VecDeque::new();
+        loop {
+            // Once stopping, what is in flight is finished and nothing is added.
+            let idle = in_flight.is_empty();
+            let may_propose = in_flight.len() < ENTRIES_IN_FLIGHT_MAX && !stop.is_cancelled();
+            if may_propose && held.is_empty() {
+                while gathered.len() < ENTRY_COMMANDS_MAX
+                    && let Ok(work) = queue.try_recv()
+                {
+                    gathered.push(work);
+                }
+                held.extend(gathered.drain(..));
+            }
+            if may_propose && !held.is_empty() {
+                if let Err(broken) = self.propose_held(&mut held, &mut chain, &leader, &mut in_flight).await {
+                    return broken;
+                }
+                continue;
+            }
+            let oldest = async {
+                match in_flight.front_mut() {
+                    Some(entry) => tokio::time::timeout_at(entry.deadline, &mut entry.outcome).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                outcome = oldest => {
+                    let Some(entry) = in_flight.pop_front() else { continue };
+                    self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
+                    match outcome {
+                        Ok(Ok(Ok(response))) => match response.data {
+                            Applied::Applied => self.complete(entry),
+                            refused @ Applied::ChainRefused { .. } => return Broken::Refused(format!("{refused:?}")),
+                        },
+                        Ok(Ok(Err(error))) => return Broken::NotAccepted(error.to_string()),
+                        Ok(Err(_)) => return Broken::NotAccepted("the Raft group stopped".into()),
+                        Err(_) => return Broken::Deadline,
+                    }
+                }
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        return Broken::NotAccepted("the Raft group stopped".into());
+                    }
+                    if metrics.borrow_watched().vote.leader_id.term != chain.term() {
+                        return Broken::NotAccepted("another term began".into());
+                    }
+                }
+                _ = queue.recv_many(&mut gathered, ENTRY_COMMANDS_MAX), if may_propose => {
+                    held.extend(gathered.drain(..));
+                }
+                () = stop.cancelled(), if idle => return Broken::Stopped,
+            }
+        }
+    }
+
+    /// Makes one entry of what is held (as far as it fits) and proposes it.
+    async fn propose_held(
+        &mut self,
+        held: &mut VecDeque<Work>,
+        chain: &mut Chain,
+        leader: &CommittedLeaderId,
+        in_flight: &mut VecDeque<InFlight>,
+    ) -> Result<(), Broken> {
+        let mut rows = Vec::new();
+        let mut bytes = 0_u64;
+        let mut commits = Vec::new();
+        let mut confirms = Vec::new();
+        while let Some(work) = held.pop_front() {
+            match work {
+                Work::Commit(proposal) if proposal.generation == self.generation => {
+                    let proposal_bytes: u64 = proposal.rows.iter().map(RowChange::size_bytes).sum();
+                    if !commits.is_empty() && bytes + proposal_bytes > ENTRY_BYTES_MAX {
+                        held.push_front(Work::Commit(proposal));
+                        break;
+                    }
+                    bytes += proposal_bytes;
+                    rows.extend(proposal.rows);
+                    commits.push((proposal.events, proposal.done));
+                }
+                Work::Confirm(generation, done) if generation == self.generation => {
+                    if commits.is_empty() && in_flight.is_empty() {
+                        // A sole voter needs no ReadIndex round: nobody else can lead. Nothing is in flight, so everything
+                        // given before is applied.
+                        done(Ok(()));
+                    } else if commits.is_empty() {
+                        if let Some(newest) = in_flight.back_mut() {
+                            newest.confirms.push(done);
+                        }
+                    } else {
+                        confirms.push(done);
+                    }
+                }
+                // Of an older generation: dropping it answers.
+                Work::Commit(_) | Work::Confirm(..) => {}
+            }
+        }
+        if commits.is_empty() {
+            return Ok(());
+        }
+        self.counters.entries.fetch_add(1, Ordering::Relaxed);
+        self.counters.entry_changes.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        self.counters.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let link: ChainLink = chain.next_link();
+        self.last = *chain;
+        let entry = EntryData::batch(link, rows).map_err(|error| Broken::NotAccepted(error.to_string()))?;
+        let outcome = self.propose(entry, leader).await?;
+        let mut entry =
+            InFlight { outcome, deadline: tokio::time::Instant::now() + COMMIT_DEADLINE, commits, confirms };
+        if self.planted == Some(PlantedBug::AckBeforeCommit) {
+            for (events, done) in entry.commits.drain(..) {
+                self.host.committed(events);
+                done(Ok(()));
+            }
+        }
+        in_flight.push_back(entry);
+        self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The entry is applied: tells everyone, in order.
+    fn complete(&self, entry: InFlight) {
+        for (events, done) in entry.commits {
+            if !events.is_empty() {
+                self.host.committed(events);
+            }
+            done(Ok(()));
+        }
+        for done in entry.confirms {
+            done(Ok(()));
+        }
+    }
+}

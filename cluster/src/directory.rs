@@ -1,0 +1,150 @@
+//! The directory: group 0. Nodes, cells and sites, and where each site lives. No twins.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use twin_core::event::Outbound;
+use twin_core::ids::SiteId;
+use twin_core::refusal::Refusal;
+use twin_storage::GroupReader;
+use twin_storage::RowChange;
+use twin_storage::consensus::NodeId;
+use twin_storage::families::{
+    Family, cell as cell_family, cluster as cluster_family, node as node_family, site as site_family,
+};
+
+use crate::FIRST_CELL;
+use crate::cell::owner_changed;
+use crate::committer::{Generation, Host, Lead};
+use crate::limits::SITES_MAX;
+use crate::rows::{CellRow, ClusterRow, NodeRow, SiteRow, decode, encode};
+use crate::view::Enrolment;
+
+/// The directory on this node.
+pub struct Directory {
+    reader: GroupReader,
+    lead: RwLock<Option<Lead>>,
+    ready: tokio::sync::watch::Sender<bool>,
+    /// Read-modify-write of sites is done by one at a time.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl Directory {
+    /// A directory without a leader yet.
+    pub fn new(reader: GroupReader) -> Arc<Self> {
+        Arc::new(Self {
+            reader,
+            lead: RwLock::new(None),
+            ready: tokio::sync::watch::Sender::new(false),
+            writing: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// True while it leads.
+    pub fn readiness(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// The rows that a new cluster begins with; does nothing to an old one.
+    pub async fn found(&self, node_name: &str, new_cluster: impl FnOnce() -> ClusterRow) -> Result<(), Refusal> {
+        let _writing = self.writing.lock().await;
+        if self.get::<ClusterRow>(Family::Cluster, &cluster_family::key(), "cluster")?.is_some() {
+            return Ok(());
+        }
+        let node = NodeRow { name: node_name.to_owned(), role: "core".into() };
+        let cell = CellRow { cell: FIRST_CELL, lineage: 1, home: true };
+        let site = SiteRow::new(Enrolment::Registered);
+        self.commit(vec![
+            RowChange::put(Family::Cluster, cluster_family::key(), encode(&new_cluster())),
+            RowChange::put(Family::Node, node_family::key(NodeId::new(1)), encode(&node)),
+            RowChange::put(Family::Cell, cell_family::key(FIRST_CELL), encode(&cell)),
+            RowChange::put(Family::Site, site_family::key(&SiteId::default_site()), encode(&site)),
+        ])
+        .await
+    }
+
+    /// The cluster's own row.
+    pub fn cluster(&self) -> Result<ClusterRow, Refusal> {
+        self.get(Family::Cluster, &cluster_family::key(), "cluster")?.ok_or_else(owner_changed)
+    }
+
+    /// A site, as committed and applied here.
+    pub fn site(&self, site: &SiteId) -> Result<Option<SiteRow>, Refusal> {
+        self.get(Family::Site, &site_family::key(site), "site")
+    }
+
+    /// All sites, by id.
+    pub fn sites(&self) -> Result<Vec<(SiteId, SiteRow)>, Refusal> {
+        let scan = self.reader.scan(Family::Site, &[], None, SITES_MAX).map_err(unreadable)?;
+        scan.rows
+            .iter()
+            .map(|(key, value)| {
+                Ok((site_family::decode(key).map_err(unreadable)?, decode("site", value).map_err(unreadable)?))
+            })
+            .collect()
+    }
+
+    /// Creates a site or changes its enrolment; says whether it is new.
+    pub async fn put_site(&self, site: &SiteId, enrolment: Enrolment) -> Result<bool, Refusal> {
+        let _writing = self.writing.lock().await;
+        let known = self.site(site)?;
+        let created = known.is_none();
+        let row = match known {
+            Some(row) if row.enrolment == enrolment => {
+                self.confirm().await?;
+                return Ok(false);
+            }
+            Some(row) => SiteRow { enrolment, ..row },
+            None => {
+                if self.sites()?.len() >= SITES_MAX {
+                    return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
+                }
+                SiteRow::new(enrolment)
+            }
+        };
+        self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await?;
+        Ok(created)
+    }
+
+    /// Resolves when everything committed before the call can be read here.
+    pub async fn confirm(&self) -> Result<(), Refusal> {
+        self.lead()?.confirmed().await
+    }
+
+    fn lead(&self) -> Result<Lead, Refusal> {
+        self.lead.read().clone().ok_or_else(owner_changed)
+    }
+
+    async fn commit(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
+        self.lead()?.commit_rows(rows).await
+    }
+
+    fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        family: Family,
+        key: &[u8],
+        what: &'static str,
+    ) -> Result<Option<T>, Refusal> {
+        let row = self.reader.get(family, key).map_err(unreadable)?;
+        row.map(|row| decode(what, &row)).transpose().map_err(unreadable)
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "a row of the directory cannot be read");
+    Refusal::Unavailable { message: format!("the directory cannot be read: {error}"), retry_after_ms: 10_000 }
+}
+
+impl Host for Directory {
+    fn begin(&self, lead: Lead) {
+        *self.lead.write() = Some(lead);
+        self.ready.send_replace(true);
+    }
+
+    fn end(&self, _: Generation) {
+        self.ready.send_replace(false);
+        *self.lead.write() = None;
+    }
+
+    fn committed(&self, _: Vec<Outbound>) {}
+}

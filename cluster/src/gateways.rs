@@ -1,0 +1,223 @@
+//! Gateways of a cell's sites: credentials, and the boot that each committed with its last hello.
+
+use std::sync::Arc;
+
+use ring::rand::SecureRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use twin_core::ids::{GatewayId, GatewayName, SiteId};
+use twin_core::numbers::{Boot, WallTime};
+use twin_core::refusal::Refusal;
+use twin_storage::RowChange;
+use twin_storage::families::{Family, gateway as gateway_family};
+use twin_transports::server::{GatewayCredential, VerifiedHello};
+
+use crate::cell::Cell;
+use crate::limits::SITE_GATEWAYS_MAX;
+use crate::rows::{GatewayRow, decode, encode};
+
+/// Outboxes of a gateway that are remembered as used before.
+const RETIRED_OUTBOXES_MAX: usize = 16;
+/// Locks for read-modify-write of gateway rows, by hash.
+const LOCKS: usize = 64;
+
+/// The gateways of a cell.
+pub struct Gateways {
+    cell: Arc<Cell>,
+    writing: Vec<tokio::sync::Mutex<()>>,
+}
+
+impl Gateways {
+    /// Of this cell.
+    pub fn new(cell: Arc<Cell>) -> Self {
+        Self { cell, writing: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect() }
+    }
+
+    async fn lock(&self, gateway: &GatewayId) -> tokio::sync::MutexGuard<'_, ()> {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = std::hash::DefaultHasher::new();
+        gateway.hash(&mut hasher);
+        self.writing[hasher.finish() as usize % LOCKS].lock().await
+    }
+
+    /// A gateway's row, as committed and applied here.
+    pub fn get(&self, gateway: &GatewayId) -> Result<Option<GatewayRow>, Refusal> {
+        let key = gateway_family::key(gateway);
+        let row = self.cell.reader().get(Family::Gateway, &key).map_err(unreadable)?;
+        row.map(|row| decode("gateway", &row)).transpose().map_err(unreadable)
+    }
+
+    /// What a hello of this gateway must prove.
+    pub fn credential(&self, gateway: &GatewayId) -> Result<Option<GatewayCredential>, Refusal> {
+        Ok(self.get(gateway)?.map(|row| GatewayCredential { product_key: row.product_key, public_key: row.public_key }))
+    }
+
+    /// The gateways of a site, by name.
+    pub fn of_site(&self, site: &SiteId) -> Result<Vec<(GatewayName, GatewayRow)>, Refusal> {
+        let prefix = gateway_family::prefix(site);
+        let scan = self.cell.reader().scan(Family::Gateway, &prefix, None, SITE_GATEWAYS_MAX).map_err(unreadable)?;
+        scan.rows
+            .iter()
+            .map(|(key, value)| {
+                let gateway = gateway_family::decode(key).map_err(unreadable)?;
+                Ok((gateway.name, decode("gateway", value).map_err(unreadable)?))
+            })
+            .collect()
+    }
+
+    /// Makes credentials: the seed of an Ed25519 key pair, of which only the public key is kept.
+    pub async fn add(
+        &self,
+        gateway: &GatewayId,
+        product_key: String,
+        now: WallTime,
+        random: &dyn SecureRandom,
+    ) -> Result<[u8; 32], Refusal> {
+        let _writing = self.lock(gateway).await;
+        if self.get(gateway)?.is_some() {
+            return Err(Refusal::GatewayExists { site: gateway.site.clone(), name: gateway.name.clone() });
+        }
+        if self.of_site(&gateway.site)?.len() >= SITE_GATEWAYS_MAX {
+            return Err(Refusal::Invalid { message: format!("a site has at most {SITE_GATEWAYS_MAX} gateways") });
+        }
+        let mut secret = [0; 32];
+        random.fill(&mut secret).map_err(|_| no_entropy())?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&secret).map_err(|_| no_entropy())?;
+        let public_key = pair.public_key().as_ref().try_into().map_err(|_| no_entropy())?;
+        let row = GatewayRow {
+            created_at: now,
+            product_key,
+            public_key,
+            outbox: None,
+            boot: Boot::default(),
+            boot_nonce: [0; 16],
+            retired: Vec::new(),
+        };
+        self.put(gateway, &row).await?;
+        Ok(secret)
+    }
+
+    /// Removes a gateway's credentials.
+    pub async fn remove(&self, gateway: &GatewayId) -> Result<(), Refusal> {
+        let _writing = self.lock(gateway).await;
+        if self.get(gateway)?.is_none() {
+            return Err(Refusal::GatewayNotFound { site: gateway.site.clone(), name: gateway.name.clone() });
+        }
+        self.cell.commit_rows(vec![RowChange::delete(Family::Gateway, gateway_family::key(gateway))]).await
+    }
+
+    /// Commits outbox and boot of a hello.
+    ///
+    /// A boot number that was committed before belongs to one run of the gateway, which is known by its nonce. Any other run
+    /// with that number, or a lower one, comes from a disk that was rolled back: it would number new reports with numbers that
+    /// the twins have seen, and they would be taken for duplicates. So it must start a new outbox.
+    pub async fn hello(&self, hello: &VerifiedHello) -> Result<(), Refusal> {
+        let _writing = self.lock(&hello.gateway).await;
+        let Some(mut row) = self.get(&hello.gateway)? else {
+            return Err(Refusal::GatewayNotFound {
+                site: hello.gateway.site.clone(),
+                name: hello.gateway.name.clone(),
+            });
+        };
+        match judge(&row, hello) {
+            Hello::Reconnect => self.cell.confirm().await,
+            Hello::Stale { committed } => {
+                self.cell.confirm().await?;
+                Err(Refusal::StaleBoot { boot: hello.boot, committed })
+            }
+            Hello::NewBoot => {
+                row.boot = hello.boot;
+                row.boot_nonce = hello.boot_nonce;
+                self.put(&hello.gateway, &row).await
+            }
+            Hello::NewOutbox => {
+                row.retired.extend(row.outbox.replace(hello.outbox));
+                let excess = row.retired.len().saturating_sub(RETIRED_OUTBOXES_MAX);
+                row.retired.drain(..excess);
+                row.boot = hello.boot;
+                row.boot_nonce = hello.boot_nonce;
+                self.put(&hello.gateway, &row).await
+            }
+        }
+    }
+
+    async fn put(&self, gateway: &GatewayId, row: &GatewayRow) -> Result<(), Refusal> {
+        self.cell.commit_rows(vec![RowChange::put(Family::Gateway, gateway_family::key(gateway), encode(row))]).await
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Hello {
+    Reconnect,
+    NewBoot,
+    NewOutbox,
+    Stale { committed: Boot },
+}
+
+fn judge(row: &GatewayRow, hello: &VerifiedHello) -> Hello {
+    if row.outbox != Some(hello.outbox) {
+        return if row.retired.contains(&hello.outbox) {
+            Hello::Stale { committed: row.boot }
+        } else {
+            Hello::NewOutbox
+        };
+    }
+    match hello.boot.cmp(&row.boot) {
+        std::cmp::Ordering::Greater => Hello::NewBoot,
+        std::cmp::Ordering::Equal if hello.boot_nonce == row.boot_nonce => Hello::Reconnect,
+        _ => Hello::Stale { committed: row.boot },
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "a gateway's row cannot be read");
+    Refusal::Unavailable { message: format!("the gateway's row cannot be read: {error}"), retry_after_ms: 10_000 }
+}
+
+fn no_entropy() -> Refusal {
+    Refusal::Unavailable { message: "the system gave no random numbers".into(), retry_after_ms: 1000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use twin_core::numbers::OutboxId;
+
+    use super::*;
+
+    fn row() -> GatewayRow {
+        GatewayRow {
+            created_at: WallTime::default(),
+            product_key: "p".into(),
+            public_key: [0; 32],
+            outbox: Some(OutboxId([1; 16])),
+            boot: Boot::new(5),
+            boot_nonce: [5; 16],
+            retired: vec![OutboxId([9; 16])],
+        }
+    }
+
+    fn hello(outbox: u8, boot: u64, nonce: u8) -> VerifiedHello {
+        VerifiedHello {
+            gateway: GatewayId { site: SiteId::default_site(), name: GatewayName::new("g").unwrap() },
+            outbox: OutboxId([outbox; 16]),
+            boot: Boot::new(boot),
+            boot_nonce: [nonce; 16],
+            agent: String::new(),
+            peer: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_rolled_back_disk_cannot_pass_for_a_new_boot() {
+        let stale = Hello::Stale { committed: Boot::new(5) };
+        assert_eq!(judge(&row(), &hello(1, 4, 4)), stale, "rolled back by two boots");
+        assert_eq!(judge(&row(), &hello(1, 5, 6)), stale, "rolled back by one boot: same number, other run");
+        assert_eq!(judge(&row(), &hello(9, 77, 1)), stale, "an outbox from the drawer");
+    }
+
+    #[test]
+    fn reconnects_and_new_boots_and_new_outboxes_are_let_in() {
+        assert_eq!(judge(&row(), &hello(1, 5, 5)), Hello::Reconnect);
+        assert_eq!(judge(&row(), &hello(1, 6, 6)), Hello::NewBoot);
+        assert_eq!(judge(&row(), &hello(2, 1, 1)), Hello::NewOutbox);
+    }
+}

@@ -1,0 +1,40 @@
+//! The cluster: what turns storage and transport into a twin service.
+//!
+//! Two kinds of Raft group run on a node: the [`directory`] (group 0: nodes, cells, sites) and [cells](cell) (the twins of
+//! some sites). Each group has a [`committer`], which alone proposes to it, under the [chain rule](chain). A cell's leader
+//! hosts the [grains]. [`Cluster`] is the handle to all of it, for REST and for gateway sessions.
+
+pub mod admission;
+mod backend;
+pub mod cell;
+pub mod chain;
+mod cluster;
+pub mod committer;
+pub mod directory;
+pub mod gateways;
+pub mod grains;
+mod group;
+pub mod limits;
+mod listing;
+pub mod methods;
+mod network;
+pub mod observers;
+pub mod rows;
+pub mod sessions;
+pub mod slots;
+pub mod stats;
+pub mod view;
+
+use twin_core::numbers::CellId;
+
+pub use cluster::{Cluster, ClusterOptions, StartError};
+pub use committer::PlantedBug;
+pub use view::{
+    ClusterStats, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView, SiteView,
+    TwinPage, TwinQuery,
+};
+
+/// The directory's group.
+pub const DIRECTORY: CellId = CellId::new(0);
+/// The cell that a new cluster begins with; it also holds the home slots.
+pub const FIRST_CELL: CellId = CellId::new(1);

@@ -1,0 +1,30 @@
+//! Every bound of the cluster, with its reason.
+
+use std::time::Duration;
+
+/// Most commands in one Raft entry: beyond, a bigger entry wins nothing and delays its first command.
+pub const ENTRY_COMMANDS_MAX: usize = 256;
+/// Entries proposed and not yet applied. Two keep the disk busy while the next is gathered; four hide a slow round.
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// A write that is not applied after this long has an unknown outcome, and poisons the chain behind it.
+pub const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
+/// What a caller is told to wait when a budget is used up.
+pub const RETRY_BUSY_MS: u64 = 50;
+/// What a caller is told to wait when the owner changed.
+pub const RETRY_UNAVAILABLE_MS: u64 = 200;
+/// Shards of the grain table: one lock each. Far more than cores, so that two threads rarely meet.
+pub const GRAIN_SHARDS: usize = 64;
+/// How often idle grains are looked for.
+pub const PASSIVATION_INTERVAL: Duration = Duration::from_secs(5);
+/// Events that a slow observer may be behind before it is told that it missed some.
+pub const OBSERVER_BACKLOG_MAX: usize = 8192;
+/// Most twins on a page of a listing.
+pub const PAGE_TWINS_MAX: usize = 1000;
+/// Method calls of a node that wait for an answer.
+pub const METHOD_CALLS_MAX: usize = 10_000;
+/// Most sites of a cluster (10,000 are planned for).
+pub const SITES_MAX: usize = 100_000;
+/// Most gateways of a site.
+pub const SITE_GATEWAYS_MAX: usize = 1000;
+/// Unpurged log of a group above which a checkpoint makes it shorter.
+pub const LOG_PURGE_ENTRIES: u64 = 1000;

@@ -1,0 +1,148 @@
+//! Rows that the cluster keeps besides the twins': MessagePack records behind one byte of format version.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use twin_core::ids::SiteId;
+use twin_core::numbers::{Boot, CellId, Floor, OutboxId, WallTime};
+use twin_core::record;
+
+use crate::view::Enrolment;
+
+/// Format version of every row here. A new one is needed only when a record can't just grow at its end.
+const FORMAT: u8 = 1;
+
+/// A row that this release cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// Nothing in it.
+    #[error("a {what} row is empty")]
+    Empty {
+        /// Which kind of row.
+        what: &'static str,
+    },
+    /// Written by a newer release.
+    #[error("a {what} row has format {found}, this release knows {FORMAT}: upgrade the node")]
+    Format {
+        /// Which kind of row.
+        what: &'static str,
+        /// The format found.
+        found: u8,
+    },
+    /// Not a record of its kind.
+    #[error("a {what} row is damaged: {source}; restore the data directory from a backup")]
+    Damaged {
+        /// Which kind of row.
+        what: &'static str,
+        /// What the decoder says.
+        source: rmp_serde::decode::Error,
+    },
+}
+
+/// Encodes a row.
+pub fn encode(row: &impl Serialize) -> bytes::Bytes {
+    let mut bytes = vec![FORMAT];
+    // Writing plain records to memory cannot fail.
+    if let Err(error) = rmp_serde::encode::write(&mut bytes, row) {
+        unreachable!("a record always encodes: {error}");
+    }
+    bytes.into()
+}
+
+/// Decodes a row.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, RowError> {
+    match bytes.split_first() {
+        None => Err(RowError::Empty { what }),
+        Some((&FORMAT, body)) => rmp_serde::from_slice(body).map_err(|source| RowError::Damaged { what, source }),
+        Some((&found, _)) => Err(RowError::Format { what, found }),
+    }
+}
+
+record! {
+    /// The cluster itself, in the directory.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct ClusterRow {
+        /// 16 random bytes in hexadecimal, made at the first start.
+        pub cluster_id: String,
+        /// Product key that credentials of this cluster carry.
+        pub product_key: String,
+    }
+}
+
+record! {
+    /// A node, in the directory.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct NodeRow {
+        /// For people.
+        pub name: String,
+        /// `core` or `edge`.
+        pub role: String,
+    }
+}
+
+record! {
+    /// A cell, in the directory.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct CellRow {
+        /// Its Raft group.
+        pub cell: CellId,
+        /// A cell's life.
+        pub lineage: u64,
+        /// Does it hold the home slots?
+        pub home: bool,
+    }
+}
+
+record! {
+    /// A site, in the directory.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct SiteRow {
+        /// Where its twins are stored.
+        pub cell: CellId,
+        /// Rises with each move.
+        pub epoch: u64,
+        /// Who may have a twin in it.
+        pub enrolment: Enrolment,
+    }
+}
+
+record! {
+    /// A gateway, in its site's cell: what its store's box needs to let it in when the WAN is gone.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct GatewayRow {
+        /// When its credentials were made.
+        pub created_at: WallTime,
+        /// Product key of the credentials.
+        pub product_key: String,
+        /// Ed25519 public key. The secret is stored nowhere.
+        pub public_key: [u8; 32],
+        /// Outbox of the last hello.
+        pub outbox: Option<OutboxId>,
+        /// Boot of the last hello.
+        pub boot: Boot,
+        /// Nonce of that boot: a reconnect has the same.
+        pub boot_nonce: [u8; 16],
+        /// Outboxes used before, newest last: a disk from the drawer is not taken for a new one.
+        pub retired: Vec<OutboxId> = Vec::new(),
+    }
+}
+
+record! {
+    /// A home slot.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct HomeSlotRow {
+        /// Everything of an id created now starts above it.
+        pub floor: Floor,
+    }
+}
+
+impl SiteRow {
+    /// A site as it is made.
+    pub fn new(enrolment: Enrolment) -> Self {
+        Self { cell: crate::FIRST_CELL, epoch: 1, enrolment }
+    }
+}
+
+/// The site that always exists.
+pub fn default_site() -> SiteId {
+    SiteId::default_site()
+}

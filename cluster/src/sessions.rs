@@ -1,0 +1,148 @@
+//! Open gateway sessions of this node, and what their gateways last said of themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use twin_core::ids::{GatewayId, TwinId};
+use twin_core::numbers::WallTime;
+use twin_transports::frames::device::Call;
+use twin_transports::frames::session::Heartbeat;
+use twin_transports::server::{Downlink, VerifiedHello};
+
+use crate::view::GatewayStatus;
+
+/// A gateway's session.
+pub struct Session {
+    /// Unique for the node's run.
+    pub number: u64,
+    /// How it introduced itself.
+    pub hello: VerifiedHello,
+    /// When it was opened.
+    pub opened_at: WallTime,
+    downlink: Arc<dyn Downlink>,
+}
+
+/// What is remembered of a gateway, also when its session is gone.
+#[derive(Clone, Default)]
+pub struct LastHeard {
+    /// When.
+    pub at: WallTime,
+    /// Its last heartbeat.
+    pub status: Option<GatewayStatus>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<GatewayId, Session>,
+    /// One per gateway with credentials, so bounded by them; removed with them.
+    heard: HashMap<GatewayId, LastHeard>,
+    last_number: u64,
+}
+
+/// The table of sessions.
+#[derive(Default)]
+pub struct Sessions {
+    table: RwLock<Table>,
+}
+
+impl Sessions {
+    /// Number for a new session.
+    pub fn next_number(&self) -> u64 {
+        let mut table = self.table.write();
+        table.last_number += 1;
+        table.last_number
+    }
+
+    /// Puts a session in place. An older one of the same gateway is closed as replaced.
+    pub fn open(&self, number: u64, hello: VerifiedHello, downlink: Arc<dyn Downlink>, now: WallTime) {
+        let gateway = hello.gateway.clone();
+        let before = {
+            let mut table = self.table.write();
+            table.heard.entry(gateway.clone()).or_default().at = now;
+            if table.open.get(&gateway).is_some_and(|session| session.number > number) {
+                // A newer session was quicker.
+                Some(downlink)
+            } else {
+                table.open.insert(gateway, Session { number, hello, opened_at: now, downlink }).map(|old| old.downlink)
+            }
+        };
+        if let Some(before) = before {
+            before.close("replaced", "the gateway opened a newer session");
+        }
+    }
+
+    /// Removes a session, but never a newer one of the same gateway. Says whether it was the current one.
+    pub fn close(&self, gateway: &GatewayId, number: u64, now: WallTime) -> bool {
+        let mut table = self.table.write();
+        let current = table.open.get(gateway).is_some_and(|session| session.number == number);
+        if current {
+            table.open.remove(gateway);
+            table.heard.entry(gateway.clone()).or_default().at = now;
+        }
+        current
+    }
+
+    /// Ends a gateway's session because its credentials are gone.
+    pub fn revoke(&self, gateway: &GatewayId) {
+        let session = {
+            let mut table = self.table.write();
+            table.heard.remove(gateway);
+            table.open.remove(gateway)
+        };
+        if let Some(session) = session {
+            session.downlink.close("revoked", "the gateway's credentials were removed");
+        }
+    }
+
+    /// A heartbeat arrived on a session.
+    pub fn heartbeat(&self, gateway: &GatewayId, number: u64, heartbeat: &Heartbeat, now: WallTime) {
+        let mut table = self.table.write();
+        if table.open.get(gateway).is_some_and(|session| session.number == number) {
+            let status = Some(GatewayStatus {
+                uptime_ms: heartbeat.uptime_ms,
+                backlog_messages: heartbeat.backlog_messages,
+                backlog_bytes: heartbeat.backlog_bytes,
+                backlog_bytes_max: heartbeat.backlog_bytes_max,
+                dead_letters: heartbeat.dead_letters,
+                devices: heartbeat.devices,
+            });
+            table.heard.insert(gateway.clone(), LastHeard { at: now, status });
+        }
+    }
+
+    /// Tells a gateway that `desired` of a twin is newer, if it is connected.
+    pub fn desired_changed(&self, gateway: &GatewayId, twin: &TwinId) {
+        if let Some(session) = self.table.read().open.get(gateway) {
+            session.downlink.desired_changed(twin);
+        }
+    }
+
+    /// Tells a gateway that a twin is no longer attached through it.
+    pub fn detached(&self, gateway: &GatewayId, twin: &TwinId) {
+        if let Some(session) = self.table.read().open.get(gateway) {
+            session.downlink.detached(twin);
+        }
+    }
+
+    /// Sends a method call down; `false` if the gateway is not connected or its queue of calls is full.
+    pub fn call(&self, gateway: &GatewayId, call: Call) -> bool {
+        self.table.read().open.get(gateway).is_some_and(|session| session.downlink.call(call))
+    }
+
+    /// Has the gateway a session?
+    pub fn is_connected(&self, gateway: &GatewayId) -> bool {
+        self.table.read().open.contains_key(gateway)
+    }
+
+    /// Reads a gateway's session and what was last heard of it.
+    pub fn look<T>(&self, gateway: &GatewayId, read: impl FnOnce(Option<&Session>, Option<&LastHeard>) -> T) -> T {
+        let table = self.table.read();
+        read(table.open.get(gateway), table.heard.get(gateway))
+    }
+
+    /// Open sessions.
+    pub fn count(&self) -> usize {
+        self.table.read().open.len()
+    }
+}

@@ -1,0 +1,8 @@
+//! The cluster on real storage, without a transport: sessions are played by the tests.
+#![allow(clippy::disallowed_methods, reason = "tests may use the clock")]
+
+mod durability;
+mod lives;
+mod numbering;
+mod ownership;
+mod world;
