@@ -1,0 +1,217 @@
+//! What becomes of what the node refused. Either it is sent again later, or it is a dead letter and its numbers are declared
+//! lost; in no case does it block anybody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use twin_core::command::StateBody;
+use twin_core::numbers::{Boot, Seq, Stay};
+use twin_core::refusal::Refusal;
+
+use crate::backoff::jittered;
+use crate::core::sending::Sent;
+use crate::core::{Core, TwinIndex, lane_of};
+use crate::limits::{MESSAGE_OVERHEAD_BYTES, REATTACH_AFTER, RETRY_AFTER_MAX, UNREGISTERED_RETRY};
+use crate::outbox::dead_letters::DeadLetter;
+use crate::outbox::format::{Body, Class, Header, encode_body, encode_record, encode_row};
+use crate::outbox::lane::Pending;
+use crate::outbox::writer::Write;
+use crate::stay::StayOutcome;
+
+/// Name of the event that stands for one that was lost, so that those after it are not held up by the missing number.
+pub const LOST_EVENT: &str = "twinmesh.lost";
+
+impl Core {
+    /// One message of a batch was refused.
+    pub(crate) fn refused(&mut self, message: Sent, class: Class, batch: u64, refusal: Refusal, now: Duration) {
+        let lane = &mut self.twins[message.twin as usize].lanes[lane_of(class)];
+        let Some(index) = lane.position_refused(message.key, batch) else { return };
+        // It and what follows it of this device goes again: in order, hence not before it.
+        lane.rewind(index);
+        let Some((stay, first)) = lane.next_unsent().map(|pending| (pending.stay, pending.first)) else { return };
+        if let Refusal::Gap { next } = refusal {
+            self.gap(message.twin, class, stay, first, next, now);
+        } else if let Some(after) = refusal.retry_after() {
+            let until = now + jittered(after.min(RETRY_AFTER_MAX), self.draw());
+            self.twin_mut(message.twin).not_before[lane_of(class)] = until;
+        } else {
+            match class {
+                Class::State => self.state_refused(message, stay, refusal, now),
+                Class::Event => self.event_refused(message, refusal, now),
+            }
+        }
+    }
+
+    fn state_refused(&mut self, message: Sent, stay: Stay, refusal: Refusal, now: Duration) {
+        match refusal {
+            Refusal::NotAttached
+            | Refusal::NotFound { .. }
+            | Refusal::Superseded
+            | Refusal::OtherSite { .. }
+            | Refusal::Conflict { .. } => {
+                let outcome = self.twin_mut(message.twin).stays.refused(stay, &refusal, now);
+                self.settle_stay(message.twin, outcome);
+            }
+            refusal => {
+                let lane = &self.twins[message.twin as usize].lanes[lane_of(Class::State)];
+                let lost_already =
+                    lane.next_unsent().is_some_and(|p| matches!(p.body.as_deref(), Some(Body::State(StateBody::Lost))));
+                if lost_already {
+                    // Not even that is taken: there is no way on for this stay.
+                    self.settle_stay(message.twin, StayOutcome::Abandon(stay, refusal));
+                } else {
+                    self.lose(message, &refusal);
+                }
+            }
+        }
+    }
+
+    fn event_refused(&mut self, message: Sent, refusal: Refusal, now: Duration) {
+        match refusal {
+            // It may be registered at any time; the cap bounds what waits.
+            Refusal::NotFound { .. } => {
+                self.twin_mut(message.twin).not_before[lane_of(Class::Event)] = now + UNREGISTERED_RETRY;
+            }
+            Refusal::NotAttached | Refusal::Conflict { .. } => {
+                // The twin may have forgotten this gateway and cannot tell whether the event is new. A new stay, attached,
+                // is where the twin begins to count anew.
+                let boot = self.boot;
+                let twin = self.twin_mut(message.twin);
+                twin.serving = true;
+                twin.stays.retire();
+                twin.stays.open(boot);
+                twin.not_before[lane_of(Class::Event)] = now + REATTACH_AFTER;
+            }
+            Refusal::Superseded | Refusal::OtherSite { .. } => {
+                self.bury_where(message.twin, Class::Event, &refusal, |_, pending| pending.key == message.key);
+            }
+            refusal => self.lose(message, &refusal),
+        }
+    }
+
+    /// Does what an answer about a whole stay asks for.
+    pub(crate) fn settle_stay(&mut self, index: TwinIndex, outcome: StayOutcome) {
+        let StayOutcome::Abandon(stay, refusal) = outcome else { return };
+        tracing::warn!(twin = %self.twins[index as usize].id, ?stay, %refusal, "a stay is given up; what it still held are dead letters");
+        self.bury_where(index, Class::State, &refusal, |_, pending| pending.stay == stay);
+    }
+
+    /// The node has not seen numbers before this message: goes back to them.
+    fn gap(&mut self, index: TwinIndex, class: Class, stay: Stay, refused: Seq, next: Seq, now: Duration) {
+        let lane = &mut self.twins[index as usize].lanes[lane_of(class)];
+        let at = lane.iter().position(|p| p.stay == stay && p.last >= next);
+        let first_held = lane.iter().find(|p| p.stay == stay).map(|p| p.first);
+        match (at, first_held) {
+            (_, Some(first)) if next < first => {
+                // Acked once, and yet the node has it no more (a recovery), or it was never durable here. State that came
+                // after is still good: the numbers are declared lost, so that it is not held up.
+                let last = match class {
+                    Class::State => Seq::new(first.get() - 1),
+                    // Each event has one number.
+                    Class::Event => next,
+                };
+                let lost = last.get() - next.get() + 1;
+                tracing::warn!(twin = %self.twins[index as usize].id, ?stay, from = %next, to = %last, "numbers are lost");
+                self.counters.numbers_lost += lost;
+                let body = stand_in(class, None);
+                self.twin_mut(index).lanes[lane_of(class)].push_gone(stay, next, last, body);
+            }
+            (Some(at), _) if next != refused => lane.rewind(at),
+            // A gap right before what the node says is next, or past all we have: it contradicts itself; not at full speed.
+            _ => self.twin_mut(index).not_before[lane_of(class)] = now + REATTACH_AFTER,
+        }
+    }
+
+    /// The message is a dead letter; in its place goes word that its numbers are lost. Both in one commit, and the word is not
+    /// sent before: else a crash in between would leave a lost message with no dead letter.
+    fn lose(&mut self, message: Sent, refusal: &Refusal) {
+        let class = self.class_of(message);
+        let twin = &mut self.twins[message.twin as usize];
+        let lane = &mut twin.lanes[lane_of(class)];
+        let Some(pending) = lane.position(message.key).and_then(|index| lane.get_mut(index)) else { return };
+        let original = pending.clone();
+        let body = stand_in(class, Some(refusal));
+        let encoded = encode_body(&body);
+        if original.windowed {
+            self.window_bytes -= original.body_bytes as u64;
+        }
+        pending.body = Some(Arc::new(body));
+        pending.windowed = false;
+        pending.body_bytes = encoded.len();
+        if pending.key != 0 {
+            let header = Header {
+                twin: twin.id.clone(),
+                stay: original.stay,
+                first: original.first,
+                more: original.last.get() - original.first.get(),
+                class,
+            };
+            let row = encode_row(&header, &encoded);
+            pending.weight = row.len() as u64 + MESSAGE_OVERHEAD_BYTES;
+            self.used_bytes = self.used_bytes - original.weight + pending.weight;
+            pending.hold = self.writes.push(Write::Put { key: original.key, row });
+        }
+        self.bury(message.twin, class, &original, refusal);
+    }
+
+    fn class_of(&self, message: Sent) -> Class {
+        let state = &self.twins[message.twin as usize].lanes[lane_of(Class::State)];
+        if state.position(message.key).is_some() { Class::State } else { Class::Event }
+    }
+
+    /// All messages of the class that are meant are dead letters.
+    pub(crate) fn bury_where(
+        &mut self,
+        index: TwinIndex,
+        class: Class,
+        refusal: &Refusal,
+        meant: impl Fn(Boot, &Pending) -> bool,
+    ) {
+        let boot = self.boot;
+        let gone = self.twin_mut(index).lanes[lane_of(class)].drain_where(|pending| meant(boot, pending));
+        for pending in gone {
+            if pending.key != 0 {
+                self.bury(index, class, &pending, refusal);
+            }
+            self.forget(&pending);
+            self.raise_fence(index, pending.stay);
+        }
+    }
+
+    fn bury(&mut self, index: TwinIndex, class: Class, pending: &Pending, refusal: &Refusal) {
+        let letter = DeadLetter {
+            twin: self.twins[index as usize].id.clone(),
+            class,
+            stay: pending.stay,
+            first: pending.first,
+            last: pending.last,
+            code: refusal.code().to_owned(),
+            message: refusal.to_string(),
+            body: self.body_of(pending),
+        };
+        let row = encode_record(&letter);
+        let buried = self.dead.bury(letter, row.len());
+        self.writes.push(Write::Bury { key: buried.key, row, dropped_keys: buried.dropped_keys });
+        self.wakes.writer = true;
+        self.counters.dead_lettered += 1;
+        self.twin_mut(index).remember_refusal(class, pending.stay, pending.first, pending.last, refusal.clone());
+    }
+
+    /// What a message says, from the disk if need be.
+    pub(crate) fn body_of(&self, pending: &Pending) -> Option<Body> {
+        if let Some(body) = pending.body.as_deref() {
+            return Some(body.clone());
+        }
+        // Rare, so a read under the lock does no harm.
+        let bodies = crate::outbox::file::read_bodies(self.db.as_ref()?, &[pending.key]).ok()?;
+        bodies.into_iter().next().flatten()
+    }
+}
+
+/// What stands for numbers whose content is lost.
+fn stand_in(class: Class, refusal: Option<&Refusal>) -> Body {
+    match class {
+        Class::State => Body::State(StateBody::Lost),
+        Class::Event => Body::Event(LOST_EVENT.into(), refusal.map_or("gone", Refusal::code).into()),
+    }
+}

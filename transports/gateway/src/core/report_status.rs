@@ -1,0 +1,56 @@
+//! What the state says about itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use twin_transports::frames::session::Heartbeat;
+
+use crate::core::Core;
+use crate::core::append::AppendError;
+use crate::error::ReportError;
+use crate::status::Status;
+
+impl Core {
+    /// How the gateway is.
+    pub(crate) fn status(&self) -> Status {
+        let (attached, conflicts, unregistered) = self.count_attached();
+        Status {
+            connected: self.session.is_some(),
+            session: self.session.map(|session| session.number),
+            refusal: self.session_refusal.clone(),
+            outbox: self.outbox,
+            boot: self.boot,
+            backlog_messages: self.messages(),
+            backlog_bytes: self.used_bytes(),
+            backlog_bytes_max: self.rules.cap_bytes,
+            dead_letters: self.dead.len() as u64,
+            dead_letters_dropped: self.dead.dropped(),
+            devices: self.twins.len() as u64,
+            attached,
+            conflicts,
+            unregistered,
+            disk_failure: self.writes.failed().map(ToString::to_string),
+            counters: self.counters,
+        }
+    }
+
+    /// What a heartbeat tells.
+    pub(crate) fn next_heartbeat(&mut self, now: Duration) -> Heartbeat {
+        let (attached, ..) = self.count_attached();
+        self.heartbeats += 1;
+        Heartbeat {
+            number: self.heartbeats,
+            uptime_ms: now.as_millis() as u64,
+            backlog_messages: self.messages(),
+            backlog_bytes: self.used_bytes(),
+            backlog_bytes_max: self.rules.cap_bytes,
+            dead_letters: self.dead.len() as u64,
+            devices: attached,
+        }
+    }
+
+    /// Why nothing can be taken any more, if so.
+    pub(crate) fn failure(&self) -> Option<ReportError> {
+        self.writes.failed().map(|message| AppendError::Disk { message: Arc::clone(message) }.into())
+    }
+}

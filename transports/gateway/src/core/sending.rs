@@ -1,0 +1,244 @@
+//! Batches up, and their answers.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use twin_core::ids::TwinId;
+use twin_core::numbers::{Seq, Stay};
+use twin_core::refusal::Refusal;
+use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
+
+use crate::core::{CLASSES, Core, Session, TwinIndex, lane_of};
+use crate::limits::{BATCH_BYTES_MAX, EAGER_BATCHES, WORTHWHILE_MESSAGES};
+use crate::outbox::format::{Body, Class};
+
+/// A message under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) twin: TwinIndex,
+    pub(crate) key: u64,
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) twin: TwinId,
+    pub(crate) key: u64,
+    pub(crate) stay: Stay,
+    pub(crate) first: Seq,
+    pub(crate) last: Seq,
+    /// `None`: it is on disk only.
+    pub(crate) body: Option<Arc<Body>>,
+}
+
+/// Messages that go out together.
+#[derive(Debug)]
+pub(crate) struct Outgoings {
+    pub(crate) batch: u64,
+    pub(crate) messages: Vec<Outgoing>,
+}
+
+impl Core {
+    /// The next batch, if it is time for one: at once when nothing is under way, else when it is worth while. Oldest first
+    /// across devices, in order within each.
+    pub(crate) fn take_batch(&mut self, class: Class, now: Duration) -> Option<Outgoings> {
+        self.session?;
+        let lane = lane_of(class);
+        let under_way = self.batches[lane].len();
+        if under_way >= BATCHES_IN_FLIGHT_MAX || (under_way >= EAGER_BATCHES && !self.worth_while(class)) {
+            return None;
+        }
+        let batch = self.next_batch[lane];
+        let mut messages = Vec::new();
+        let mut sent = Vec::new();
+        let mut size_bytes = 0;
+        while messages.len() < BATCH_MESSAGES_MAX
+            && let Some(Reverse((_, index))) = self.ready[lane].pop()
+        {
+            self.twin_mut(index).queued[lane] = false;
+            while messages.len() < BATCH_MESSAGES_MAX
+                && let Some(key) = self.next_key_to_send(index, class, now)
+            {
+                let older_elsewhere = self.ready[lane].peek().is_some_and(|Reverse((other, _))| *other < key);
+                let twin = &mut self.twins[index as usize];
+                let next_bytes = twin.lanes[lane].next_unsent().map_or(0, |next| next.body_bytes as u64);
+                if older_elsewhere || (size_bytes + next_bytes > BATCH_BYTES_MAX && !messages.is_empty()) {
+                    break;
+                }
+                let Some(pending) = twin.lanes[lane].send_next(batch) else { break };
+                size_bytes += next_bytes + 64;
+                sent.push(Sent { twin: index, key });
+                messages.push(Outgoing {
+                    twin: twin.id.clone(),
+                    key,
+                    stay: pending.stay,
+                    first: pending.first,
+                    last: pending.last,
+                    body: pending.body.clone(),
+                });
+            }
+            self.refresh(index, now);
+            if size_bytes > BATCH_BYTES_MAX - 40 * 1024 {
+                break;
+            }
+        }
+        if messages.is_empty() {
+            return None;
+        }
+        self.next_batch[lane] += 1;
+        self.batches[lane].insert(batch, sent);
+        self.counters.sent += messages.len() as u64;
+        self.counters.batches += 1;
+        Some(Outgoings { batch, messages })
+    }
+
+    /// The messages of the batch from this place on do not fit into a frame with the others: they go with the next one.
+    pub(crate) fn take_back(&mut self, class: Class, batch: u64, from: usize, now: Duration) {
+        let Some(sent) = self.batches[lane_of(class)].get_mut(&batch) else { return };
+        let back = sent.split_off(from.min(sent.len()));
+        if sent.is_empty() {
+            // Not sent at all, so its number is free.
+            self.batches[lane_of(class)].remove(&batch);
+            self.next_batch[lane_of(class)] = batch;
+        }
+        for message in back {
+            let lane = &mut self.twins[message.twin as usize].lanes[lane_of(class)];
+            if let Some(index) = lane.position_refused(message.key, batch) {
+                lane.rewind(index);
+            }
+            self.refresh(message.twin, now);
+        }
+    }
+
+    fn worth_while(&self, class: Class) -> bool {
+        let mut messages = 0;
+        // A few of the ready tell enough.
+        for Reverse((_, index)) in self.ready[lane_of(class)].iter().take(WORTHWHILE_MESSAGES) {
+            messages += self.twins[*index as usize].lanes[lane_of(class)].unsent();
+            if messages >= WORTHWHILE_MESSAGES {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The answer to a batch: what is not refused is committed and leaves the outbox; nothing else makes it leave.
+    pub(crate) fn batch_acked(&mut self, class: Class, batch: u64, refused: Vec<(u32, Refusal)>, now: Duration) {
+        let Some(sent) = self.batches[lane_of(class)].remove(&batch) else { return };
+        let mut refused = refused.into_iter().peekable();
+        let mut touched: Vec<TwinIndex> = Vec::new();
+        let mut refusals = Vec::new();
+        for (place, message) in sent.into_iter().enumerate() {
+            if touched.last() != Some(&message.twin) {
+                touched.push(message.twin);
+            }
+            match refused.next_if(|(index, _)| *index as usize == place) {
+                Some((_, refusal)) => refusals.push((message, refusal)),
+                None => self.accepted(message, class),
+            }
+        }
+        for (message, refusal) in refusals {
+            self.refused(message, class, batch, refusal, now);
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for index in touched {
+            self.twin_mut(index).tell_waiters();
+            self.refresh(index, now);
+        }
+        match class {
+            Class::State => self.wakes.state = true,
+            Class::Event => self.wakes.event = true,
+        }
+    }
+
+    fn accepted(&mut self, message: Sent, class: Class) {
+        let twin = &mut self.twins[message.twin as usize];
+        twin.stays.taken();
+        let lane = &mut twin.lanes[lane_of(class)];
+        let Some(gone) = lane.position(message.key).and_then(|index| lane.remove(index)) else { return };
+        self.counters.acked += u64::from(gone.key != 0);
+        self.forget(&gone);
+        self.raise_fence(message.twin, gone.stay);
+    }
+
+    /// If that was the last of an older stay, what is newer waits until its removal is durable (see [`crate::core::twin::Twin::fence`]).
+    pub(crate) fn raise_fence(&mut self, index: TwinIndex, gone: Stay) {
+        let (boot, issued) = (self.boot, self.writes.issued());
+        let twin = self.twin_mut(index);
+        let older_boot_done = gone.boot < boot && twin.oldest_boot() != Some(gone.boot);
+        let older_stay_done = gone.counter != 0
+            && twin.stays.current() != Some(gone)
+            && twin.lanes[lane_of(Class::State)].front().is_none_or(|front| front.stay != gone);
+        if older_boot_done || older_stay_done {
+            twin.fence = issued;
+        }
+    }
+
+    /// A session is open; `false`: its owner is lower than one seen before, and nothing it says counts.
+    pub(crate) fn connected(&mut self, session: Session, now: Duration) -> bool {
+        if session.owner < self.owner {
+            self.counters.stale_owner_frames += 1;
+            return false;
+        }
+        self.session = Some(session);
+        // New streams count their batches anew; nothing is under way in old ones.
+        self.next_batch = [1, 1];
+        self.session_refusal = None;
+        self.owner = session.owner;
+        self.counters.sessions += 1;
+        for index in 0..self.twins.len() as TwinIndex {
+            self.refresh(index, now);
+        }
+        self.wakes.control = true;
+        self.wakes.state = true;
+        self.wakes.event = true;
+        true
+    }
+
+    /// The session is over: everything under way is sent again in the next one, from the first that is not acked.
+    pub(crate) fn disconnected(&mut self) {
+        self.session = None;
+        for class in CLASSES {
+            self.ready[lane_of(class)].clear();
+            self.batches[lane_of(class)].clear();
+        }
+        self.attach_queue.clear();
+        self.attaches.clear();
+        self.received.clear();
+        self.call_results.clear();
+        self.get_queue.clear();
+        // Dropping the senders tells those who wait.
+        self.gets.clear();
+        for twin in &mut self.twins {
+            twin.queued = [false; 2];
+            twin.attach_queued = false;
+            twin.desired.confirming = false;
+            twin.stays.disconnected();
+            for lane in &mut twin.lanes {
+                lane.rewind(0);
+            }
+        }
+    }
+
+    /// The message at this place of the batch cannot be sent: it is as good as refused. What follows it goes with the next one.
+    pub(crate) fn cannot_send(
+        &mut self,
+        class: Class,
+        batch: u64,
+        place: usize,
+        key: u64,
+        refusal: Refusal,
+        now: Duration,
+    ) {
+        let Some(twin) =
+            self.batches[lane_of(class)].get(&batch).and_then(|sent| sent.get(place)).map(|sent| sent.twin)
+        else {
+            return;
+        };
+        self.refused(Sent { twin, key }, class, batch, refusal, now);
+        self.take_back(class, batch, place, now);
+        self.refresh(twin, now);
+    }
+}

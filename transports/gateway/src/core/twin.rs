@@ -1,0 +1,163 @@
+//! One device.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use twin_core::ids::TwinId;
+use twin_core::numbers::{Boot, CallNo, Seq, Stay};
+use twin_core::refusal::Refusal;
+
+use crate::core::desired::DesiredCopy;
+use crate::core::lane_of;
+use crate::limits::REFUSALS_REMEMBERED_MAX;
+use crate::outbox::format::{Class, TwinRow};
+use crate::outbox::lane::Lane;
+use crate::receipt::NotAcked;
+use crate::stay::Stays;
+
+/// A device as this gateway knows it.
+#[derive(Debug)]
+pub(crate) struct Twin {
+    pub(crate) id: TwinId,
+    pub(crate) stays: Stays,
+    /// State, events.
+    pub(crate) lanes: [Lane; 2],
+    /// Does the application serve it?
+    pub(crate) serving: bool,
+    /// The last event number of this boot.
+    pub(crate) last_event: Seq,
+    /// Until when the class waits after a refusal.
+    pub(crate) not_before: [Duration; 2],
+    /// A write that must be durable before anything newer than the drained stay is sent: else a crash could bring the older
+    /// one's messages back after the newer one was attached, and they would be refused as superseded.
+    pub(crate) fence: u64,
+    pub(crate) desired: DesiredCopy,
+    /// The highest method call seen: lower ones are ignored.
+    pub(crate) last_call: CallNo,
+    /// In the heap of ready twins.
+    pub(crate) queued: [bool; 2],
+    /// In the queue of attaches.
+    pub(crate) attach_queued: bool,
+    /// In the list of those that wait for the disk.
+    pub(crate) held: bool,
+    /// When it is looked at again, at the earliest.
+    pub(crate) timer: Option<Duration>,
+    /// A detach to send once everything is drained.
+    pub(crate) detaching: Option<Stay>,
+    waiters: Vec<Waiter>,
+    refusals: VecDeque<Refused>,
+    forgotten: [(Stay, Seq); 2],
+}
+
+#[derive(Debug)]
+struct Waiter {
+    class: Class,
+    stay: Stay,
+    number: Seq,
+    reply: oneshot::Sender<Result<(), NotAcked>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    class: Class,
+    stay: Stay,
+    first: Seq,
+    last: Seq,
+    refusal: Arc<Refusal>,
+}
+
+impl Twin {
+    pub(crate) fn new(id: TwinId) -> Self {
+        Self::load(id, &TwinRow::default())
+    }
+
+    pub(crate) fn load(id: TwinId, row: &TwinRow) -> Self {
+        Self {
+            id,
+            stays: Stays::load(row.saw, row.attached),
+            lanes: [Lane::default(), Lane::default()],
+            serving: false,
+            last_event: Seq::new(0),
+            not_before: [Duration::ZERO; 2],
+            fence: 0,
+            desired: DesiredCopy::default(),
+            last_call: CallNo::new(0),
+            queued: [false; 2],
+            attach_queued: false,
+            held: false,
+            timer: None,
+            detaching: None,
+            waiters: Vec::new(),
+            refusals: VecDeque::new(),
+            forgotten: Default::default(),
+        }
+    }
+
+    pub(crate) fn row(&self) -> TwinRow {
+        TwinRow { saw: self.stays.saw(), attached: self.stays.last_attached() }
+    }
+
+    /// The boot whose content goes first: nothing of a later one is sent before all of it is done.
+    pub(crate) fn oldest_boot(&self) -> Option<Boot> {
+        self.lanes.iter().filter_map(|lane| lane.front().map(|pending| pending.stay.boot)).min()
+    }
+
+    /// The stay to have attached: that of the oldest message, or the current one of a device that is served.
+    pub(crate) fn wanted_stay(&self) -> Option<Stay> {
+        let front = self.lanes[lane_of(Class::State)].front().map(|pending| pending.stay);
+        front.or_else(|| if self.serving { self.stays.current() } else { None })
+    }
+
+    /// What became of a message; `None`: nothing yet.
+    pub(crate) fn fate(&self, class: Class, stay: Stay, number: Seq) -> Option<Result<(), NotAcked>> {
+        let refused = self
+            .refusals
+            .iter()
+            .find(|r| r.class == class && r.stay == stay && r.first <= number && number <= r.last)
+            .map(|r| Err(NotAcked::Refused(Arc::clone(&r.refusal))));
+        if refused.is_some() {
+            return refused;
+        }
+        if !self.lanes[lane_of(class)].is_resolved(stay, number) {
+            return None;
+        }
+        if (stay, number) <= self.forgotten[lane_of(class)] {
+            return Some(Err(NotAcked::Forgotten));
+        }
+        Some(Ok(()))
+    }
+
+    /// Tells this one what becomes of the message.
+    pub(crate) fn wait(&mut self, class: Class, stay: Stay, number: Seq, reply: oneshot::Sender<Result<(), NotAcked>>) {
+        self.waiters.push(Waiter { class, stay, number, reply });
+    }
+
+    /// Something was acked: tells those who waited for it.
+    pub(crate) fn tell_waiters(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.fate(waiter.class, waiter.stay, waiter.number) {
+                // Nobody minds if the one who asked went away.
+                Some(fate) => drop(waiter.reply.send(fate)),
+                None if waiter.reply.is_closed() => {}
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    /// Remembers a refusal for receipts that are asked later.
+    pub(crate) fn remember_refusal(&mut self, class: Class, stay: Stay, first: Seq, last: Seq, refusal: Refusal) {
+        self.refusals.push_back(Refused { class, stay, first, last, refusal: Arc::new(refusal) });
+        if self.refusals.len() > REFUSALS_REMEMBERED_MAX
+            && let Some(oldest) = self.refusals.pop_front()
+        {
+            let forgotten = &mut self.forgotten[lane_of(oldest.class)];
+            *forgotten = (*forgotten).max((oldest.stay, oldest.last));
+        }
+        self.tell_waiters();
+    }
+}

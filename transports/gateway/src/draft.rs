@@ -1,0 +1,120 @@
+//! What the application says, validated before it is stamped: a message that breaks a rule never takes a number.
+
+use std::sync::Arc;
+
+use serde::Deserialize as _;
+use twin_core::command::StateBody;
+use twin_core::ids::TwinId;
+use twin_core::json::compact_len;
+use twin_core::limits::{REASON_BYTES_MAX, REPORTED_BYTES_MAX};
+use twin_core::merge::ops_of_patch;
+use twin_core::numbers::Version;
+use twin_core::path::Path;
+use twin_core::refusal::{Refusal, RuleViolation};
+use twin_core::rules::{check_name, check_ops, check_path, check_payload};
+use twin_core::section::SectionKind;
+use twin_core::value::Value;
+
+use crate::core::append::Draft;
+use crate::error::ReportError;
+use crate::limits::SOURCE_BYTES_MAX;
+use crate::outbox::format::Body;
+
+/// A report, for [`crate::Gateway::report_many`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The device.
+    pub twin: TwinId,
+    /// Merge patch of its `reported`: null removes, arrays are replaced whole.
+    pub patch: Value,
+    /// Where it comes from, if it is replayed.
+    pub source: Option<SourcePosition>,
+}
+
+/// A position in a source of reports, stored together with the report: after a crash the source goes on from
+/// [`crate::Gateway::position`], and no row takes effect twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// Name of the source, e.g. of a file. At most 256 bytes.
+    pub source: Arc<str>,
+    /// Rises with each report of the source.
+    pub position: u64,
+}
+
+impl Report {
+    /// A report of a device.
+    pub fn new(twin: TwinId, patch: Value) -> Self {
+        Self { twin, patch, source: None }
+    }
+
+    /// That stands at this position of its source.
+    #[must_use]
+    pub fn at(mut self, source: impl Into<Arc<str>>, position: u64) -> Self {
+        self.source = Some(SourcePosition { source: source.into(), position });
+        self
+    }
+
+    pub(crate) fn draft(self) -> Result<Draft, ReportError> {
+        // What does not fit by itself fits no section; what only the sum makes too large is the node's to refuse.
+        let size_bytes = compact_len(&self.patch);
+        if size_bytes > REPORTED_BYTES_MAX {
+            return Err(too_large("report", size_bytes, REPORTED_BYTES_MAX));
+        }
+        let ops = ops_of_patch(self.patch);
+        check_ops(&ops, SectionKind::Reported)?;
+        let source = match self.source {
+            Some(SourcePosition { source, .. }) if source.is_empty() || source.len() > SOURCE_BYTES_MAX => {
+                return Err(invalid(format!(
+                    "the name of a source has 1 to {SOURCE_BYTES_MAX} bytes, this one has {}",
+                    source.len()
+                )));
+            }
+            source => source.map(|at| (at.source, at.position)),
+        };
+        Ok(Draft::new(self.twin, Body::State(StateBody::Report(ops)), source))
+    }
+}
+
+pub(crate) fn event(twin: &TwinId, name: &str, payload: Value) -> Result<Draft, ReportError> {
+    check_name(name, "event")?;
+    check_payload(&payload, "event payload")?;
+    Ok(Draft::new(twin.clone(), Body::Event(name.to_owned(), payload), None))
+}
+
+pub(crate) fn applied(twin: &TwinId, version: Version) -> Draft {
+    Draft::new(twin.clone(), Body::State(StateBody::DesiredApplied(version)), None)
+}
+
+pub(crate) fn rejected(twin: &TwinId, path: &Path, version: Version, reason: &str) -> Result<Draft, ReportError> {
+    check_path(path, SectionKind::Desired)?;
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(too_large("reason", reason.len(), REASON_BYTES_MAX));
+    }
+    let body = StateBody::DesiredRejected { path: path.clone(), version, reason: reason.to_owned() };
+    Ok(Draft::new(twin.clone(), Body::State(body), None))
+}
+
+/// From serde_json's value, which holds integers that no document may.
+pub(crate) fn value_of(json: &serde_json::Value) -> Result<Value, ReportError> {
+    Value::deserialize(json).map_err(|error| {
+        ReportError::Invalid(Refusal::Rule(RuleViolation {
+            code: "integer-range".into(),
+            pointer: "/reported".into(),
+            message: error.to_string(),
+            limit: None,
+        }))
+    })
+}
+
+fn invalid(message: String) -> ReportError {
+    ReportError::Invalid(Refusal::Invalid { message })
+}
+
+fn too_large(what: &str, size_bytes: usize, limit_bytes: usize) -> ReportError {
+    ReportError::Invalid(Refusal::TooLarge {
+        what: what.into(),
+        pointer: String::new(),
+        size_bytes: size_bytes as u64,
+        limit_bytes: limit_bytes as u64,
+    })
+}

@@ -1,0 +1,335 @@
+//! The handle that an application holds.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use twin_core::ids::TwinId;
+use twin_core::numbers::Version;
+use twin_core::path::Path;
+use twin_core::value::Value;
+
+use crate::core::append::{AppendError, Draft, Stamped};
+use crate::core::attaching::TwinLink;
+use crate::core::desired::DesiredChange;
+use crate::core::{Core, Rules};
+use crate::draft::{self, Report};
+use crate::error::{GetError, OpenError, ReportError};
+use crate::limits::{GET_TIMEOUT, OUTBOX_BYTES_MIN, UNCOMMITTED_BYTES_MAX};
+use crate::method::{MethodAnswer, MethodCall};
+use crate::options::Options;
+use crate::outbox::dead_letters::DeadLetter;
+use crate::outbox::writer::Commit;
+use crate::outbox::{file, writer};
+use crate::receipt::Receipt;
+use crate::session::connect::Connector;
+use crate::shared::Shared;
+use crate::status::Status;
+
+/// A gateway. Cheap to clone; all clones are the same one.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+}
+
+struct Running {
+    wait_at_cap: bool,
+    drain_timeout: std::time::Duration,
+    session: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The last handle is gone: stop sending, write what is queued. Nobody waits for it here.
+        self.shared.stop.cancel();
+        self.shared.with(|core, _| {
+            core.closing = true;
+            core.writes.close();
+            core.wakes.writer = true;
+        });
+    }
+}
+
+impl Gateway {
+    /// Opens the outbox (its boot rises durably) and begins to connect. Works without the node: what is reported meanwhile
+    /// waits in the outbox. Call it within a tokio runtime.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        if options.outbox_bytes_max < OUTBOX_BYTES_MIN {
+            return Err(OpenError::Option {
+                name: "outbox_bytes_max",
+                value: options.outbox_bytes_max.to_string(),
+                rule: format!("it must be at least {OUTBOX_BYTES_MIN}"),
+            });
+        }
+        let opened = file::open(&options.state_dir, &*options.entropy)?;
+        let rules = Rules {
+            cap_bytes: options.outbox_bytes_max,
+            coalesce: options.coalesce,
+            send_before_durable: options.send_before_durable,
+        };
+        let seed = u64::from_be_bytes(twin_transports::entropy::random_array(&*options.entropy)?);
+        let core = Core::new(opened, rules, seed);
+        let shared = Arc::new(Shared::new(
+            core,
+            Arc::clone(&options.clock),
+            Arc::clone(&options.entropy),
+            options.trace_batch.clone(),
+        ));
+        let writer = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("twin-outbox".into())
+                .spawn(move || writer::run(&shared))
+                .map_err(OpenError::Thread)?
+        };
+        let running = Arc::new(Running {
+            wait_at_cap: options.wait_at_cap,
+            drain_timeout: options.drain_timeout,
+            session: Mutex::new(None),
+            writer: Mutex::new(Some(writer)),
+            shared: Arc::clone(&shared),
+        });
+        let connector = Connector::new(options, Arc::clone(&shared))?;
+        *running.session.lock() = Some(tokio::spawn(connector.run()));
+        Ok(Self { shared, running })
+    }
+
+    /// Reports: a merge patch of the device's `reported` (null removes). Returns once it is durable in the outbox.
+    pub async fn report(&self, twin: &TwinId, patch: &serde_json::Value) -> Result<Receipt, ReportError> {
+        self.report_value(twin, draft::value_of(patch)?).await
+    }
+
+    /// As [`Gateway::report`], for a value of ours.
+    pub async fn report_value(&self, twin: &TwinId, patch: Value) -> Result<Receipt, ReportError> {
+        self.append_one(Report::new(twin.clone(), patch).draft()?).await
+    }
+
+    /// As [`Gateway::report`], but at the cap of the outbox waits for room whatever the options say.
+    pub async fn report_waiting(&self, twin: &TwinId, patch: &serde_json::Value) -> Result<Receipt, ReportError> {
+        let draft = Report::new(twin.clone(), draft::value_of(patch)?).draft()?;
+        one(self.append(vec![draft], true).await?)
+    }
+
+    /// Reports, and stores in the same commit how far the source is. The position must rise. It is sent only once it is
+    /// durable, so that a source that goes on from [`Gateway::position`] has each row take effect once.
+    pub async fn report_at(
+        &self,
+        twin: &TwinId,
+        patch: &serde_json::Value,
+        source: &str,
+        position: u64,
+    ) -> Result<Receipt, ReportError> {
+        self.append_one(Report::new(twin.clone(), draft::value_of(patch)?).at(source, position).draft()?).await
+    }
+
+    /// Reports many, in this order, in one commit: all of them, or none.
+    pub async fn report_many(&self, reports: Vec<Report>) -> Result<Vec<Receipt>, ReportError> {
+        let drafts = reports.into_iter().map(Report::draft).collect::<Result<_, _>>()?;
+        self.append(drafts, self.running.wait_at_cap).await
+    }
+
+    /// The last durable position of a source; `None`: none yet.
+    pub fn position(&self, source: &str) -> Option<u64> {
+        self.shared.core.lock().positions.get(source).copied()
+    }
+
+    /// Tells of an event. Events of a device are in order, and need no attach.
+    pub async fn event(&self, twin: &TwinId, name: &str, payload: &serde_json::Value) -> Result<Receipt, ReportError> {
+        self.append_one(draft::event(twin, name, draft::value_of(payload)?)?).await
+    }
+
+    /// The device has taken over everything up to this version of `desired`.
+    pub async fn ack_desired(&self, twin: &TwinId, version: Version) -> Result<Receipt, ReportError> {
+        self.append_one(draft::applied(twin, version)).await
+    }
+
+    /// The device rejects what this version of `desired` set at this path.
+    pub async fn reject_desired(
+        &self,
+        twin: &TwinId,
+        path: &Path,
+        version: Version,
+        reason: &str,
+    ) -> Result<Receipt, ReportError> {
+        self.append_one(draft::rejected(twin, path, version, reason)?).await
+    }
+
+    /// The gateway serves this device from now on, and has heard it. The node is told when there is a session; see
+    /// [`Gateway::link`]. A report does it as well.
+    pub fn attach(&self, twin: &TwinId) -> Result<(), ReportError> {
+        Ok(self.shared.with(|core, now| core.attach(twin, now))?)
+    }
+
+    /// The gateway serves this device no more. What is in the outbox still goes.
+    pub fn detach(&self, twin: &TwinId) {
+        self.shared.with(|core, now| core.detach(twin, now));
+    }
+
+    /// How a device stands with the node.
+    pub fn link(&self, twin: &TwinId) -> TwinLink {
+        self.shared.core.lock().link(twin)
+    }
+
+    /// A linearizable reading of a twin of the site: `{"deviceId", "version", "properties": {"desired", "reported"}, ...}`.
+    pub async fn get(&self, twin: &TwinId) -> Result<Value, GetError> {
+        let (sender, receiver) = oneshot::channel();
+        if !self.shared.with(|core, _| core.ask(twin.clone(), sender)) {
+            return Err(GetError::NotConnected);
+        }
+        match tokio::time::timeout(GET_TIMEOUT, receiver).await {
+            Ok(Ok(result)) => result.map_err(GetError::Refused),
+            Ok(Err(_)) => Err(GetError::NotConnected),
+            Err(_) => Err(GetError::TimedOut),
+        }
+    }
+
+    /// Desired changes of the devices attached here. Several receivers share them: each change goes to one.
+    pub fn desired(&self) -> DesiredChanges {
+        DesiredChanges { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Sets the handler of a method, for all devices. A call is carried out at most once.
+    pub fn on_method<F, Fut, A>(&self, name: &str, handler: F)
+    where
+        F: Fn(MethodCall) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = A> + Send + 'static,
+        A: Into<MethodAnswer>,
+    {
+        self.shared.methods.set(
+            name,
+            Arc::new(move |call| {
+                let answer = handler(call);
+                Box::pin(async move { answer.await.into() })
+            }),
+        );
+    }
+
+    /// How the gateway is.
+    pub fn status(&self) -> Status {
+        self.shared.core.lock().status()
+    }
+
+    /// What the node refused for good, oldest first.
+    pub fn dead_letters(&self) -> Vec<Arc<DeadLetter>> {
+        self.shared.core.lock().dead.list()
+    }
+
+    /// Waits until the outbox is empty: everything acked (or refused for good).
+    pub async fn drained(&self) -> Result<(), ReportError> {
+        self.shared.until(|core| if core.messages() == 0 { Some(Ok(())) } else { core.failure().map(Err) }).await
+    }
+
+    /// Takes no more messages, waits for the outbox to drain (as long as the options say), stops. What is left goes when the
+    /// gateway is opened again. `true`: nothing is left.
+    pub async fn shutdown(&self) -> bool {
+        self.shared.with(|core, _| core.closing = true);
+        let connected = self.shared.core.lock().session.is_some();
+        let drained = connected
+            && tokio::time::timeout(self.running.drain_timeout, self.drained())
+                .await
+                .is_ok_and(|drained| drained.is_ok());
+        self.shared.stop.cancel();
+        let session = self.running.session.lock().take();
+        if let Some(session) = session {
+            // It ends by the token; a panic in it was reported.
+            drop(session.await);
+        }
+        self.shared.with(|core, _| {
+            core.writes.close();
+            core.wakes.writer = true;
+        });
+        let writer = self.running.writer.lock().take();
+        if let Some(writer) = writer {
+            drop(tokio::task::spawn_blocking(move || writer.join()).await);
+        }
+        drained || self.shared.core.lock().messages() == 0
+    }
+
+    async fn append_one(&self, draft: Draft) -> Result<Receipt, ReportError> {
+        one(self.append(vec![draft], self.running.wait_at_cap).await?)
+    }
+
+    async fn append(&self, drafts: Vec<Draft>, wait_at_cap: bool) -> Result<Vec<Receipt>, ReportError> {
+        let mut drafts = Some(drafts);
+        let (stamped, commit) = self
+            .shared
+            .until(|core| {
+                if core.writes.queued_bytes() > UNCOMMITTED_BYTES_MAX && core.failure().is_none() {
+                    return None;
+                }
+                let taken = drafts.take()?;
+                match core.append(taken, self.shared.clock.monotonic()) {
+                    Ok(stamped) => Some(Ok((stamped, core.writes.commit()))),
+                    Err((AppendError::Full { .. }, back)) if wait_at_cap => {
+                        drafts = Some(back);
+                        None
+                    }
+                    Err((error, _)) => Some(Err(ReportError::from(error))),
+                }
+            })
+            .await?;
+        self.durable(&commit).await?;
+        Ok(stamped.into_iter().map(|stamped| self.receipt(stamped)).collect())
+    }
+
+    async fn durable(&self, commit: &Commit) -> Result<(), ReportError> {
+        commit.wait().await.map_err(|message| ReportError::NotDurable { message: message.to_string() })
+    }
+
+    fn receipt(&self, stamped: Stamped) -> Receipt {
+        Receipt {
+            shared: Arc::clone(&self.shared),
+            twin: stamped.twin,
+            class: stamped.class,
+            stay: stamped.stay,
+            number: stamped.number,
+        }
+    }
+}
+
+fn one(receipts: Vec<Receipt>) -> Result<Receipt, ReportError> {
+    // One draft gives one receipt.
+    receipts.into_iter().next().ok_or(ReportError::Append(AppendError::ShutDown))
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+/// Desired changes, as they come.
+#[derive(Clone)]
+pub struct DesiredChanges {
+    shared: Arc<Shared>,
+}
+
+impl DesiredChanges {
+    /// The next change; `None` once the gateway is shut down. What it returns counts as delivered.
+    pub async fn recv(&self) -> Option<DesiredChange> {
+        loop {
+            if let Some(change) = self.try_recv() {
+                return Some(change);
+            }
+            tokio::select! {
+                () = self.shared.desired_wake.notified() => {}
+                () = self.shared.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// A change, if there is one.
+    pub fn try_recv(&self) -> Option<DesiredChange> {
+        self.shared.with(|core, _| core.next_change())
+    }
+}
+
+impl std::fmt::Debug for DesiredChanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DesiredChanges").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! The gateway SDK: what a box in a store links to let its devices' twins live.
+//!
+//! [`Gateway::open`] opens the durable outbox and keeps a session with the node. What a device says is stamped, made durable and
+//! sent ([`Gateway::report`], [`Gateway::event`]); it leaves the outbox only when the node has committed it. What the back
+//! office desires comes as a stream ([`Gateway::desired`]), and method calls go to handlers ([`Gateway::on_method`]).
+//!
+//! Promises, and where they are kept:
+//! - what `report` returned for is never lost (`outbox::writer`), and takes effect once (`stay`: numbers never repeat);
+//! - nothing blocks anything else: what is refused for good is a dead letter ([`Gateway::dead_letters`]), what must wait makes
+//!   only its own device wait (`core::refusals`);
+//! - everything has a bound ([`limits`]); at one the caller is told.
+
+mod backoff;
+mod core;
+mod draft;
+mod error;
+mod gateway;
+pub mod limits;
+mod method;
+mod options;
+mod outbox;
+mod receipt;
+mod session;
+mod shared;
+mod status;
+mod stay;
+
+pub use crate::core::append::AppendError;
+pub use crate::core::attaching::TwinLink;
+pub use crate::core::desired::DesiredChange;
+pub use crate::core::refusals::LOST_EVENT;
+pub use crate::draft::{Report, SourcePosition};
+pub use crate::error::{GetError, OpenError, ReportError};
+pub use crate::gateway::{DesiredChanges, Gateway};
+pub use crate::method::{MethodAnswer, MethodCall};
+pub use crate::options::{Options, TraceBatch};
+pub use crate::outbox::dead_letters::DeadLetter;
+pub use crate::outbox::file::{OUTBOX_FILE, OutboxError};
+pub use crate::outbox::format::{Body, Class};
+pub use crate::receipt::{NotAcked, Receipt};
+pub use crate::status::{Counters, Status};
+pub use twin_transports::auth::Credentials;

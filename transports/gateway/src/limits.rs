@@ -1,0 +1,77 @@
+//! Every bound of the gateway, with its reason.
+
+use std::time::Duration;
+
+/// Devices that one gateway keeps in mind. What the node accepts through one session.
+pub const TWINS_MAX: usize = twin_transports::limits::SESSION_TWINS_MAX;
+/// Cap of the outbox unless the options say otherwise: a store's night without a link, on a box with 512 MB of flash to spare.
+pub const OUTBOX_BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Smallest cap: room for a few documents of full size.
+pub const OUTBOX_BYTES_MIN: u64 = 256 * 1024;
+/// What a message weighs besides its encoded bytes: its entry in the index and its row's share of the B-tree. It makes the cap
+/// bound memory, too.
+pub const MESSAGE_OVERHEAD_BYTES: u64 = 64;
+/// Past this share of the cap (in percent), unsent reports of a twin are coalesced.
+pub const COALESCE_FROM_PERCENT: u64 = 80;
+/// Most neighbours that one report is coalesced with: bounds the work of one call.
+pub const COALESCE_NEIGHBOURS_MAX: usize = 64;
+/// Bodies kept in memory so that sending need not read the disk; beyond, they are read when their turn comes.
+pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Appends that may wait for one commit. Past it, callers wait their turn: the writer takes megabytes a second from flash.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Cache of the outbox file. Appends touch few pages.
+pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Removals of acked messages wait this long for an append to ride along with.
+pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// Dead letters kept, the oldest go first (and are counted).
+pub const DEAD_LETTERS_MAX: usize = 4096;
+/// Their bytes, likewise.
+pub const DEAD_LETTERS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Refusals that receipts can still ask for, per twin; of older ones a receipt says that it was forgotten.
+pub const REFUSALS_REMEMBERED_MAX: usize = 64;
+/// Longest name of a source of positions.
+pub const SOURCE_BYTES_MAX: usize = 256;
+/// Sources whose positions are kept: one per replayed file.
+pub const SOURCES_MAX: usize = 65_536;
+
+/// Most bytes of messages in one batch: what is left of a frame after ids, paths and headers.
+pub const BATCH_BYTES_MAX: u64 = 512 * 1024;
+/// With this many batches under way, a further one is sent only if it is worth while.
+pub const EAGER_BATCHES: usize = 2;
+/// Worth while: this many messages.
+pub const WORTHWHILE_MESSAGES: usize = 64;
+/// Attach requests under way at once: 4,096 devices.
+pub const ATTACHES_IN_FLIGHT_MAX: usize = 16;
+
+/// First delay before connecting again.
+pub const RECONNECT_BASE: Duration = Duration::from_millis(100);
+/// Longest delay before connecting again.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+/// Delay after a refusal that only a person can mend (bad credential, revoked), at least.
+pub const RECONNECT_REFUSED_MIN: Duration = Duration::from_secs(15);
+/// How often a device that is not registered is attached again: it may be registered at any time.
+pub const UNREGISTERED_RETRY: Duration = Duration::from_secs(5);
+/// Delay before attaching again when the node forgot the attachment twice.
+pub const REATTACH_AFTER: Duration = Duration::from_millis(200);
+/// Longest delay that a refusal's retry time is believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How long `get` waits for its answer.
+pub const GET_TIMEOUT: Duration = Duration::from_secs(10);
+/// Readings under way at once.
+pub const GETS_MAX: usize = 1024;
+/// Method handlers that run at once; beyond, a call is answered with status 503.
+pub const METHODS_RUNNING_MAX: usize = 256;
+/// Merged operations that wait for the application, per twin; beyond, it gets a snapshot.
+pub const DESIRED_OPS_MAX: usize = twin_core::limits::OPS_MAX;
+/// Answers to method calls that wait to be sent.
+pub const CALL_RESULTS_MAX: usize = 1024;
+/// A session that lived this long ends the growth of the pauses between connections.
+pub const SESSION_GOOD_AFTER: Duration = Duration::from_secs(10);
+/// How long a connection may take, handshake included. A little more than the node grants.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long saying goodbye may take.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+/// Shortest and longest heartbeat interval that a node may ask for.
+pub const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);

@@ -1,0 +1,78 @@
+//! How a gateway is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use twin_core::clock::{Clock, SystemClock};
+use twin_transports::auth::Credentials;
+use twin_transports::entropy::{Entropy, SystemEntropy};
+
+use crate::limits::OUTBOX_BYTES_MAX_DEFAULT;
+
+/// Called with the span of each batch that is sent: gives the `traceparent` (W3C) to send with it if that span is sampled, so
+/// that the node's spans become part of the same trace. The SDK itself knows no tracing backend.
+pub type TraceBatch = Arc<dyn Fn(&tracing::Span) -> Option<String> + Send + Sync>;
+
+/// How a gateway is opened. Make them with [`Options::new`] and change what you need.
+#[derive(Clone)]
+pub struct Options {
+    /// The node, as `host:port`. The host is looked up for each connection, so that it may move.
+    pub node: String,
+    /// Who the gateway is.
+    pub credentials: Credentials,
+    /// Folder of the outbox (`outbox.redb`); made if it is missing. One gateway at a time.
+    pub state_dir: PathBuf,
+    /// Cap of the outbox, in bytes; at least [`crate::limits::OUTBOX_BYTES_MIN`].
+    pub outbox_bytes_max: u64,
+    /// May unsent reports of a device be merged near the cap?
+    pub coalesce: bool,
+    /// At the cap, do `report` and its like wait for room rather than fail?
+    pub wait_at_cap: bool,
+    /// May a message be sent while its append is on its way to the disk? It saves the time of an fsync. A message that a
+    /// crash forgets may then have had its effect: `report_at` never uses it.
+    pub send_before_durable: bool,
+    /// How long [`crate::Gateway::shutdown`] waits for the outbox to drain.
+    pub drain_timeout: Duration,
+    /// Name and version of the software, for people. At most 128 bytes.
+    pub agent: String,
+    /// Traces batches from being sent to being acknowledged; `None`: no spans are made.
+    pub trace_batch: Option<TraceBatch>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(node: impl Into<String>, credentials: Credentials, state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node: node.into(),
+            credentials,
+            state_dir: state_dir.into(),
+            outbox_bytes_max: OUTBOX_BYTES_MAX_DEFAULT,
+            coalesce: true,
+            wait_at_cap: false,
+            send_before_durable: true,
+            drain_timeout: Duration::from_secs(5),
+            agent: concat!("twin-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
+            trace_batch: None,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("node", &self.node)
+            .field("credentials", &self.credentials)
+            .field("state_dir", &self.state_dir)
+            .field("outbox_bytes_max", &self.outbox_bytes_max)
+            .field("coalesce", &self.coalesce)
+            .field("wait_at_cap", &self.wait_at_cap)
+            .finish_non_exhaustive()
+    }
+}

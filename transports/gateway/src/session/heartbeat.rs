@@ -1,0 +1,31 @@
+//! Alive, and how it is: datagrams that need no ack.
+
+use std::time::Duration;
+
+use quinn::{Connection, SendDatagramError};
+use tokio::time::MissedTickBehavior;
+use twin_transports::codec::encode_datagram;
+
+use crate::core::Core;
+use crate::limits::HEARTBEAT_INTERVALS;
+use crate::session::end::End;
+use crate::shared::Shared;
+
+/// Sends heartbeats as often as the node asked. Ends with the connection only.
+pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_ms: u32) -> End {
+    let every = Duration::from_millis(every_ms.into());
+    let mut ticks = tokio::time::interval(every.clamp(*HEARTBEAT_INTERVALS.start(), *HEARTBEAT_INTERVALS.end()));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let heartbeat = shared.with(Core::next_heartbeat);
+        match connection.send_datagram(encode_datagram(&heartbeat)) {
+            Ok(()) | Err(SendDatagramError::TooLarge) => {}
+            Err(SendDatagramError::ConnectionLost(error)) => return error.into(),
+            // The node takes none: the session is good without.
+            Err(SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled) => {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The session with the node.
+//!
+//! [`connect`] keeps one open, with pauses between attempts ([`pause`]); [`handshake`] says who we are; then a few loops run
+//! until one ends ([`open`]): [`uplink`] (state and events), [`control`] (attach, get and what else goes up on the control
+//! stream), [`downlink`] (what comes down on it) and [`heartbeat`].
+
+pub(crate) mod connect;
+mod control;
+mod downlink;
+mod end;
+mod handshake;
+mod heartbeat;
+mod open;
+mod pause;
+mod uplink;

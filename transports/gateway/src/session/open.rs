@@ -1,0 +1,52 @@
+//! An open session: its loops run until the first of them ends.
+
+use std::sync::Arc;
+
+use quinn::{Connection, VarInt};
+
+use crate::core::Session;
+use crate::outbox::format::Class;
+use crate::session::control::control;
+use crate::session::downlink::downlink;
+use crate::session::end::End;
+use crate::session::handshake::Control;
+use crate::session::heartbeat::heartbeats;
+use crate::session::uplink::uplink;
+use crate::shared::Shared;
+
+/// Tells the core that the session is over, however that came about.
+struct Disconnect<'a>(&'a Shared);
+
+impl Drop for Disconnect<'_> {
+    fn drop(&mut self) {
+        self.0.with(|core, _| core.disconnected());
+    }
+}
+
+/// Runs the session until it ends.
+pub(crate) async fn run_session(shared: &Arc<Shared>, connection: &Connection, opened: Control) -> End {
+    let Control { welcome, writer, reader } = opened;
+    let session = Session { number: welcome.session, owner: welcome.owner };
+    if !shared.with(|core, now| core.connected(session, now)) {
+        connection.close(VarInt::from_u32(0), b"stale owner");
+        return End::Failed("the node's place in the order of owners is lower than one seen before".into());
+    }
+    tracing::info!(session = welcome.session, "session open");
+    let _disconnect = Disconnect(shared);
+    let end = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => End::Stopped,
+        end = downlink(shared, reader) => end,
+        end = uplink(shared, connection, Class::State) => end,
+        end = uplink(shared, connection, Class::Event) => end,
+        end = control(shared, writer) => end,
+        end = heartbeats(shared, connection, welcome.heartbeat_ms) => end,
+    };
+    // A stream that ends may only be the first sign of a close, which says why.
+    let end = match (end, connection.close_reason()) {
+        (End::Failed(_), Some(reason)) => reason.into(),
+        (end, _) => end,
+    };
+    connection.close(VarInt::from_u32(0), b"bye");
+    end
+}

@@ -1,0 +1,194 @@
+//! Batches up, acks down: one stream per class, opened when there is something to send.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::Notify;
+use tracing::Span;
+use twin_core::refusal::Refusal;
+use twin_transports::codec::{Frame, FrameReader, FrameWriter};
+use twin_transports::frames::session::{Open, StreamClass};
+use twin_transports::intern::{EventBatcher, PushError, StateBatcher};
+use twin_transports::limits::FRAME_BYTES_MAX;
+
+use crate::core::sending::{Outgoing, Outgoings};
+use crate::outbox::file::read_bodies;
+use crate::outbox::format::{Body, Class};
+use crate::session::end::End;
+use crate::shared::Shared;
+
+/// Makes frames of one class.
+enum Batcher {
+    State(StateBatcher),
+    Event(EventBatcher),
+}
+
+/// Sends one class until the session ends.
+pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Class) -> End {
+    let first = next(shared, class).await;
+    let (stream_class, batcher) = match class {
+        Class::State => (StreamClass::State, Batcher::State(StateBatcher::new())),
+        Class::Event => (StreamClass::Telemetry, Batcher::Event(EventBatcher::new())),
+    };
+    let (send, recv) = match connection.open_bi().await {
+        Ok(stream) => stream,
+        Err(error) => return error.into(),
+    };
+    let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
+    if let Err(error) = writer.put(&Open { class: stream_class }.into()) {
+        return error.into();
+    }
+    let traced = Traced::default();
+    tokio::select! {
+        end = write(shared, class, writer, batcher, first, &traced) => end,
+        end = read(shared, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced) => end,
+    }
+}
+
+/// Spans of sampled batches that are on their way; no more than batches may be in flight.
+#[derive(Default)]
+struct Traced(Mutex<HashMap<u64, Span>>);
+
+impl Traced {
+    /// Opens a span for a batch if it is to be traced, and gives the trace context to send.
+    fn sent(&self, shared: &Shared, batch: u64, messages: usize) -> Option<String> {
+        let trace_batch = shared.trace_batch.as_ref()?;
+        let span = tracing::info_span!("send", batch, messages);
+        let traceparent = trace_batch(&span)?;
+        self.0.lock().insert(batch, span);
+        Some(traceparent)
+    }
+
+    /// The node answered: the span, if there is one, ends.
+    fn acked(&self, batch: u64) {
+        self.0.lock().remove(&batch);
+    }
+}
+
+/// Waits for a batch that it is time to send.
+async fn next(shared: &Shared, class: Class) -> Outgoings {
+    let wake: &Notify = match class {
+        Class::State => &shared.state_wake,
+        Class::Event => &shared.event_wake,
+    };
+    loop {
+        if let Some(batch) = shared.with(|core, now| core.take_batch(class, now)) {
+            return batch;
+        }
+        wake.notified().await;
+    }
+}
+
+async fn write(
+    shared: &Shared,
+    class: Class,
+    mut writer: FrameWriter<SendStream>,
+    mut batcher: Batcher,
+    first: Outgoings,
+    traced: &Traced,
+) -> End {
+    let mut batch = first;
+    loop {
+        let number = batch.batch;
+        let trace = traced.sent(shared, number, batch.messages.len());
+        if let Err(error) = fill(shared, class, &mut batcher, batch) {
+            return End::Failed(error);
+        }
+        let frame = match &mut batcher {
+            Batcher::State(batcher) => batcher.take(trace).map(Frame::from),
+            Batcher::Event(batcher) => batcher.take(trace).map(Frame::from),
+        };
+        if let Some(frame) = frame {
+            if let Err(error) = writer.put(&frame) {
+                return error.into();
+            }
+            if let Err(error) = writer.flush().await {
+                return error.into();
+            }
+        } else {
+            traced.acked(number);
+        }
+        batch = next(shared, class).await;
+    }
+}
+
+/// Puts the messages into the batcher. What does not fit goes with the next batch; what fits no frame, or cannot be read, is
+/// treated as refused, and the batch ends before it.
+fn fill(shared: &Shared, class: Class, batcher: &mut Batcher, batch: Outgoings) -> Result<(), String> {
+    let bodies = bodies(shared, &batch.messages)?;
+    for (place, (message, body)) in batch.messages.iter().zip(bodies).enumerate() {
+        let Some(body) = body else {
+            give_up(shared, class, batch.batch, place, message, "it cannot be read from the outbox");
+            return Ok(());
+        };
+        match push(batcher, message, &body) {
+            Ok(()) => {}
+            Err(PushError::Full) => {
+                shared.with(|core, now| core.take_back(class, batch.batch, place, now));
+                return Ok(());
+            }
+            Err(error) => {
+                give_up(shared, class, batch.batch, place, message, &error.to_string());
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn give_up(shared: &Shared, class: Class, batch: u64, place: usize, message: &Outgoing, why: &str) {
+    tracing::error!(twin = %message.twin, number = %message.first, why, "a message cannot be sent");
+    let refusal = Refusal::Invalid { message: format!("the gateway cannot send the message: {why}") };
+    shared.with(|core, now| core.cannot_send(class, batch, place, message.key, refusal, now));
+}
+
+fn push(batcher: &mut Batcher, message: &Outgoing, body: &Body) -> Result<(), PushError> {
+    match (batcher, body) {
+        (Batcher::State(batcher), Body::State(body)) => {
+            batcher.push(&message.twin, message.stay, message.first, message.last, body)
+        }
+        (Batcher::Event(batcher), Body::Event(name, payload)) => {
+            batcher.push(&message.twin, message.stay.boot, message.first, name, payload)
+        }
+        // A row whose header and body are of different classes: as good as unreadable.
+        _ => Err(PushError::BadRange),
+    }
+}
+
+/// The bodies: from memory, or from disk where the window did not hold them.
+fn bodies(shared: &Shared, messages: &[Outgoing]) -> Result<Vec<Option<Arc<Body>>>, String> {
+    let keys: Vec<u64> = messages.iter().filter(|m| m.body.is_none()).map(|m| m.key).collect();
+    let mut read = Vec::new().into_iter();
+    if !keys.is_empty() {
+        let db = shared.core.lock().db.clone().ok_or("the gateway is shut down")?;
+        read = read_bodies(&db, &keys).map_err(|error| format!("the outbox cannot be read: {error}"))?.into_iter();
+    }
+    Ok(messages
+        .iter()
+        .map(|message| match &message.body {
+            Some(body) => Some(Arc::clone(body)),
+            None => read.next().flatten().map(Arc::new),
+        })
+        .collect())
+}
+
+/// Reads acks.
+async fn read(shared: &Shared, class: Class, mut reader: FrameReader<RecvStream>, traced: &Traced) -> End {
+    loop {
+        match reader.next().await {
+            Ok(Some(Frame::BatchAck(ack))) => {
+                traced.acked(ack.batch);
+                shared.with(|core, now: Duration| core.batch_acked(class, ack.batch, ack.refused, now));
+            }
+            Ok(Some(Frame::Refused(refused))) => return refused.into(),
+            Ok(Some(other)) => {
+                tracing::warn!(kind = other.kind_name(), "the node sent a frame that has no place here");
+            }
+            Ok(None) => return End::Failed("the node finished a stream of acks".into()),
+            Err(error) => return error.into(),
+        }
+    }
+}

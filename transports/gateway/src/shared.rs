@@ -1,0 +1,125 @@
+//! What all parts of a gateway share: the state behind one lock, and whom to wake when it changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use twin_core::clock::Clock;
+use twin_transports::entropy::Entropy;
+
+use crate::core::Core;
+use crate::method::Methods;
+use crate::options::TraceBatch;
+
+/// Shared by the handle, the session and the writer.
+pub(crate) struct Shared {
+    pub(crate) core: Mutex<Core>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) trace_batch: Option<TraceBatch>,
+    pub(crate) methods: Methods,
+    /// Wakes the writer.
+    pub(crate) writer_wake: Condvar,
+    /// Something to send on the state stream.
+    pub(crate) state_wake: Notify,
+    /// Something to send on the telemetry stream.
+    pub(crate) event_wake: Notify,
+    /// Something to send on the control stream.
+    pub(crate) control_wake: Notify,
+    /// A desired change for the application.
+    pub(crate) desired_wake: Notify,
+    /// The outbox has room, or is empty.
+    pub(crate) room_wake: Notify,
+    /// The gateway is to stop.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Whom to wake. Collected under the lock, carried out after it.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "a set of independent parties")]
+pub(crate) struct Wakes {
+    pub(crate) writer: bool,
+    pub(crate) state: bool,
+    pub(crate) event: bool,
+    pub(crate) control: bool,
+    pub(crate) desired: bool,
+    pub(crate) room: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        core: Core,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        trace_batch: Option<TraceBatch>,
+    ) -> Self {
+        Self {
+            core: Mutex::new(core),
+            clock,
+            entropy,
+            trace_batch,
+            methods: Methods::new(),
+            writer_wake: Condvar::new(),
+            state_wake: Notify::new(),
+            event_wake: Notify::new(),
+            control_wake: Notify::new(),
+            desired_wake: Notify::new(),
+            room_wake: Notify::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Asks again whenever there may be room, until there is an answer.
+    pub(crate) async fn until<T, E>(&self, mut ask: impl FnMut(&mut Core) -> Option<Result<T, E>>) -> Result<T, E> {
+        loop {
+            let mut notified = std::pin::pin!(self.room_wake.notified());
+            // Registered before asking, so that nothing is missed in between.
+            notified.as_mut().enable();
+            if let Some(answer) = self.with(|core, _| ask(core)) {
+                return answer;
+            }
+            notified.await;
+        }
+    }
+
+    /// Gives an input to the state, at the present monotonic time.
+    pub(crate) fn with<R>(&self, step: impl FnOnce(&mut Core, Duration) -> R) -> R {
+        let now = self.clock.monotonic();
+        let mut core = self.core.lock();
+        let result = step(&mut core, now);
+        let wakes = std::mem::take(&mut core.wakes);
+        drop(core);
+        self.wake(wakes);
+        result
+    }
+
+    fn wake(&self, wakes: Wakes) {
+        if wakes.writer {
+            self.writer_wake.notify_one();
+        }
+        if wakes.state {
+            self.state_wake.notify_one();
+        }
+        if wakes.event {
+            self.event_wake.notify_one();
+        }
+        if wakes.control {
+            self.control_wake.notify_one();
+        }
+        if wakes.desired {
+            self.desired_wake.notify_one();
+        }
+        if wakes.room {
+            self.room_wake.notify_waiters();
+        }
+    }
+
+    /// The disk failed: nothing more is promised, and nobody waits for it.
+    pub(crate) fn fail(&self) {
+        self.stop.cancel();
+        self.room_wake.notify_waiters();
+        self.desired_wake.notify_waiters();
+    }
+}

@@ -1,0 +1,42 @@
+//! How a gateway is.
+
+use twin_core::numbers::{Boot, OutboxId};
+
+pub use crate::core::counters::Counters;
+
+/// A gateway's status at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Is a session open?
+    pub connected: bool,
+    /// Its number on the node.
+    pub session: Option<u64>,
+    /// Code and message of the last refusal of a session, until one is open.
+    pub refusal: Option<(String, String)>,
+    /// Identity of the outbox.
+    pub outbox: OutboxId,
+    /// Its boot.
+    pub boot: Boot,
+    /// Messages in the outbox: not acked yet.
+    pub backlog_messages: u64,
+    /// What they count against the cap.
+    pub backlog_bytes: u64,
+    /// The cap.
+    pub backlog_bytes_max: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+    /// Dead letters dropped for room, ever.
+    pub dead_letters_dropped: u64,
+    /// Devices known.
+    pub devices: u64,
+    /// Devices attached in this session.
+    pub attached: u64,
+    /// Devices that another gateway attached later; see [`crate::TwinLink::Conflict`].
+    pub conflicts: u64,
+    /// Devices that the node does not know; their messages wait.
+    pub unregistered: u64,
+    /// Why the outbox cannot be written, if so.
+    pub disk_failure: Option<String>,
+    /// What happened so far in this run.
+    pub counters: Counters,
+}

@@ -1,0 +1,8 @@
+//! The gateway against the real server of the transports, with twins in memory behind it.
+#![allow(missing_docs, unreachable_pub)]
+
+mod crashes;
+mod desired;
+mod node;
+mod refusals;
+mod sessions;
