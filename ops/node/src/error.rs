@@ -1,0 +1,53 @@
+//! Why a node does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use twin_cluster::StartError;
+use twin_storage::OpenError;
+use twin_transports::server::ServerError;
+use twin_transports::tls::TlsError;
+
+use crate::token::TokenError;
+
+/// Why a node does not start. Whatever was started before is stopped again.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory.
+    #[error("cannot use the data directory {path}: {cause}; give a directory that this user may write to")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// CA or certificate.
+    #[error("the node's certificates: {0}")]
+    Tls(#[from] TlsError),
+    /// The data files.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// The Raft groups.
+    #[error("the cluster part does not start: {0}")]
+    Cluster(#[from] StartError),
+    /// The REST's address.
+    #[error(
+        "the REST cannot listen on {addr}: {cause}; choose another address with --http, or stop what listens there"
+    )]
+    Http {
+        /// Where.
+        addr: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The gateways' address.
+    #[error("the QUIC endpoint does not start: {0}; choose another address with --quic, or stop what listens there")]
+    Quic(#[from] ServerError),
+    /// A task of the start died.
+    #[error("a part of the start died: {0}")]
+    Died(#[from] tokio::task::JoinError),
+}

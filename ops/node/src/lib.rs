@@ -1,0 +1,22 @@
+//! A node put together: storage, cells, the QUIC endpoint and the admin REST.
+//!
+//! [`NodeOptions`] -> [`Node::start`] -> [`Node`]. [`telemetry`] sets up logs and traces, once per process; [`token`] keeps
+//! the admin token; `rest` is the REST and `metrics` what it shows under `/metrics`.
+
+mod error;
+pub mod limits;
+mod metrics;
+mod node;
+mod options;
+mod rest;
+pub mod telemetry;
+pub mod token;
+
+pub use error::NodeError;
+pub use node::Node;
+pub use options::NodeOptions;
+
+/// What `/openapi.json` serves, for tools that want it without a node.
+pub fn openapi_json() -> String {
+    serde_json::to_string(&rest::openapi::description()).unwrap_or_default()
+}

@@ -1,0 +1,45 @@
+//! Every bound of the node's REST, with its reason.
+
+use std::time::Duration;
+
+/// Largest request body. The largest twin that may be sent, with every section at its bound, has 40 KiB; the rest is room for
+/// white space and escapes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A refused body is read to its end up to this size, so that the client sees the answer rather than a reset.
+pub const BODY_DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request's head may take to arrive.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Open connections; more wait to be accepted. Each costs at most about 100 KiB of buffers.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// How long requests in flight may take to finish when the node stops.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Threads that serve REST: its handlers only parse, wait and render, and a node must stay lean.
+pub const WORKERS: usize = 2;
+
+/// Observers (open event streams) at a time. Each holds a connection and a place in the broadcast.
+pub const OBSERVERS_MAX: usize = 256;
+/// Silence after which an event stream carries a comment, so that proxies keep it open and dead peers are noticed.
+pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Twins of a page unless asked otherwise.
+pub const PAGE_LIMIT_DEFAULT: u64 = 100;
+/// Most twins of a page.
+pub const PAGE_LIMIT_MAX: u64 = 1_000;
+/// Longest cursor.
+pub const CURSOR_BYTES_MAX: usize = 512;
+
+/// How long a method call waits unless asked otherwise.
+pub const METHOD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Shortest wait for a method call.
+pub const METHOD_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Longest wait for a method call.
+pub const METHOD_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+
+/// What a request weighs for admission beside its body: its place in the mailbox and the answer's frame.
+pub const REQUEST_BYTES: usize = 512;
+/// Most events of one chunk of an event stream.
+pub const EVENTS_PER_CHUNK: usize = 64;

@@ -1,0 +1,61 @@
+//! Requests of the REST, by route template: never by path, whose labels would be without bound.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    method: &'static str,
+    route: String,
+}
+
+/// Upper bounds of the latency's buckets, in seconds.
+const LATENCY_BUCKETS_S: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+#[derive(Clone, Debug)]
+pub(crate) struct RequestMetrics {
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabels, Histogram>,
+}
+
+impl RequestMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let requests = Family::default();
+        let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS_S)) as fn() -> Histogram);
+        registry.register(
+            "twinmesh_http_requests",
+            "Requests answered, by method, route template and status",
+            requests.clone(),
+        );
+        registry.register(
+            "twinmesh_http_request_duration_seconds",
+            "Time from a request's head to the head of its answer, by method and route template",
+            latency.clone(),
+        );
+        Self { requests, latency }
+    }
+
+    /// One request was answered. Routes are templates and statuses are ours, so both are few; methods are anything a client
+    /// says, so unknown ones share a label.
+    pub(crate) fn observe(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let method = ["GET", "PUT", "PATCH", "DELETE", "POST", "HEAD", "OPTIONS"]
+            .into_iter()
+            .find(|known| *known == method)
+            .unwrap_or("other");
+        let route = route.replace(":.*}", "}");
+        self.requests.get_or_create(&RequestLabels { method, route: route.clone(), status }).inc();
+        self.latency.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
+    }
+}

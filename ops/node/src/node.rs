@@ -1,0 +1,180 @@
+//! The node: starts its parts in order, and stops them in the opposite one.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use twin_cluster::Cluster;
+use twin_core::clock::{Clock, SystemClock};
+use twin_storage::{Options as StorageOptions, Storage, StorageFailure};
+use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
+use twin_transports::tls::NodeCertificates;
+
+use crate::error::NodeError;
+use crate::limits::OBSERVERS_MAX;
+use crate::metrics::{Metrics, Sources};
+use crate::options::NodeOptions;
+use crate::rest::{Rest, RestServer};
+use crate::telemetry;
+use crate::token::AdminToken;
+
+/// A running node.
+pub struct Node {
+    cluster: Cluster,
+    token: AdminToken,
+    ca_pem: String,
+    http_url: String,
+    quic: ServerHandle,
+    rest: RestServer,
+    closing: CancellationToken,
+    failure: watch::Receiver<Option<StorageFailure>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("http", &self.http_url).field("quic", &self.quic_addr()).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a node on the current tokio runtime. It serves when this returns; [`Node::ready`] says when a write would
+    /// commit.
+    pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let started = clock.monotonic();
+        let data_dir = options.data_dir.clone();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&data_dir)
+            .map_err(|cause| NodeError::DataDir { path: data_dir.clone(), cause })?;
+        let http_error = |cause| NodeError::Http { addr: options.http, cause };
+        // Bound before anything is written: a second node on the same address fails here.
+        let listener = TcpListener::bind(options.http).map_err(http_error)?;
+        let http = listener.local_addr().map_err(http_error)?;
+
+        // The files' lock comes before the token and the CA: two nodes on one directory must not both make them.
+        let storage_options = StorageOptions::in_directory(&data_dir);
+        let storage = tokio::task::spawn_blocking(move || Storage::open(storage_options)).await??;
+        let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
+        let token = AdminToken::load_or_create(&data_dir)?;
+        let certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
+        let tls = if http.ip().is_loopback() { None } else { Some(certificates.https_server_config()?) };
+        let http_url = format!("{}://{http}", if tls.is_some() { "https" } else { "http" });
+
+        let cluster = Cluster::start(storage, options.cluster.clone(), Arc::clone(&clock)).await?;
+        let closing = CancellationToken::new();
+        let served = async {
+            let mut quic_options = ServerOptions::new(options.quic, certificates.quic_server_config()?);
+            quic_options.reset_key = Some(certificates.reset_key());
+            quic_options.on_traceparent = Some(telemetry::continue_trace);
+            let server = Server::bind(quic_options, Arc::new(cluster.clone()))?;
+            let quic = server.handle();
+            let observers = Arc::new(Semaphore::new(OBSERVERS_MAX));
+            let sources = Sources {
+                cluster: cluster.clone(),
+                storage: stats,
+                budgets,
+                transport: Arc::clone(quic.stats()),
+                observers: Arc::clone(&observers),
+                clock: Arc::clone(&clock),
+                started,
+            };
+            let rest = Rest {
+                cluster: cluster.clone(),
+                token: token.clone(),
+                ca_pem: certificates.ca_pem().to_owned(),
+                server_name: certificates.server_name().to_owned(),
+                http_url: http_url.clone(),
+                quic_addr: quic.local_addr().to_string(),
+                observers,
+                metrics: Metrics::new(sources),
+                clock: Arc::clone(&clock),
+                closing: closing.clone(),
+            };
+            let rest = RestServer::start(Arc::new(rest), listener, tls).await.map_err(http_error)?;
+            tokio::spawn(server.run());
+            Ok::<_, NodeError>((quic, rest))
+        };
+        let (quic, rest) = match served.await {
+            Ok(served) => served,
+            Err(error) => {
+                cluster.shutdown().await;
+                return Err(error);
+            }
+        };
+        let took = clock.monotonic().saturating_sub(started);
+        tracing::info!(http = %http_url, quic = %quic.local_addr(), took_ms = took.as_millis() as u64, "node started");
+        let ca_pem = certificates.ca_pem().to_owned();
+        Ok(Self { cluster, token, ca_pem, http_url, quic, rest, closing, failure })
+    }
+
+    /// Base address of the REST, with the port that was chosen.
+    pub fn http_url(&self) -> &str {
+        &self.http_url
+    }
+
+    /// Where gateways connect, with the port that was chosen.
+    pub fn quic_addr(&self) -> SocketAddr {
+        self.quic.local_addr()
+    }
+
+    /// The bearer token of the REST.
+    pub fn admin_token(&self) -> &str {
+        self.token.as_str()
+    }
+
+    /// PEM text of the CA that signs the node's certificate.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The cluster part, for whoever runs the node in its own process.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What the transport counts.
+    pub fn transport_stats(&self) -> &Arc<TransportStats> {
+        self.quic.stats()
+    }
+
+    /// Resolves once a write would commit.
+    pub async fn ready(&self) {
+        self.cluster.ready().await;
+    }
+
+    /// Resolves if the storage fails for good (with what failed); the node acknowledges nothing from then on and should be
+    /// shut down. Never resolves otherwise.
+    pub async fn failed(&self) -> StorageFailure {
+        let mut failure = self.failure.clone();
+        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
+        match failed {
+            Some(failure) => failure,
+            // The storage was shut down.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops gracefully: takes nothing new, finishes what is under way, ends sessions and event streams, and writes a last
+    /// checkpoint. Takes seconds at most.
+    pub async fn shutdown(self) {
+        self.closing.cancel();
+        tokio::join!(self.rest.stop(), self.quic.shutdown());
+        self.cluster.shutdown().await;
+        tracing::info!("node stopped");
+    }
+}
+
+/// The names that the certificate carries besides the server name and loopback.
+fn tls_names(options: &NodeOptions) -> Vec<String> {
+    let mut names = options.tls_names.clone();
+    let ip = options.http.ip();
+    if !ip.is_unspecified() && !ip.is_loopback() {
+        names.push(ip.to_string());
+    }
+    names
+}

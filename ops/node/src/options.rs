@@ -1,0 +1,39 @@
+//! What a node is given.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use twin_cluster::ClusterOptions;
+use twin_transports::tls::SERVER_NAME;
+
+/// Options of [`Node::start`](crate::Node::start).
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// Where everything durable is: the two data files, the CA and the admin token. Made if absent. One node a directory.
+    pub data_dir: PathBuf,
+    /// Where the REST listens. Port 0 lets the system choose. Beyond loopback it is served over TLS only.
+    pub http: SocketAddr,
+    /// Where gateways connect by QUIC. Port 0 lets the system choose.
+    pub quic: SocketAddr,
+    /// The name that gateways verify in the node's certificate, whatever address they dial.
+    pub server_name: String,
+    /// More names and addresses for the node's certificate, for REST clients who come by them.
+    pub tls_names: Vec<String>,
+    /// Name of the node, caps and budgets. The addresses in it are filled in by the node.
+    pub cluster: ClusterOptions,
+}
+
+impl NodeOptions {
+    /// A node on loopback with ports that the system chooses.
+    pub fn local(data_dir: impl Into<PathBuf>) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            data_dir: data_dir.into(),
+            http: any,
+            quic: any,
+            server_name: SERVER_NAME.to_owned(),
+            tls_names: Vec::new(),
+            cluster: ClusterOptions::default(),
+        }
+    }
+}

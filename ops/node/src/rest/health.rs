@@ -1,0 +1,47 @@
+//! `/healthz` and `/readyz`, for whoever supervises the process. Open: they tell nothing else.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::document::json;
+use super::problem::Problem;
+use super::query::Query;
+
+/// When to ask again whether the node is ready.
+const READY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How the node is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(crate) struct HealthBody {
+    /// `alive` or `ready`.
+    status: &'static str,
+}
+
+#[utoipa::path(
+    get, path = "/healthz", tag = "health", operation_id = "health", summary = "Does the process answer?",
+    responses((status = 200, description = "Yes", body = HealthBody)), security(()),
+)]
+pub(crate) async fn healthz(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    json(StatusCode::OK, &HealthBody { status: "alive" })
+}
+
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", operation_id = "ready", summary = "Would a write commit now?",
+    responses((status = 200, description = "Yes", body = HealthBody), (status = 503, description = "No")), security(()),
+)]
+pub(crate) async fn readyz(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    if rest.cluster.is_ready() && !rest.closing.is_cancelled() {
+        return json(StatusCode::OK, &HealthBody { status: "ready" });
+    }
+    let detail = "the node is starting or stopping: the directory or a cell has no leader here";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry_after(READY_RETRY_AFTER))
+}

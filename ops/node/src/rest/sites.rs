@@ -1,0 +1,201 @@
+//! `/api/v1/sites` and `/api/v1/sites/{id}`.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use twin_cluster::{Enrolment, GatewayStatus, GatewayView, SiteView};
+use twin_core::value::Value;
+use utoipa::ToSchema;
+
+use super::Rest;
+use super::body::{Accepts, members, read_json};
+use super::document::{json, time};
+use super::problem::Problem;
+use super::query::Query;
+use super::segments::site_id;
+
+/// Who may have a twin in a site.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Enrolment)]
+pub(crate) enum EnrolmentBody {
+    /// Only devices that were registered by PUT.
+    Registered,
+    /// Any device: the first attach registers it.
+    Open,
+}
+
+/// What PUT takes.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documents the shape of a body that is read by hand, to name what is wrong in it")]
+#[serde(deny_unknown_fields)]
+#[schema(as = SitePut)]
+pub(crate) struct PutBody {
+    /// `registered` unless given.
+    enrolment: Option<EnrolmentBody>,
+}
+
+/// A site.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Site)]
+pub(crate) struct SiteBody {
+    id: String,
+    enrolment: EnrolmentBody,
+    /// The Raft group that stores its twins.
+    cell: u32,
+    /// Rises with each move of the site.
+    epoch: u64,
+    /// By name.
+    gateways: Vec<GatewayBody>,
+}
+
+/// A gateway of a site.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Gateway)]
+pub(crate) struct GatewayBody {
+    name: String,
+    /// When its credentials were made.
+    #[schema(format = DateTime)]
+    created_at: Option<String>,
+    /// Has it a session now?
+    connected: bool,
+    /// Address that it connects from.
+    peer: Option<String>,
+    /// Its software.
+    agent: Option<String>,
+    /// When its session was opened.
+    #[schema(format = DateTime)]
+    connected_at: Option<String>,
+    /// When it was last heard, in this run of the node.
+    #[schema(format = DateTime)]
+    last_seen: Option<String>,
+    /// Its last heartbeat.
+    status: Option<StatusBody>,
+}
+
+/// What a gateway says of itself.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = GatewayStatus)]
+pub(crate) struct StatusBody {
+    /// Since its boot.
+    uptime_ms: u64,
+    /// Messages in its outbox.
+    backlog_messages: u64,
+    /// Bytes in its outbox.
+    backlog_bytes: u64,
+    /// Cap of its outbox.
+    backlog_bytes_max: u64,
+    /// Messages that were refused for good.
+    dead_letters: u64,
+    /// Devices attached.
+    devices: u64,
+}
+
+/// All sites.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Sites)]
+pub(crate) struct SitesBody {
+    sites: Vec<SiteBody>,
+}
+
+impl From<GatewayStatus> for StatusBody {
+    fn from(status: GatewayStatus) -> Self {
+        Self {
+            uptime_ms: status.uptime_ms,
+            backlog_messages: status.backlog_messages,
+            backlog_bytes: status.backlog_bytes,
+            backlog_bytes_max: status.backlog_bytes_max,
+            dead_letters: status.dead_letters,
+            devices: status.devices,
+        }
+    }
+}
+
+impl From<GatewayView> for GatewayBody {
+    fn from(gateway: GatewayView) -> Self {
+        Self {
+            name: gateway.name.to_string(),
+            created_at: time(gateway.created_at),
+            connected: gateway.connected,
+            peer: gateway.peer,
+            agent: gateway.agent,
+            connected_at: gateway.connected_at.and_then(time),
+            last_seen: gateway.last_seen.and_then(time),
+            status: gateway.status.map(Into::into),
+        }
+    }
+}
+
+impl From<SiteView> for SiteBody {
+    fn from(site: SiteView) -> Self {
+        Self {
+            id: site.id.to_string(),
+            enrolment: match site.enrolment {
+                Enrolment::Registered => EnrolmentBody::Registered,
+                Enrolment::Open => EnrolmentBody::Open,
+            },
+            cell: site.cell.get(),
+            epoch: site.epoch,
+            gateways: site.gateways.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+#[utoipa::path(
+    get, path = "/api/v1/sites", tag = "sites", operation_id = "listSites", summary = "All sites with their gateways",
+    responses((status = 200, description = "The sites", body = SitesBody)),
+)]
+pub(crate) async fn list(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    let sites = rest.cluster.sites().await?.into_iter().map(Into::into).collect();
+    json(StatusCode::OK, &SitesBody { sites })
+}
+
+#[utoipa::path(
+    get, path = "/api/v1/sites/{id}", tag = "sites", operation_id = "getSite",
+    summary = "The site: its gateways, their status, backlog and when they were last seen",
+    responses((status = 200, description = "The site", body = SiteBody), (status = 404, description = "There is no such site")),
+)]
+pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    let site = rest.cluster.site(&site_id(&request)?).await?;
+    json(StatusCode::OK, &SiteBody::from(site))
+}
+
+#[utoipa::path(
+    put, path = "/api/v1/sites/{id}", tag = "sites", operation_id = "putSite",
+    summary = "Creates the site, or changes its enrolment",
+    request_body(content = PutBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Changed", body = SiteBody),
+        (status = 201, description = "Created", body = SiteBody),
+    ),
+)]
+pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    let id = site_id(&request)?;
+    let body = read_json(&request, payload, Accepts::Json).await?;
+    let given = members(body.value, &["enrolment"], "a site")?;
+    let enrolment = match given.get("enrolment") {
+        None | Some(Value::Null) => Enrolment::default(),
+        Some(value) => match value.as_str() {
+            Some("registered") => Enrolment::Registered,
+            Some("open") => Enrolment::Open,
+            _ => return Err(not_an_enrolment(value)),
+        },
+    };
+    let created = rest.cluster.put_site(&id, enrolment).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    json(status, &SiteBody::from(rest.cluster.site(&id).await?))
+}
+
+fn not_an_enrolment(value: &Value) -> Problem {
+    let mut found = twin_core::json::to_compact(value);
+    if found.chars().count() > 40 {
+        found = format!("{}...", found.chars().take(40).collect::<String>());
+    }
+    Problem::rule("not-an-enrolment", "/enrolment", format!("enrolment is \"registered\" or \"open\", not {found}"))
+}

@@ -1,0 +1,16 @@
+//! The REST of a real node, over real HTTP.
+#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
+
+mod access;
+mod conditional;
+mod events;
+mod gateway;
+mod http;
+mod lifecycle;
+mod metrics;
+mod openapi;
+mod problems;
+mod sections;
+mod sites;
+mod twins;
+mod world;

@@ -1,0 +1,42 @@
+//! The metrics are those of METRICS.md.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::world::World;
+
+fn documented() -> BTreeSet<String> {
+    let text = include_str!("../../METRICS.md");
+    text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_are_those_that_are_documented() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({"desired": {"a": 1}})).expect(201);
+    client.get("twins/t/desired/a").expect(200);
+    client.get("nothing").problem(404);
+    client.send("BREW", "twins", &[], None).problem(405);
+    let response = client.get("/metrics").expect(200);
+    let text = String::from_utf8(response.body).unwrap();
+    let shown: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .collect();
+    assert_eq!(shown, documented());
+
+    for line in [
+        "twinmesh_ready 1",
+        "twinmesh_http_requests_total{method=\"PUT\",route=\"/api/v1/twins/{id}\",status=\"201\"} 1",
+        "twinmesh_http_requests_total{method=\"GET\",route=\"/api/v1/twins/{id}/desired/{pointer}\",status=\"200\"} 1",
+        "twinmesh_http_requests_total{method=\"GET\",route=\"unmatched\",status=\"404\"} 1",
+        "twinmesh_http_requests_total{method=\"other\",route=\"/api/v1/twins\",status=\"405\"} 1",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    world.node.shutdown().await;
+}

@@ -1,0 +1,220 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The command line of a Twinmesh operator, over the admin REST.
+#[derive(Debug, Parser)]
+#[command(
+    name = "twinctl",
+    version,
+    about,
+    after_help = "Exit codes: 0 done, 1 refused by the server, \
+    2 the command is wrong, 3 the node can't be reached."
+)]
+pub(crate) struct Cli {
+    /// Where and how to ask.
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where and how to ask.
+#[derive(Args, Debug)]
+pub(crate) struct Connection {
+    /// The node's REST address: http://127.0.0.1:8080 (plain HTTP on loopback only) or https://host:port.
+    #[arg(long, env = "TWINMESH_URL", value_name = "URL", global = true)]
+    pub(crate) url: Option<String>,
+    /// File that holds the admin token: `admin.token` in the node's data directory.
+    #[arg(long, env = "TWINMESH_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// For https: PEM file of the CA to trust, `ca.pem` in the node's data directory.
+    #[arg(long, env = "TWINMESH_CA", value_name = "FILE", global = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Raw JSON, one document or item a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Gateways of a site and their credentials.
+    #[command(subcommand)]
+    Gateway(Gateway),
+    /// Twins: read, steer, follow.
+    #[command(subcommand)]
+    Twin(Twin),
+    /// Sites and who may have a twin in them.
+    #[command(subcommand)]
+    Site(Site),
+    /// Nodes of the cluster.
+    #[command(subcommand)]
+    Node(Node),
+}
+
+/// `twinctl gateway ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gateway {
+    /// Make a gateway's credentials. They are shown once, and only to the file.
+    Add {
+        /// Its site, which must exist.
+        #[arg(long)]
+        site: String,
+        /// Its name within the site.
+        #[arg(long)]
+        name: String,
+        /// File to create (mode 0600); an existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Revoke a gateway's credentials; its session ends at once.
+    Rm {
+        /// Its site.
+        #[arg(long)]
+        site: String,
+        /// Its name within the site.
+        #[arg(long)]
+        name: String,
+    },
+    /// List the gateways of a site: link, backlog, last seen.
+    Ls {
+        /// The site.
+        #[arg(long)]
+        site: String,
+    },
+}
+
+/// `twinctl twin ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Twin {
+    /// Show a twin, or a place in it.
+    Get {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Register a twin or replace its tags and desired; with --at, replace one place.
+    Put {
+        #[command(flatten)]
+        target: Target,
+        /// JSON, or - for standard input, or @FILE.
+        #[arg(default_value = "{}", allow_negative_numbers = true)]
+        body: String,
+        /// Site of a new twin (short for "site" in the body).
+        #[arg(long, conflicts_with = "at")]
+        site: Option<String>,
+        #[command(flatten)]
+        conditions: Conditions,
+    },
+    /// Merge a patch (RFC 7396: null removes) into tags and desired, or into one place.
+    Patch {
+        #[command(flatten)]
+        target: Target,
+        /// JSON, or - for standard input, or @FILE.
+        #[arg(allow_negative_numbers = true)]
+        body: String,
+        #[command(flatten)]
+        conditions: Conditions,
+    },
+    /// Delete a twin; with --at, one place.
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        conditions: Conditions,
+    },
+    /// Follow events, one line each, until interrupted: of a twin, of a site, or all.
+    Watch {
+        /// The twin.
+        #[arg(conflicts_with = "site")]
+        id: Option<String>,
+        /// All twins of this site.
+        #[arg(long)]
+        site: Option<String>,
+        /// End after this many events.
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
+    /// List twins.
+    Ls {
+        /// Only of this site.
+        #[arg(long)]
+        site: Option<String>,
+        /// At most this many.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+    /// Call a method of the device. Sent at most once.
+    Call {
+        /// The twin.
+        id: String,
+        /// The method.
+        method: String,
+        /// JSON, or - for standard input, or @FILE.
+        #[arg(default_value = "null", allow_negative_numbers = true)]
+        payload: String,
+        /// Longest wait for the device, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        timeout: u64,
+    },
+}
+
+/// A twin, or a place in it.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    /// The twin.
+    pub(crate) id: String,
+    /// A place in it: `desired`, `tags` or `reported`, and further down as in a JSON pointer, e.g. `desired/price`.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) at: Option<String>,
+}
+
+/// What must hold for a change.
+#[derive(Args, Debug)]
+pub(crate) struct Conditions {
+    /// Change only if tags and desired are still as they were at this etag; * for any existing twin.
+    #[arg(long, value_name = "ETAG")]
+    pub(crate) if_match: Option<String>,
+    /// * to change only what doesn't exist yet.
+    #[arg(long, value_name = "ETAG", conflicts_with = "if_match")]
+    pub(crate) if_none_match: Option<String>,
+}
+
+/// `twinctl site ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Site {
+    /// List the sites.
+    Ls,
+    /// Show a site and its gateways.
+    Show {
+        /// The site.
+        id: String,
+    },
+    /// Create a site, or change its enrolment.
+    Set {
+        /// The site.
+        id: String,
+        /// Who may have a twin in it.
+        #[arg(long)]
+        enrolment: Enrolment,
+    },
+}
+
+/// Who may have a twin in a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Enrolment {
+    /// Any device: its first attach registers it.
+    Open,
+    /// Only devices that were registered with `twin put`.
+    Registered,
+}
+
+/// `twinctl node ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// List the nodes and their Raft groups.
+    Ls,
+}

@@ -1,0 +1,128 @@
+//! `twinctl site`: sites, and the state of their gateways.
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use ureq::http::Method;
+
+use crate::api_path::ApiPath;
+use crate::cli::{Enrolment, Site};
+use crate::client::{Ask, Client};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::table::{Table, printable};
+
+/// All sites, each as it was sent.
+#[derive(Deserialize)]
+struct Sites {
+    sites: Vec<Box<RawValue>>,
+}
+
+/// What the tables show of a site.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SiteView {
+    id: String,
+    enrolment: String,
+    cell: serde_json::Value,
+    epoch: u64,
+    gateways: Vec<GatewayView>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewayView {
+    name: String,
+    connected: bool,
+    peer: Option<String>,
+    agent: Option<String>,
+    last_seen: Option<String>,
+    status: Option<GatewayStatus>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewayStatus {
+    backlog_messages: u64,
+    backlog_bytes: u64,
+    backlog_bytes_max: u64,
+    dead_letters: u64,
+    devices: u64,
+}
+
+/// Carries out `twinctl site ...`.
+pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), Failure> {
+    match command {
+        Site::Ls => {
+            let answer = client.get(ApiPath::new("sites"))?;
+            let list: Sites = answer.read()?;
+            if output.json {
+                return list.sites.iter().try_for_each(|site| output::line(site.get()));
+            }
+            let mut table = Table::new(&["SITE", "ENROLMENT", "CELL", "EPOCH", "GATEWAYS", "CONNECTED"]);
+            for site in &list.sites {
+                let site: SiteView =
+                    serde_json::from_str(site.get()).map_err(|error| answer.not_understood(error.to_string()))?;
+                let connected = site.gateways.iter().filter(|gateway| gateway.connected).count();
+                table.row([
+                    site.id,
+                    site.enrolment,
+                    site.cell.to_string(),
+                    site.epoch.to_string(),
+                    site.gateways.len().to_string(),
+                    connected.to_string(),
+                ]);
+            }
+            output::text(&table.render())
+        }
+        Site::Show { id } => {
+            let answer = client.get(ApiPath::new("sites").segment(&id)?)?;
+            if output.json {
+                return output.document(&answer.body);
+            }
+            let site: SiteView = answer.read()?;
+            let (id, enrolment) = (printable(&site.id), printable(&site.enrolment));
+            output::line(&format!("site {id}  enrolment {enrolment}  cell {}  epoch {}\n", site.cell, site.epoch))?;
+            output::text(&gateway_table(&site))
+        }
+        Site::Set { id, enrolment } => {
+            let word = match enrolment {
+                Enrolment::Open => "open",
+                Enrolment::Registered => "registered",
+            };
+            let ask = Ask::new(Method::PUT, ApiPath::new("sites").segment(&id)?);
+            let answer = client.ask(ask.json(json!({ "enrolment": word }).to_string()))?;
+            if output.json {
+                return output.document(&answer.body);
+            }
+            let created = if answer.status == 201 { ", created" } else { "" };
+            output::line(&format!("site {id}: enrolment {word}{created}"))
+        }
+    }
+}
+
+/// A site's gateways with their links and backlogs.
+pub(crate) fn gateway_table(site: &SiteView) -> String {
+    let mut table =
+        Table::new(&["GATEWAY", "LINK", "DEVICES", "BACKLOG", "OUTBOX", "DEAD LETTERS", "LAST SEEN", "PEER", "AGENT"]);
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for gateway in &site.gateways {
+        let status = gateway.status.as_ref();
+        let number = |get: fn(&GatewayStatus) -> u64| status.map_or_else(|| "-".to_owned(), |s| get(s).to_string());
+        table.row([
+            gateway.name.clone(),
+            if gateway.connected { "up" } else { "down" }.to_owned(),
+            number(|s| s.devices),
+            number(|s| s.backlog_messages),
+            status.map_or_else(|| "-".to_owned(), |s| percent(s.backlog_bytes, s.backlog_bytes_max)),
+            number(|s| s.dead_letters),
+            or_dash(&gateway.last_seen),
+            or_dash(&gateway.peer),
+            or_dash(&gateway.agent),
+        ]);
+    }
+    table.render()
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.0}%", part as f64 * 100.0 / whole as f64) }
+}

@@ -1,0 +1,51 @@
+//! Why a command failed, and its exit code.
+
+use std::io;
+
+use crate::problem::Problem;
+
+/// Why a command failed. The messages say what to do where there is something to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server said no. Mend the request, or wait where the problem says so.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// The server said yes in a form that this version doesn't know. Use a `twinctl` of the node's version.
+    #[error("the answer of {url} is not understood: {reason}")]
+    Answer {
+        /// What was asked.
+        url: String,
+        /// What is odd about the answer.
+        reason: String,
+    },
+    /// The command can't be carried out as given; nothing was asked of the server unless the message says so.
+    #[error("{0}")]
+    Usage(String),
+    /// No answer.
+    #[error("can't reach {url}: {reason}")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// Why there was no answer.
+        reason: String,
+    },
+    /// Standard output could not be written.
+    #[error("can't write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::Answer { .. } => 1,
+            Self::Usage(_) | Self::Output(_) => 2,
+            Self::Unreachable { .. } => 3,
+        }
+    }
+
+    /// Has the reader of standard output left?
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,9 @@
+//! `twinctl` as an operator runs it, against a server that records what it is asked.
+#![allow(clippy::disallowed_methods, reason = "tests may use the clock")]
+
+mod credentials;
+mod requests;
+mod server;
+mod stream;
+mod tls;
+mod twinctl;
