@@ -3,11 +3,11 @@
 //! The defaults of QUIC libraries are made for browsers and file transfers: 100 streams and megabytes of window per
 //! connection. A gateway needs a handful of long-lived streams, so a node can hold ten thousand connections in little memory.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, IdleTimeout, TransportConfig, VarInt};
+use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 
 use crate::auth::Credentials;
 use crate::limits::{
@@ -51,13 +51,19 @@ pub enum EndpointError {
     },
 }
 
-/// The node's endpoint. Port 0 lets the system choose.
-pub fn server_endpoint(addr: SocketAddr, tls: rustls::ServerConfig) -> Result<Endpoint, EndpointError> {
+/// The node's endpoint. Port 0 lets the system choose. `quic` is what outlives connections, see [`crate::reset`].
+pub fn server_endpoint(
+    addr: SocketAddr,
+    tls: rustls::ServerConfig,
+    quic: EndpointConfig,
+) -> Result<Endpoint, EndpointError> {
     let crypto = QuicServerConfig::try_from(tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(STREAMS_MAX)));
     config.max_incoming(INCOMING_CONNECTIONS_MAX);
-    Endpoint::server(config, addr).map_err(|source| EndpointError::Bind { addr, source })
+    let bind = |source| EndpointError::Bind { addr, source };
+    let socket = UdpSocket::bind(addr).map_err(bind)?;
+    Endpoint::new(quic, Some(config), socket, Arc::new(TokioRuntime)).map_err(bind)
 }
 
 /// A gateway's endpoint, on a free port. One serves any number of connections, one after the other or at once.

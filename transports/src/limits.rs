@@ -77,3 +77,9 @@ pub const FETCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its sessions to end.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Length of the connection ids that a node makes: enough that they never meet by chance.
+pub const CONNECTION_ID_BYTES: usize = 12;
+/// At most this often a packet of an unknown connection is answered: ten thousand gateways learn of a restart within a second,
+/// and forged packets cost little. (An answer is smaller than what it answers.)
+pub const STATELESS_RESET_INTERVAL_MIN: Duration = Duration::from_micros(50);

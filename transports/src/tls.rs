@@ -24,6 +24,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::private_file;
+use crate::reset::ResetKey;
 
 /// Name of the protocol in TLS's ALPN. The number is the protocol's version.
 pub const ALPN: &[u8] = b"twinmesh/1";
@@ -71,6 +72,7 @@ pub struct NodeCertificates {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     server_name: String,
+    reset_key: ResetKey,
 }
 
 impl std::fmt::Debug for NodeCertificates {
@@ -84,6 +86,7 @@ impl NodeCertificates {
     /// `extra_names` (host names or addresses).
     pub fn load_or_create(dir: &Path, server_name: &str, extra_names: &[String]) -> Result<Self, TlsError> {
         let (ca_key, ca_pem) = load_or_create_ca(dir)?;
+        let reset_key = ResetKey::derive(&ca_key.serialize_der());
         let issuer = Issuer::new(ca_params(), ca_key);
         let mut names = vec![server_name.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
         names.extend(extra_names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
@@ -100,6 +103,7 @@ impl NodeCertificates {
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             server_name: server_name.to_owned(),
+            reset_key,
         })
     }
 
@@ -111,6 +115,11 @@ impl NodeCertificates {
     /// The name that gateways verify.
     pub fn server_name(&self) -> &str {
         &self.server_name
+    }
+
+    /// For the QUIC endpoint: lasts as long as the CA.
+    pub fn reset_key(&self) -> ResetKey {
+        self.reset_key.clone()
     }
 
     /// For the QUIC endpoint: TLS 1.3 and our protocol only. No session tickets: sessions are long, and without resumption

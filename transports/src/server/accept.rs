@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::{Connection, Endpoint, Incoming};
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ use super::session::{OpenSession, Session, farewell, run_session};
 use super::stats::TransportStats;
 use crate::codec::{FrameReader, FrameWriter};
 use crate::endpoint::{EndpointError, server_endpoint};
-use crate::entropy::EntropyError;
+use crate::entropy::{EntropyError, random_array};
 use crate::frames::session::Welcome;
 use crate::limits::{FAREWELL_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, SHUTDOWN_TIMEOUT};
 use crate::refuse::{RefusalCode, SessionRefusal};
@@ -78,7 +78,11 @@ impl ServerHandle {
 impl<B: Backend> Server<B> {
     /// Binds the endpoint. Connections wait (within QUIC's bound) until it runs.
     pub fn bind(options: ServerOptions, backend: Arc<B>) -> Result<Self, ServerError> {
-        let endpoint = server_endpoint(options.addr, options.tls.clone())?;
+        let quic = match &options.reset_key {
+            Some(key) => key.endpoint_config(random_array(&*options.entropy)?),
+            None => EndpointConfig::default(),
+        };
+        let endpoint = server_endpoint(options.addr, options.tls.clone(), quic)?;
         let handle = ServerHandle {
             local_addr: endpoint.local_addr().map_err(ServerError::Address)?,
             stats: Arc::new(TransportStats::default()),

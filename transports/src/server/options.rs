@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, UNAUTHENTICATED_MAX};
+use crate::reset::ResetKey;
 
 /// Called with the span of a sampled batch and the `traceparent` that the gateway sent, so that the node can link the two.
 pub type OnTraceparent = fn(&tracing::Span, &str);
@@ -17,6 +18,8 @@ pub struct ServerOptions {
     pub addr: SocketAddr,
     /// From [`NodeCertificates::quic_server_config`](crate::tls::NodeCertificates::quic_server_config).
     pub tls: rustls::ServerConfig,
+    /// Lets gateways of an earlier process with the same key connect anew at once; none: after their idle timeout.
+    pub reset_key: Option<ResetKey>,
     /// Where challenges come from.
     pub entropy: Arc<dyn Entropy>,
     /// Connections that have not authenticated yet; beyond, new ones are refused.
@@ -37,6 +40,7 @@ impl ServerOptions {
         Self {
             addr,
             tls,
+            reset_key: None,
             entropy: Arc::new(SystemEntropy::new()),
             unauthenticated_max: UNAUTHENTICATED_MAX,
             connections_max: CONNECTIONS_MAX,

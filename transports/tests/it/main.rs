@@ -12,5 +12,6 @@ mod gateway;
 mod handshake;
 mod hostile;
 mod interning;
+mod restart;
 mod server;
 mod wire_size;

@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twin_node::telemetry::{FILTER_DEFAULT, SAMPLE_RATIO_DEFAULT, TelemetryOptions};
+
+use crate::demo::DemoArgs;
+
+/// The Twinmesh node: durable device twins for the gateways of a store.
+#[derive(Debug, Parser)]
+#[command(name = "twind", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs one node until it is told to stop
+    Dev(DevArgs),
+    /// Runs a node with a simulated store on it, and shows what happens
+    Demo(DemoArgs),
+}
+
+/// Options of `twind dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where everything durable is; made if absent
+    #[arg(long, value_name = "DIR", default_value = "twinmesh-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Where the admin REST listens; beyond loopback it is served over TLS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
+    pub(crate) http: SocketAddr,
+    /// Where gateways connect
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = address)]
+    pub(crate) quic: SocketAddr,
+    /// Name of the node, for people
+    #[arg(long, value_name = "NAME", default_value = "node-1")]
+    pub(crate) node_name: String,
+    /// One more name or address for the node's certificate; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Vec<String>,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+/// Logs and traces.
+#[derive(Debug, Args)]
+pub(crate) struct TelemetryArgs {
+    /// What to log to stderr, e.g. `info` or `warn,twin_cluster=debug`
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = FILTER_DEFAULT)]
+    log: String,
+    /// How to log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// OpenTelemetry collector (OTLP over HTTP) to export traces to, e.g. `http://127.0.0.1:4318`; none: off
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+    /// Share of the traces begun at this node that are exported, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = SAMPLE_RATIO_DEFAULT)]
+    trace_ratio: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl From<TelemetryArgs> for TelemetryOptions {
+    fn from(args: TelemetryArgs) -> Self {
+        Self {
+            filter: args.log,
+            json: args.log_format == LogFormat::Json,
+            otlp_endpoint: args.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
+            sample_ratio: args.trace_ratio,
+        }
+    }
+}
+
+/// An address with a port; names are looked up once.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; it looks like 127.0.0.1:8080"))?;
+    found.next().ok_or_else(|| format!("{text} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_need_a_port() {
+        assert_eq!(address("127.0.0.1:80").unwrap(), SocketAddr::from(([127, 0, 0, 1], 80)));
+        assert!(address("127.0.0.1").is_err());
+        assert!(address("").is_err());
+    }
+}

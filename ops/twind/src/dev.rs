@@ -1,0 +1,84 @@
+//! `twind dev`: one node, until SIGTERM or Ctrl-C.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use twin_node::{Node, NodeOptions, telemetry};
+
+use crate::cli::DevArgs;
+
+/// How long a graceful stop may take before the process gives up on it. Nothing that was acknowledged depends on the stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What stops a node.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wanted(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Runs the node.
+pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let mut stop = Stop::listen().context("cannot listen for signals")?;
+    let telemetry = telemetry::start(&args.telemetry.into())?;
+    let mut options = NodeOptions::local(args.data_dir);
+    options.http = args.http;
+    options.quic = args.quic;
+    options.tls_names = args.tls_name;
+    options.cluster.node_name = args.node_name;
+    let outcome = serve(options, &mut stop).await;
+    telemetry.shutdown().await;
+    outcome
+}
+
+async fn serve(options: NodeOptions, stop: &mut Stop) -> anyhow::Result<()> {
+    let started = async {
+        let node = Node::start(options).await?;
+        node.ready().await;
+        Ok::<_, twin_node::NodeError>(node)
+    };
+    let node = tokio::select! {
+        node = started => node?,
+        // Stopped before it was ready: nobody was promised anything.
+        _ = stop.wanted() => return Ok(()),
+    };
+    announce(&node);
+    let outcome = tokio::select! {
+        signal = stop.wanted() => {
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        failure = node.failed() => Err(anyhow!("the storage failed, so the node stops: {failure}")),
+    };
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_TIMEOUT, node.shutdown()) => {
+            stopped.map_err(|_| anyhow!("the node did not stop within {} s", STOP_TIMEOUT.as_secs()))?;
+        }
+        signal = stop.wanted() => return Err(anyhow!("told to stop again ({signal}) while stopping; what was acknowledged is kept")),
+    }
+    outcome
+}
+
+/// The one line on stdout.
+fn announce(node: &Node) {
+    let line = serde_json::json!({ "event": "ready", "http": node.http_url(), "quic": node.quic_addr().to_string() });
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        // Whoever started us does not listen; the node is of use all the same.
+        tracing::warn!(%error, "the ready line could not be written");
+    }
+}

@@ -1,0 +1,38 @@
+//! The Twinmesh node.
+
+mod cli;
+mod demo;
+mod dev;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Dev(args) => dev::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    });
+    // Nothing that a blocking thread still does may hold up the exit; what must be finished was waited for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // One line, whatever the causes say.
+    let line = format!("{error:#}").replace('\n', " ");
+    eprintln!("twind: {line}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,50 @@
+//! What keeps a node from starting is told in one line.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::process::{Twind, twind};
+
+/// Starts a node that must not start; what it says.
+fn refused(args: &[&str]) -> String {
+    let output = twind(&[&["dev", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0", "--log", "error"], args].concat())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("twind: "), "{said}");
+    said
+}
+
+#[test]
+fn a_directory_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("in use"));
+    node.kill();
+}
+
+#[test]
+fn a_directory_that_is_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert!(refused(&["--data-dir", file.to_str().unwrap()]).contains("data directory"));
+}
+
+#[test]
+fn a_token_for_everybody() {
+    let dir = tempfile::tempdir().unwrap();
+    Twind::start(dir.path()).kill();
+    std::fs::set_permissions(dir.path().join("admin.token"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("chmod 600"));
+}
+
+#[test]
+fn a_log_filter_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = twind(&["dev", "--data-dir", dir.path().to_str().unwrap(), "--log", "a=b=c"]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("is not a log filter"));
+}

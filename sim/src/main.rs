@@ -1,0 +1,69 @@
+//! The simulator's command line.
+
+mod cli;
+mod interrupt;
+mod terminal;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use twin_sim::replay::{Replay, ReplayError};
+
+use crate::cli::{Cli, Command, ReplayArgs};
+use crate::interrupt::Interrupt;
+use crate::terminal::Bar;
+
+/// Exit code for what cannot work as it was asked: clap's own for wrong options.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Replay(args) => replay(args),
+    }
+}
+
+fn replay(args: ReplayArgs) -> ExitCode {
+    let bar = Bar::new();
+    bar.log();
+    let (result, interrupt) = match args.options().and_then(|options| run(options, &bar)) {
+        Ok(ran) => ran,
+        Err(error) => {
+            eprintln!("twin-sim: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let (rows, code) = match result {
+        Ok(summary) => (Some((summary.rows, summary.rows)), ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("twin-sim: {error}");
+            match error {
+                ReplayError::RowsRefused(refused) => (Some((refused.rows, refused.acked())), ExitCode::FAILURE),
+                ReplayError::Stopped { .. } => (None, ExitCode::from(interrupt.exit_code())),
+                _ => (None, ExitCode::FAILURE),
+            }
+        }
+    };
+    if let Some((rows, acked)) = rows
+        && writeln!(std::io::stdout(), "rows={rows} acked={acked}").is_err()
+    {
+        // Nobody reads the line; the exit code says the rest.
+        return ExitCode::FAILURE;
+    }
+    code
+}
+
+type Ran = (Result<twin_sim::replay::Summary, ReplayError>, Interrupt);
+
+fn run(options: twin_sim::replay::ReplayOptions, bar: &Bar) -> anyhow::Result<Ran> {
+    let replay = Replay::prepare(options)?;
+    bar.start(replay.rows());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ran = runtime.block_on(async {
+        let interrupt = Interrupt::listen()?;
+        let result = replay.run(interrupt.stop(), bar).await;
+        anyhow::Ok((result, interrupt))
+    });
+    bar.finish();
+    ran
+}

@@ -1,0 +1,95 @@
+//! Whose state a folder holds. Positions say what a node was told; another node was told nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use twin_gateway::Credentials;
+
+/// The note in the state folder.
+const NOTE: &str = "replay.json";
+
+/// A state folder that cannot be used with these credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder.
+    #[error("state folder {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The note in it.
+    #[error("{} is not what this program wrote: {message}; name another --state folder", path.display())]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Another gateway's.
+    #[error(
+        "state folder {} belongs to gateway {found} of {}; name another --state folder, or remove this one to start anew",
+        path.display(), if *other_node { "another node (its CA differs)" } else { "the same node" }
+    )]
+    AnotherGateway {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Is it another node's?
+        other_node: bool,
+    },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Belongs {
+    version: u32,
+    site: String,
+    gateway: String,
+    ca: String,
+}
+
+/// Makes the folder, or checks that it is this gateway's.
+pub(crate) fn claim(folder: &Path, credentials: &Credentials) -> Result<(), StateError> {
+    let failed = |source| StateError::Folder { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let ours = Belongs {
+        version: 1,
+        site: credentials.site.to_string(),
+        gateway: credentials.name.to_string(),
+        ca: credentials.ca.trim().to_owned(),
+    };
+    let path = folder.join(NOTE);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let note = |message: String| StateError::Note { path: path.clone(), message };
+            let found: Belongs = serde_json::from_slice(&bytes).map_err(|error| note(error.to_string()))?;
+            if found.version != ours.version {
+                return Err(note(format!("version {}, this release writes {}", found.version, ours.version)));
+            }
+            if found != ours {
+                return Err(StateError::AnotherGateway {
+                    path: folder.to_owned(),
+                    found: format!("{}/{}", found.site, found.gateway),
+                    other_node: found.ca != ours.ca,
+                });
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(folder, &path, &ours).map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Written whole or not at all, and before anything that rests on it.
+fn write(folder: &Path, path: &Path, note: &Belongs) -> io::Result<()> {
+    use std::io::Write as _;
+    let fresh = folder.join(".replay.json.new");
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(serde_json::to_string_pretty(note)?.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    std::fs::File::open(folder)?.sync_all()
+}

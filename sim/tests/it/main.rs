@@ -1,0 +1,4 @@
+//! The simulator's own parts, without a node. Replays against a node are tested beside the node's binary.
+
+mod command_line;
+mod recordings;
