@@ -1,14 +1,15 @@
 //! Paths to a property: the keys from the section's root. Shown as JSON pointers (RFC 6901).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// Keys from a section's root down to one property. Empty: the section itself. Arrays are leaves, so a
-/// path never goes into one.
+/// path never goes into one. Shared: every report clones the paths of its session's table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Path(Vec<Box<str>>);
+pub struct Path(Arc<[Box<str>]>);
 
 /// A text that is not a JSON pointer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +18,8 @@ pub struct PointerError(pub String);
 
 impl Path {
     /// The section itself.
-    pub const fn root() -> Self {
-        Self(Vec::new())
+    pub fn root() -> Self {
+        Self::default()
     }
 
     /// From keys.
@@ -54,9 +55,7 @@ impl Path {
     /// This path with one key more.
     #[must_use]
     pub fn child(&self, key: &str) -> Self {
-        let mut keys = self.0.clone();
-        keys.push(key.into());
-        Self(keys)
+        Self(self.0.iter().cloned().chain(std::iter::once(key.into())).collect())
     }
 }
 
@@ -78,7 +77,7 @@ fn unescape(token: &str) -> Option<Box<str>> {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for key in &self.0 {
+        for key in self.0.iter() {
             write!(f, "/{}", key.replace('~', "~0").replace('/', "~1"))?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::server::WAIT;
 /// A server on a runtime of its own, which can go without a goodbye.
 fn serve(certificates: &NodeCertificates, addr: SocketAddr) -> (tokio::runtime::Runtime, SocketAddr, Credentials) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     let mut options = ServerOptions::new(addr, certificates.quic_server_config().unwrap());
     options.reset_key = Some(certificates.reset_key());
     let backend = Recorder::new();
@@ -24,7 +24,7 @@ fn serve(certificates: &NodeCertificates, addr: SocketAddr) -> (tokio::runtime::
     let server = Server::bind(options, backend).unwrap();
     let addr = server.handle().local_addr();
     runtime.spawn(server.run());
-    drop(_inside);
+    drop(inside);
     (runtime, addr, credentials)
 }
 

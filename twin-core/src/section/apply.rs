@@ -4,7 +4,7 @@ use super::node::{Node, Object};
 use super::overlap::any_overlap;
 use super::stamp::Stamp;
 use super::{Section, node_count};
-use crate::json::{compact_len, quoted_len};
+use crate::json::{compact_len_at_most, quoted_len};
 use crate::limits::{NODES_MAX, OPS_MAX};
 use crate::merge::apply_op;
 use crate::numbers::{Version, WallTime};
@@ -45,7 +45,8 @@ impl<S: Stamp> Section<S> {
         for op in ops {
             if let Op::Set { path, value } | Op::Replace { path, value } = op {
                 // Per key: quotes and escapes, colon, comma, and the braces of an object that it may need.
-                size_bytes += path.keys().iter().map(|key| quoted_len(key) + 4).sum::<usize>() + compact_len(value);
+                size_bytes +=
+                    path.keys().iter().map(|key| quoted_len(key) + 4).sum::<usize>() + compact_len_at_most(value);
                 nodes += path.keys().len() + node_count(value);
             }
         }

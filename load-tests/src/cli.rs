@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twin_cluster::PlantedBug;
+
+/// Measures Twinmesh, and kills it to see what it loses.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Kills node and gateways at random moments under load and counts what is missing, doubled or goes back
+    Audit(AuditArgs),
+    /// Durable reported updates per second and the latency of their acks, beside raw redb appends of the same bytes
+    Throughput(ThroughputArgs),
+    /// Time until a node is ready, and its memory when idle
+    Idle(IdleArgs),
+    /// A node in this process, for the other subcommands
+    #[command(hide = true)]
+    Node(NodeArgs),
+    /// A gateway in this process, for the audit
+    #[command(hide = true)]
+    GatewayWorker(WorkerArgs),
+}
+
+/// Whom the audit kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Who {
+    Node,
+    Gateway,
+    Both,
+}
+
+/// A bug that the node is given, to show that the audit finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plant {
+    AckBeforeCommit,
+}
+
+impl Plant {
+    /// As the command line says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeCommit => "ack-before-commit",
+        }
+    }
+}
+
+impl From<Plant> for PlantedBug {
+    fn from(plant: Plant) -> Self {
+        match plant {
+            Plant::AckBeforeCommit => Self::AckBeforeCommit,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// How often to kill
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) kills: u32,
+    /// Spread the kills over at least this long; none: as fast as it recovers
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<f64>,
+    /// Decides whom is killed when; none: a new one, which is printed
+    #[arg(long, value_name = "X")]
+    pub(crate) seed: Option<u64>,
+    /// Whom to kill
+    #[arg(long, value_enum, default_value_t = Who::Both)]
+    pub(crate) who: Who,
+    /// Give the node a bug that the audit must find
+    #[arg(long, value_enum, value_name = "BUG")]
+    pub(crate) plant: Option<Plant>,
+    /// Gateways, each a process
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) gateways: u32,
+    /// Devices of each gateway
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) devices: u32,
+    /// Where the data directories go; none: a temporary directory, kept if something is wrong
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ThroughputArgs {
+    /// How long to load the node, in all
+    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// Slices of load, each followed by its baselines
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) slices: u32,
+    /// Gateways, each with an outbox on the disk
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) gateways: u32,
+    /// Devices of each gateway
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) devices: u32,
+    /// Updates of each gateway that wait for their acks at a time
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) in_flight: u32,
+    /// Updates given to the SDK in one call: 1 is `report`, more is `report_many`
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: u32,
+    /// Size of a reported document, as compact JSON
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(64..=30_000))]
+    pub(crate) bytes: u32,
+    /// Write the figures to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Where the data directories go; none: a temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Measure this `twind` rather than the node in this binary
+    #[arg(long, value_name = "FILE")]
+    pub(crate) twind: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Starts to take the median of
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) starts: u32,
+    /// Twins that the node has when it is killed and started again
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) twins: u32,
+    /// Write the figures to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Where the data directories go; none: a temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Measure this `twind` rather than the node in this binary
+    #[arg(long, value_name = "FILE")]
+    pub(crate) twind: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    #[arg(long)]
+    pub(crate) http: SocketAddr,
+    #[arg(long)]
+    pub(crate) quic: SocketAddr,
+    #[arg(long, value_enum)]
+    pub(crate) plant: Option<Plant>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    #[arg(long)]
+    pub(crate) node: String,
+    #[arg(long)]
+    pub(crate) credentials: PathBuf,
+    #[arg(long)]
+    pub(crate) state_dir: PathBuf,
+    #[arg(long)]
+    pub(crate) journal: PathBuf,
+    #[arg(long)]
+    pub(crate) prefix: String,
+    #[arg(long)]
+    pub(crate) devices: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_planted_bug_is_named_as_the_command_line_takes_it() {
+        let plant = Plant::AckBeforeCommit;
+        assert_eq!(plant.to_possible_value().unwrap().get_name(), plant.name());
+    }
+}

@@ -1,0 +1,47 @@
+//! The document that a device reports.
+
+use twin_core::json::compact_len;
+use twin_core::value::{Members, Number, Value};
+
+/// A label's whole report, padded to this size as compact JSON; what changes from one to the next are its measurements.
+pub(crate) fn document(size_bytes: usize, number: u64) -> Value {
+    let n = number.cast_signed();
+    let float = |value: f64| Value::Number(Number::Float(value));
+    let mut members = Members::new();
+    let mut put = |key: &str, value: Value| drop(members.insert(key.into(), value));
+    put("seq", Value::from(n));
+    put("battery", float(2.5 + (n % 500) as f64 / 1000.0));
+    put("temperature", float(18.0 + (n % 80) as f64 / 10.0));
+    put("humidity", float(40.0 + (n % 300) as f64 / 10.0));
+    put("signal", Value::from(-40 - n % 50));
+    put("pressure", float(1000.0 + (n % 330) as f64 / 10.0));
+    put("price", float(1.99 + (n % 10) as f64));
+    put("page", Value::from(n % 4));
+    put("firmware", Value::from("4.12.7-r3"));
+    put("model", Value::from("shelf-label-2.9-bwr"));
+    put("awake", Value::from(n % 2 == 0));
+    let mut document = Value::Object(members);
+    // `,"note":""` takes 10 bytes.
+    let padding = size_bytes.saturating_sub(compact_len(&document) + 10);
+    if let Value::Object(members) = &mut document {
+        members.insert("note".into(), Value::from("x".repeat(padding).as_str()));
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_have_the_size_that_was_asked_for() {
+        for number in [1, 77, 12_345_678] {
+            assert_eq!(compact_len(&document(300, number)), 300);
+        }
+    }
+
+    #[test]
+    fn two_in_a_row_differ() {
+        assert_ne!(document(300, 7), document(300, 8));
+    }
+}

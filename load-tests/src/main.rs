@@ -1,0 +1,46 @@
+//! The measuring harness: figures beside their baselines in the same run, and the kill -9 auditor.
+//!
+//! Every subcommand starts the node as a process of its own, so that it can be killed and its CPU time be told from ours.
+
+mod audit;
+mod cli;
+mod disk;
+mod document;
+mod idle;
+mod machine;
+mod node;
+mod node_process;
+mod procfs;
+mod rest;
+mod scratch;
+mod spread;
+mod throughput;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+/// As the node's binary has it: with the system's allocator the same work takes nearly twice the CPU time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Audit(args) => audit::run(&args),
+        Command::Throughput(args) => throughput::run(&args).map(|()| true),
+        Command::Idle(args) => idle::run(&args),
+        Command::Node(args) => node::run(args).map(|()| true),
+        Command::GatewayWorker(args) => audit::worker::run(&args).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("twin-load-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

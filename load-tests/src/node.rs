@@ -1,0 +1,46 @@
+//! The hidden subcommand `node`: what `twind dev` does, plus bugs on demand.
+
+use std::io::{Read as _, Write as _};
+
+use anyhow::{Context as _, anyhow};
+use twin_node::telemetry::{self, Telemetry, TelemetryOptions};
+use twin_node::{Node, NodeOptions};
+
+use crate::cli::NodeArgs;
+
+/// Runs a node until it is killed, or until its standard input ends: it must not outlive whoever started it.
+pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
+    die_with_stdin();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build()?;
+    runtime.block_on(async {
+        let _telemetry = log_to_stderr()?;
+        let mut options = NodeOptions::local(args.data_dir);
+        options.http = args.http;
+        options.quic = args.quic;
+        options.cluster.planted = args.plant.map(Into::into);
+        let node = Node::start(options).await?;
+        node.ready().await;
+        let line =
+            serde_json::json!({ "event": "ready", "http": node.http_url(), "quic": node.quic_addr().to_string() });
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("the ready line")?;
+        drop(stdout);
+        Err(anyhow!("the storage failed: {}", node.failed().await))
+    })
+}
+
+/// Logs what `RUST_LOG` says, or warnings.
+pub(crate) fn log_to_stderr() -> anyhow::Result<Telemetry> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
+    Ok(telemetry::start(&TelemetryOptions { filter, ..TelemetryOptions::default() })?)
+}
+
+/// Exits when whoever holds the other end of the standard input is gone, however it went.
+pub(crate) fn die_with_stdin() {
+    std::thread::spawn(|| {
+        let mut rest = Vec::new();
+        // An error is an end as well.
+        let _ = std::io::stdin().lock().read_to_end(&mut rest);
+        std::process::exit(0);
+    });
+}
