@@ -1,7 +1,7 @@
 //! Durable reported updates per second, and how long an ack takes, through the SDK and QUIC.
 //!
 //! A closed loop: each gateway has a fixed number of updates under way; each is timed from the call of the SDK until its ack.
-//! [`fleet`] loads, [`slice`] is one measured stretch of it, [`figures`] sums up. Load and baselines alternate in the same run,
+//! [`fleet`] loads, [`mod@slice`] is one measured stretch of it, [`figures`] sums up. Load and baselines alternate in the same run,
 //! so that a machine that changes its mood changes both.
 
 mod figures;
