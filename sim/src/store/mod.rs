@@ -1,6 +1,6 @@
 //! A simulated store, over the SDK only: gateways, and behind them shelf labels, sensors and screens.
 //!
-//! [`StoreOptions`] -> [`Store::start`] -> [`Store`], which is its handle. [`device`] is a device as plain data; [`gateway`] runs
+//! [`StoreOptions`] -> [`Store::start`] -> [`Store`], which is its handle. `device` is a device as plain data; `gateway` runs
 //! those of one gateway. Everything that devices decide comes from the seed that is handed in.
 
 mod device;
