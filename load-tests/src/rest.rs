@@ -138,7 +138,8 @@ impl Metrics {
             };
             value.split_whitespace().next()?.parse::<f64>().ok()
         };
-        self.0.lines().filter_map(of_line).sum()
+        // Not `sum`, which is -0 of nothing.
+        self.0.lines().filter_map(of_line).fold(0.0, |sum, sample| sum + sample)
     }
 }
 
