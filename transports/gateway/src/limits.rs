@@ -75,3 +75,6 @@ pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Shortest and longest heartbeat interval that a node may ask for.
 pub const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// How long a stopping gateway leaves its last heartbeat before it closes the connection: some scheduling and one datagram.
+pub const GOODBYE_PAUSE: Duration = Duration::from_millis(5);

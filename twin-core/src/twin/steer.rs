@@ -76,6 +76,9 @@ impl Twin {
 }
 
 fn shown(etags: &[String]) -> String {
+    if etags.is_empty() {
+        return "no etag that can match (a weak one never does)".to_owned();
+    }
     etags.iter().map(|etag| format!("\"{etag}\"")).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,6 +5,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use twin_core::json::{self, JsonError};
+use twin_core::merge::strip_reserved;
 use twin_core::value::{Members, Value};
 
 use super::problem::Problem;
@@ -130,6 +131,26 @@ async fn discard(payload: &mut Payload, most: usize) {
     }
 }
 
+/// A twin's document, or a part of one, without the `$version` and `$metadata` that it may carry because it was read before. At any
+/// depth: no property can be named so.
+pub(crate) fn without_reserved(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(members) => {
+            strip_reserved(members);
+            for member in members.values_mut() {
+                *member = without_reserved(std::mem::take(member));
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                *item = without_reserved(std::mem::take(item));
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
 /// The members of a body that must be an object and may have only members `known`.
 pub(crate) fn members(value: Value, known: &[&str], what: &str) -> Result<Members, Problem> {
     let Value::Object(members) = value else {
@@ -182,6 +203,13 @@ mod tests {
             assert_eq!(parsed(bad).await, Err(400), "{bad:?}");
         }
         assert_eq!(parsed(b"[99999999999999999999]").await, Err(422));
+    }
+
+    #[test]
+    fn what_only_the_node_writes_is_ignored_at_any_depth() {
+        let value =
+            json::parse(br#"{"$version": 3, "a": {"$metadata": {}, "b": [{"$version": 1, "c": 2}]}}"#, "x").unwrap();
+        assert_eq!(without_reserved(value), json::parse(br#"{"a": {"b": [{"c": 2}]}}"#, "x").unwrap());
     }
 
     #[test]

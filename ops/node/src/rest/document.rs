@@ -106,7 +106,8 @@ impl<'a> TwinBody<'a> {
             incarnation: document.incarnation.get(),
             site: document.site.as_str(),
             connection_state: if connected { ConnectionState::Connected } else { ConnectionState::Disconnected },
-            last_activity_time: time(document.last_activity),
+            // A twin that no gateway ever attached has not been heard.
+            last_activity_time: (document.attachment.get() > 0).then(|| time(document.last_activity)).flatten(),
             tags: &document.tags,
             properties: Properties { desired: &document.desired, reported: &document.reported },
             convergence: &document.convergence,

@@ -81,12 +81,18 @@ struct What<'a> {
     description = "Kinds: created, deleted, reported, desired, tags, delivered, applied, rejected, attached, detached, event; \
                    and lagged, with `missed`, where the observer was too slow and should read again what it follows.",
     params(("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
-    responses((status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream")),
+    responses(
+        (status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream"),
+        (status = 404, description = "There is no such site"),
+    ),
 )]
 pub(crate) async fn all(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["site"])?;
     let site = query.get("site").map(parse_site).transpose()?;
     let receiver = rest.cluster.observe();
+    if let Some(site) = &site {
+        rest.cluster.site(site).await?;
+    }
     stream(&rest, receiver, Filter::Site(site))
 }
 

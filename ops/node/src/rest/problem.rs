@@ -88,6 +88,14 @@ impl Problem {
         self
     }
 
+    /// The pointer, if there is one, is meant from `prefix` on.
+    pub(crate) fn below(mut self, prefix: &str) -> Self {
+        if let Some(pointer) = &mut self.0.pointer {
+            pointer.insert_str(0, prefix);
+        }
+        self
+    }
+
     pub(crate) fn with_limit(mut self, limit: u64) -> Self {
         self.0.limit = Some(limit);
         self

@@ -9,7 +9,7 @@ use twin_core::path::Path;
 use twin_core::value::Value;
 
 use super::Rest;
-use super::body::{Accepts, read_json};
+use super::body::{Accepts, read_json, without_reserved};
 use super::conditional::precondition;
 use super::document::{TwinBody, answer_read, answer_write};
 use super::problem::Problem;
@@ -141,8 +141,9 @@ async fn change(
     let (value, bytes) = match body {
         None => (Value::Null, 0),
         Some((payload, accepts)) => {
-            let body = read_json(&request, payload, accepts).await?;
-            (body.value, body.bytes)
+            let here = format!("/{}{at}", section.name());
+            let body = read_json(&request, payload, accepts).await.map_err(|problem| problem.below(&here))?;
+            (without_reserved(body.value), body.bytes)
         }
     };
     let change = Some(SectionChange { at, kind: kind(value) });

@@ -13,7 +13,7 @@ use twin_core::value::Value;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::body::{Accepts, members, read_json};
+use super::body::{Accepts, members, read_json, without_reserved};
 use super::conditional::precondition;
 use super::document::{TwinBody, answer_read, answer_write, json};
 use super::problem::Problem;
@@ -133,7 +133,7 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     let twin = twin_id(&request)?;
     let precondition = precondition(&request)?;
     let body = read_json(&request, payload, Accepts::Json).await?;
-    let mut given = members(body.value, &["site", "tags", "desired"], "a twin that is PUT")?;
+    let mut given = members(without_reserved(body.value), &["site", "tags", "desired"], "a twin that is PUT")?;
     let site = match given.remove("site") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(parse_site(&text).map_err(|problem| problem.at("/site"))?),
@@ -165,7 +165,7 @@ pub(crate) async fn patch(request: HttpRequest, payload: Payload, rest: Data<Res
     let twin = twin_id(&request)?;
     let precondition = precondition(&request)?;
     let body = read_json(&request, payload, Accepts::MergePatch).await?;
-    let mut given = members(body.value, &["tags", "desired"], "a patch of a twin")?;
+    let mut given = members(without_reserved(body.value), &["tags", "desired"], "a patch of a twin")?;
     let mut change = |name: &str| {
         given.remove(name).map(|value| SectionChange {
             at: Path::root(),

@@ -18,8 +18,7 @@ pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_m
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let heartbeat = shared.with(Core::next_heartbeat);
-        match connection.send_datagram(encode_datagram(&heartbeat)) {
+        match beat(shared, connection) {
             Ok(()) | Err(SendDatagramError::TooLarge) => {}
             Err(SendDatagramError::ConnectionLost(error)) => return error.into(),
             // The node takes none: the session is good without.
@@ -28,4 +27,11 @@ pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_m
             }
         }
     }
+}
+
+/// Says how things stand, now. Also the last thing a gateway says: what a node shows of it afterwards would otherwise be up to an
+/// interval old.
+pub(crate) fn beat(shared: &Shared, connection: &Connection) -> Result<(), SendDatagramError> {
+    let heartbeat = shared.with(Core::next_heartbeat);
+    connection.send_datagram(encode_datagram(&heartbeat))
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use quinn::{Connection, VarInt};
 
 use crate::core::Session;
+use crate::limits::GOODBYE_PAUSE;
 use crate::outbox::format::Class;
 use crate::session::control::control;
 use crate::session::downlink::downlink;
 use crate::session::end::End;
 use crate::session::handshake::Control;
-use crate::session::heartbeat::heartbeats;
+use crate::session::heartbeat::{beat, heartbeats};
 use crate::session::uplink::uplink;
 use crate::shared::Shared;
 
@@ -47,6 +48,11 @@ pub(crate) async fn run_session(shared: &Arc<Shared>, connection: &Connection, o
         (End::Failed(_), Some(reason)) => reason.into(),
         (end, _) => end,
     };
+    if matches!(end, End::Stopped) && beat(shared, connection).is_ok() {
+        // A close overtakes what is not yet sent; a moment is all it takes, and nothing depends on it.
+        let moment = tokio::time::Instant::now() + GOODBYE_PAUSE;
+        tokio::time::sleep_until(moment).await;
+    }
     connection.close(VarInt::from_u32(0), b"bye");
     end
 }

@@ -83,17 +83,18 @@ fn run(events: Vec<Event>, cap_bytes: u64, coalesce: bool) -> Result<(), TestCas
         for (twin, name) in TWINS.iter().enumerate() {
             value += 1;
             loop {
-                match bench.report(name, "v", value) {
-                    Ok(stamped) => {
-                        queued.push((twin, stamped.stay, stamped.number.get()));
-                        last.insert(twin, value);
-                        break;
-                    }
-                    Err(_) => {
-                        // Refused, but heard: that lets a device in conflict be claimed, and its messages go.
-                        bench.drain(&mut node);
-                    }
+                if let Ok(stamped) = bench.report(name, "v", value) {
+                    queued.push((twin, stamped.stay, stamped.number.get()));
+                    last.insert(twin, value);
+                    break;
                 }
+                // No room. A device in conflict keeps its messages, and their room, until it is heard after the conflict: all
+                // are, then everything goes.
+                bench.settle(&mut node, 2);
+                for name in TWINS {
+                    bench.core.attach(&name.parse().unwrap(), bench.now).unwrap();
+                }
+                bench.drain(&mut node);
             }
         }
         bench.commit();
