@@ -56,6 +56,7 @@ fn note(standing: &Standing) -> String {
     match standing {
         _ if standing.acked == standing.rows => String::new(),
         Standing { refusal: Some(refusal), .. } => format!("refused by the node: {refusal}"),
+        Standing { connected: false, failure: Some(failure), .. } => format!("waiting for the node: {failure}"),
         Standing { connected: false, .. } => "waiting for the node".to_owned(),
         Standing { unregistered: 0, .. } => String::new(),
         Standing { unregistered, .. } => {

@@ -19,6 +19,8 @@ pub struct Standing {
     pub unregistered: u64,
     /// The last refusal of a session, until one is open.
     pub refusal: Option<String>,
+    /// Why the last session or attempt ended, until one is open.
+    pub failure: Option<String>,
 }
 
 impl Standing {
@@ -32,6 +34,7 @@ impl Standing {
             acked: reported.saturating_sub(status.backlog_messages),
             connected: status.connected,
             unregistered: status.unregistered,
+            failure: status.failure,
             refusal: status.refusal.map(|(code, message)| format!("{message} ({code})")),
         }
     }

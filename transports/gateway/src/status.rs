@@ -13,6 +13,8 @@ pub struct Status {
     pub session: Option<u64>,
     /// Code and message of the last refusal of a session, until one is open.
     pub refusal: Option<(String, String)>,
+    /// Why the last session or attempt ended (no route, a certificate that is not trusted, a refusal), until one is open.
+    pub failure: Option<String>,
     /// Identity of the outbox.
     pub outbox: OutboxId,
     /// Its boot.

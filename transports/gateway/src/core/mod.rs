@@ -87,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) owner: OwnerOrder,
     /// The last refusal of a session, for people.
     pub(crate) session_refusal: Option<(String, String)>,
+    /// Why the last session or attempt ended, for people.
+    pub(crate) session_failure: Option<String>,
     pub(crate) closing: bool,
 
     next_key: u64,
@@ -145,6 +147,7 @@ impl Core {
             session: None,
             owner: OwnerOrder::default(),
             session_refusal: None,
+            session_failure: None,
             closing: false,
             next_key: 1,
             used_bytes: 0,

@@ -186,6 +186,7 @@ impl Core {
         // New streams count their batches anew; nothing is under way in old ones.
         self.next_batch = [1, 1];
         self.session_refusal = None;
+        self.session_failure = None;
         self.owner = session.owner;
         self.counters.sessions += 1;
         for index in 0..self.twins.len() as TwinIndex {

@@ -97,8 +97,9 @@ impl Connector {
         Err(last)
     }
 
-    /// Remembers a refusal for people, and mends what can be mended.
+    /// Remembers for people why there is no session, and mends what can be mended.
     fn note(&self, end: &End) {
+        self.shared.with(|core, _| core.session_failure = Some(end.to_string()));
         let End::Refused { code, message, .. } = end else { return };
         self.shared.with(|core, _| core.session_refusal = Some((code.clone(), message.clone())));
         if end.is(RefusalCode::StaleBoot) {
