@@ -36,7 +36,7 @@ pub(crate) async fn run_session(shared: &Arc<Shared>, connection: &Connection, o
     let _disconnect = Disconnect(shared);
     let end = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => End::Stopped,
+        end = goodbye(shared, connection) => end,
         end = downlink(shared, reader) => end,
         end = uplink(shared, connection, Class::State) => end,
         end = uplink(shared, connection, Class::Event) => end,
@@ -48,11 +48,18 @@ pub(crate) async fn run_session(shared: &Arc<Shared>, connection: &Connection, o
         (End::Failed(_), Some(reason)) => reason.into(),
         (end, _) => end,
     };
-    if matches!(end, End::Stopped) && beat(shared, connection).is_ok() {
-        // A close overtakes what is not yet sent; a moment is all it takes, and nothing depends on it.
+    connection.close(VarInt::from_u32(0), b"bye");
+    end
+}
+
+/// Waits for the gateway to stop, then says how things stand while the streams are still open: the node ends the session with the
+/// first stream that goes.
+async fn goodbye(shared: &Shared, connection: &Connection) -> End {
+    shared.stop.cancelled().await;
+    if beat(shared, connection).is_ok() {
+        // A close overtakes what is not yet sent. A moment is all it takes, and nothing depends on it.
         let moment = tokio::time::Instant::now() + GOODBYE_PAUSE;
         tokio::time::sleep_until(moment).await;
     }
-    connection.close(VarInt::from_u32(0), b"bye");
-    end
+    End::Stopped
 }
