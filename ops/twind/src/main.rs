@@ -10,8 +10,8 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 
-/// Messages are allocated on one thread and freed on another all the time, which the system's allocator pays for with nearly half
-/// of the node's CPU time.
+/// Messages are allocated on one thread and freed on another all the time, which the system's allocator pays dearly for: see
+/// load-tests/REPORT.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
