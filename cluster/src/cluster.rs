@@ -12,6 +12,7 @@ use twin_core::clock::Clock;
 use twin_core::command::{Answer, Command};
 use twin_core::document::TwinDocument;
 use twin_core::event::Outbound;
+use twin_core::grain::Answerer;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
 use twin_core::numbers::{OwnerOrder, WallTime};
@@ -253,6 +254,15 @@ impl Cluster {
             }),
         );
         receiver.await.unwrap_or_else(|_| Err(owner_changed()))
+    }
+
+    /// As [`Cluster::call`], for whoever has many commands under way: `reply` is called once with the answer, maybe before this
+    /// returns, on whichever thread has it. Commands for one twin are carried out in the order of the calls. Not for
+    /// [`Command::Put`], whose site it would not look for.
+    ///
+    /// [`Refusal::Busy`] comes before this returns, and then nothing was done.
+    pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Answerer) {
+        self.inner.cell.submit(twin, command, bytes, reply);
     }
 
     /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.
