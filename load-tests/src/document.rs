@@ -1,7 +1,14 @@
-//! The document that a device reports.
+//! The documents that devices report.
+//!
+//! The makers of load share prepared ones: what a document costs to build would otherwise be charged to the service.
+
+use std::sync::Arc;
 
 use twin_core::json::compact_len;
 use twin_core::value::{Members, Number, Value};
+
+/// Documents that differ, so that a device's next one always is a change.
+const PREPARED: usize = 64;
 
 /// A label's whole report, padded to this size as compact JSON; what changes from one to the next are its measurements.
 pub(crate) fn document(size_bytes: usize, number: u64) -> Value {
@@ -29,6 +36,31 @@ pub(crate) fn document(size_bytes: usize, number: u64) -> Value {
     document
 }
 
+/// Documents made beforehand, as values for the SDK and as JSON for peers.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    values: Vec<Value>,
+    json: Vec<Vec<u8>>,
+}
+
+impl Documents {
+    pub(crate) fn prepare(size_bytes: usize) -> anyhow::Result<Arc<Self>> {
+        let values: Vec<Value> = (0..PREPARED as u64).map(|number| document(size_bytes, number)).collect();
+        let json = values.iter().map(serde_json::to_vec).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { values, json }))
+    }
+
+    /// One of them; two with neighbouring numbers differ.
+    pub(crate) fn value(&self, number: u64) -> Value {
+        self.values[number as usize % PREPARED].clone()
+    }
+
+    /// The same as JSON.
+    pub(crate) fn json(&self, number: u64) -> &[u8] {
+        &self.json[number as usize % PREPARED]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,10 +70,14 @@ mod tests {
         for number in [1, 77, 12_345_678] {
             assert_eq!(compact_len(&document(300, number)), 300);
         }
+        let documents = Documents::prepare(300).unwrap();
+        assert!((0..200).all(|number| documents.json(number).len() == 300));
     }
 
     #[test]
     fn two_in_a_row_differ() {
         assert_ne!(document(300, 7), document(300, 8));
+        let documents = Documents::prepare(300).unwrap();
+        assert!((0..200).all(|number| documents.value(number) != documents.value(number + 1)));
     }
 }
