@@ -12,8 +12,13 @@ use crate::failure::DataFile;
 
 /// Hands out the backends of a node's files.
 pub trait Disk: Debug + Send + Sync {
-    /// Opens or makes the file. Called once per file and open storage.
+    /// Opens the file, or an empty one that is not in its place yet. Called once per file and open storage. `WouldBlock`:
+    /// another process has it.
     fn open(&self, file: DataFile) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Puts a file that was opened empty in its place, for good. Called when it is complete and durable, so that what is in
+    /// its place is always complete: a crash before leaves no file, and the next start begins anew.
+    fn put_in_place(&self, file: DataFile) -> io::Result<()>;
 
     /// What to call the file in messages.
     fn path(&self, file: DataFile) -> PathBuf;
@@ -40,19 +45,63 @@ impl DirectoryDisk {
     }
 }
 
+impl DirectoryDisk {
+    /// Where a file is made.
+    fn new_path(&self, file: DataFile) -> PathBuf {
+        self.directory.join(format!("{}.new", file.file_name()))
+    }
+
+    fn backend(path: &Path, create: bool) -> io::Result<FileBackend> {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        FileBackend::new(options.open(path)?).map_err(|error| match error {
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
+            other => io::Error::other(other),
+        })
+    }
+
+    /// Empties what a start that was cut short left under the file's first name.
+    ///
+    /// **Invariant:** whoever has the lock of an empty file has it under its first name, and there is none in its place. Hence
+    /// the look at that place under the lock: another process may have put this very file there since it was opened.
+    fn emptied(&self, file: DataFile, backend: &FileBackend) -> io::Result<()> {
+        let all = (Bound::Included(0), Bound::Unbounded);
+        let locked = match backend.try_lock_range(all.0, all.1) {
+            Ok(locked) => locked,
+            // Then redb cannot lock either, and does without.
+            Err(BackendError::Unsupported) => return backend.set_len(0),
+            Err(BackendError::Io(error)) => return Err(error),
+            Err(other) => return Err(io::Error::other(other)),
+        };
+        if !locked || self.path(file).exists() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        backend.set_len(0)?;
+        backend.unlock_range(all.0, all.1).map_err(io::Error::other)
+    }
+}
+
 impl Disk for DirectoryDisk {
     fn open(&self, file: DataFile) -> io::Result<Box<dyn StorageBackend>> {
         self.make_directory()?;
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(self.path(file))?;
-        let backend = FileBackend::new(file).map_err(|error| match error {
-            redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
-            other => io::Error::other(other),
-        })?;
+        match Self::backend(&self.path(file), false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map(|backend| Box::new(backend) as _),
+        }
+        let backend = Self::backend(&self.new_path(file), true)?;
+        self.emptied(file, &backend)?;
         Ok(Box::new(backend))
+    }
+
+    fn put_in_place(&self, file: DataFile) -> io::Result<()> {
+        match std::fs::rename(self.new_path(file), self.path(file)) {
+            // It was empty in its place.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        std::fs::File::open(&self.directory)?.sync_all()
     }
 
     fn path(&self, file: DataFile) -> PathBuf {

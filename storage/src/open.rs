@@ -1,8 +1,10 @@
 //! Opening a file: is it ours, can this release read it, is somebody else in it?
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Once;
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 use twin_core::numbers::CellId;
@@ -113,17 +115,44 @@ pub(crate) fn open_file(
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<Database, OpenError> {
     let path = disk.path(file);
-    let backend = disk.open(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+    let backend = disk.open(file).map_err(|cause| match cause.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse { path: path.clone() },
+        _ => OpenError::Io { path: path.clone(), cause },
+    })?;
     // redb checks its own structures with assertions: on a damaged file they become an error, not a crash.
-    let opened = catch_unwind(AssertUnwindSafe(|| {
+    let opened = quietly(|| {
         let database = redb::Builder::new()
             .set_cache_size(cache_bytes)
             .create_with_backend(BoxedBackend(backend))
             .map_err(|error| refused(path.clone(), error))?;
-        check_format(&database, file, path.clone(), make_tables)?;
+        if check_format(&database, file, path.clone(), make_tables)? == Found::Nothing {
+            disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+        }
         Ok(database)
-    }));
+    });
     opened.unwrap_or_else(|_| Err(OpenError::Damaged { path, cause: "its structure contradicts itself".to_owned() }))
+}
+
+thread_local! {
+    /// Is a panic of this thread one of redb's checks, which is told as an error?
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic, and keeps it from being printed: the error that it becomes is all there is to say.
+fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(false);
+    outcome
 }
 
 fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
@@ -141,18 +170,26 @@ fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
     }
 }
 
+/// What a file held.
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// It was new: the tables were made now, durably.
+    Nothing,
+    Tables,
+}
+
 fn check_format(
     database: &Database,
     file: DataFile,
     path: PathBuf,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), OpenError> {
+) -> Result<Found, OpenError> {
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.clone(), cause: error.to_string() };
     let read = database.begin_read().map_err(|e| damaged(e.into()))?;
     let tables: Vec<String> =
         read.list_tables().map_err(|e| damaged(e.into()))?.map(|table| table.name().to_owned()).collect();
     if tables.is_empty() {
-        return make(database, file, make_tables).map_err(damaged);
+        return make(database, file, make_tables).map(|()| Found::Nothing).map_err(damaged);
     }
     let foreign = |cause: String| OpenError::Foreign { path: path.clone(), cause };
     let format = match read.open_table(FORMAT) {
@@ -170,7 +207,7 @@ fn check_format(
     if found > FORMAT_VERSION {
         return Err(OpenError::Newer { path: path.clone(), found });
     }
-    Ok(())
+    Ok(Found::Tables)
 }
 
 fn make(

@@ -36,6 +36,10 @@ impl Disk for FaultyDisk {
         Ok(Box::new(FaultyFile { real, fails }))
     }
 
+    fn put_in_place(&self, file: DataFile) -> io::Result<()> {
+        self.real.put_in_place(file)
+    }
+
     fn path(&self, file: DataFile) -> PathBuf {
         self.real.path(file)
     }

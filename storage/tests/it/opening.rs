@@ -34,6 +34,50 @@ fn a_file_in_use_is_refused() {
     assert!(error.to_string().contains("log.redb"), "{error}");
 }
 
+/// A file that a start which was cut short left: of the right length, without redb's magic number, which is written last.
+fn half_made(directory: &Path, file: &str) {
+    std::fs::write(directory.join(file), vec![0; 64 * 1024]).expect("written");
+}
+
+#[test]
+fn what_a_start_that_was_cut_short_left_is_made_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in ["log.redb.new", "state.redb.new"] {
+        half_made(directory.path(), file);
+    }
+    open(directory.path()).shutdown().expect("clean");
+    open(directory.path()).shutdown().expect("clean");
+    let mut files: Vec<_> = std::fs::read_dir(directory.path())
+        .expect("there")
+        .map(|entry| entry.expect("there").file_name().into_string().expect("text"))
+        .collect();
+    files.sort();
+    assert_eq!(files, ["log.redb", "state.redb"]);
+}
+
+#[test]
+fn a_file_is_in_its_place_only_when_it_is_complete() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The state cannot be made, the log can.
+    std::fs::create_dir(directory.path().join("state.redb.new")).expect("made");
+    refused(directory.path());
+    assert!(directory.path().join("log.redb").exists());
+    assert!(!directory.path().join("state.redb").exists());
+    std::fs::remove_dir(directory.path().join("state.redb.new")).expect("removed");
+    open(directory.path()).shutdown().expect("clean");
+}
+
+#[test]
+fn a_file_that_another_process_makes_is_left_to_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("log.redb.new");
+    let other = Database::create(&path).expect("made");
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    drop(other);
+    drop(Database::open(&path).expect("untouched"));
+}
+
 #[test]
 fn a_foreign_file_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -36,11 +36,20 @@ impl Twind {
 
     /// Where gateways know it to be.
     pub fn start_at(data_dir: &Path, quic: &str, more: &[&str]) -> Self {
+        Self::spawn(data_dir, quic, more, Stdio::null())
+    }
+
+    /// With its log in a file.
+    pub fn start_logging(data_dir: &Path, log: std::fs::File) -> Self {
+        Self::spawn(data_dir, "127.0.0.1:0", &[], log.into())
+    }
+
+    fn spawn(data_dir: &Path, quic: &str, more: &[&str], stderr: Stdio) -> Self {
         let dir = data_dir.to_str().unwrap();
         let mut child = twind(&["dev", "--data-dir", dir, "--http", "127.0.0.1:0", "--quic", quic])
             .args(more)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -54,6 +63,23 @@ impl Twind {
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Several signals in one go.
+    pub fn signals(&self, signals: &[&str]) {
+        let script: Vec<String> = signals.iter().map(|signal| format!("kill {signal} {}", self.child.id())).collect();
+        assert!(Command::new("sh").args(["-c", &script.join(";")]).status().unwrap().success());
+    }
+
+    /// Sends something that may be no request; the answer.
+    pub fn raw(&self, request: &str) -> String {
+        let addr = self.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Waits for the end. Also: what else stood on stdout.

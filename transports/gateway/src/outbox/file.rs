@@ -1,6 +1,8 @@
 //! Opens the outbox file and reads what it holds.
 
 use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -17,6 +19,8 @@ use crate::outbox::format::{
 
 /// Name of the file in the state directory.
 pub const OUTBOX_FILE: &str = "outbox.redb";
+/// Name under which it is made.
+const OUTBOX_FILE_NEW: &str = "outbox.redb.new";
 
 /// Why the outbox could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,7 @@ pub enum OutboxError {
         source: std::io::Error,
     },
     /// redb refused.
-    #[error("cannot open the outbox {path}: {source}; if another gateway runs on it, stop that one first")]
+    #[error("cannot open the outbox {path}: {source}; {}", remedy(source))]
     Open {
         /// Which file.
         path: PathBuf,
@@ -60,6 +64,17 @@ pub enum OutboxError {
     Entropy(#[from] twin_transports::entropy::EntropyError),
 }
 
+/// What to do about it.
+fn remedy(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => "another gateway runs on it: stop that one first",
+        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            "check that the state directory is writable by this user and has room"
+        }
+        _ => "move the file away to begin a new outbox",
+    }
+}
+
 /// What the file held when it was opened; its boot has risen durably.
 pub(crate) struct Opened {
     pub(crate) db: Database,
@@ -75,14 +90,18 @@ pub(crate) struct Opened {
 /// Opens or makes the outbox in this folder. **Invariant:** the boot is durable before anything is stamped with it, so no two
 /// runs ever stamp different content with the same numbers.
 pub(crate) fn open(directory: &Path, entropy: &dyn Entropy) -> Result<Opened, OutboxError> {
-    std::fs::create_dir_all(directory)
-        .map_err(|source| OutboxError::Directory { path: directory.to_owned(), source })?;
+    private_directory(directory).map_err(|source| OutboxError::Directory { path: directory.to_owned(), source })?;
     let path = directory.join(OUTBOX_FILE);
     let failed = |source: redb::Error| OutboxError::Open { path: path.clone(), source: Box::new(source) };
     let mut builder = Database::builder();
     builder.set_cache_size(OUTBOX_CACHE_BYTES);
-    let db = builder.create(&path).map_err(|error| failed(error.into()))?;
+    let new = directory.join(OUTBOX_FILE_NEW);
+    let (file, is_new) = file_of(&path, &new).map_err(&failed)?;
+    let db = builder.create_file(file).map_err(|error| failed(error.into()))?;
     let meta = raise_boot(&db, &path, entropy, &failed)?;
+    if is_new {
+        put_in_place(&new, &path, directory).map_err(|error| failed(redb::Error::Io(error)))?;
+    }
     let mut opened = Opened {
         db,
         outbox: meta.outbox,
@@ -97,6 +116,50 @@ pub(crate) fn open(directory: &Path, entropy: &dyn Entropy) -> Result<Opened, Ou
         LoadError::Row(what, message) => OutboxError::Damaged { path: path.clone(), what, message },
     })?;
     Ok(opened)
+}
+
+/// Makes what is not there, for the owner only.
+fn private_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn open_private(path: &Path, create: bool) -> io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The outbox, or an empty file under its first name (`true`). **Invariant:** a file is put in its place only when it is
+/// complete and durable, so what a first start that was cut short left is emptied here and made anew.
+fn file_of(path: &Path, new: &Path) -> Result<(File, bool), redb::Error> {
+    match open_private(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return Ok((opened.map_err(redb::Error::Io)?, false)),
+    }
+    let file = open_private(new, true).map_err(redb::Error::Io)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(redb::Error::DatabaseAlreadyOpen),
+        // Where there are no locks redb does without them, too.
+        Err(TryLockError::Error(_)) | Ok(()) => {}
+    }
+    // Under the lock: another gateway may have put this very file in its place since it was opened.
+    if path.exists() {
+        return Err(redb::Error::DatabaseAlreadyOpen);
+    }
+    file.set_len(0).map_err(redb::Error::Io)?;
+    Ok((file, true))
+}
+
+fn put_in_place(new: &Path, path: &Path, directory: &Path) -> io::Result<()> {
+    std::fs::rename(new, path)?;
+    // The rename itself is durable only with its folder.
+    File::open(directory)?.sync_all()
 }
 
 fn raise_boot(
@@ -200,4 +263,54 @@ pub(crate) fn read_bodies(db: &Database, keys: &[u64]) -> Result<Vec<Option<Body
             }))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twin_transports::entropy::SystemEntropy;
+
+    #[test]
+    fn what_a_start_that_was_cut_short_left_is_made_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        std::fs::create_dir_all(&folder).unwrap();
+        // Of the right length, without redb's magic number, which is written last.
+        std::fs::write(folder.join(OUTBOX_FILE_NEW), vec![0; 64 * 1024]).unwrap();
+        let first = open(&folder, &SystemEntropy::new()).unwrap().outbox;
+        assert!(!folder.join(OUTBOX_FILE_NEW).exists());
+        assert_eq!(open(&folder, &SystemEntropy::new()).unwrap().outbox, first);
+    }
+
+    #[test]
+    fn a_file_that_another_gateway_makes_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let _other = Database::create(folder.path().join(OUTBOX_FILE_NEW)).unwrap();
+        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        assert!(error.contains("another gateway"), "{error}");
+    }
+
+    #[test]
+    fn only_an_outbox_in_use_is_blamed_on_another_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(OUTBOX_FILE), "no database ".repeat(1000)).unwrap();
+        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        assert!(!error.contains("another gateway") && error.contains("move the file away"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let _opened = open(folder.path(), &SystemEntropy::new()).unwrap();
+        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        assert!(error.contains("another gateway"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folder_and_file_are_for_the_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        drop(open(&folder, &SystemEntropy::new()).unwrap());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join(OUTBOX_FILE)), 0o600);
+    }
 }
