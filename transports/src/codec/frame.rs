@@ -74,6 +74,11 @@ frames! {
 }
 
 impl Frame {
+    /// May it hold a value of any depth? Then the depth is looked at before it is sent: the other side would end the session.
+    fn carries_payload(&self) -> bool {
+        matches!(self, Self::Call(_) | Self::CallResult(_) | Self::EventBatch(_) | Self::Document(_))
+    }
+
     /// Bounds on element counts, for both directions: what we would refuse we do not send.
     fn check_counts(&self) -> Result<(), FrameError> {
         let (what, count, max) = match self {
@@ -107,6 +112,7 @@ pub fn encode(frame: &Frame, limit_bytes: usize, out: &mut BytesMut) -> Result<(
     let result = match encoded {
         Err(error) => Err(FrameError::malformed(format!("{} cannot be encoded: {error}", frame.kind_name()))),
         Ok(()) if length > limit_bytes => Err(FrameError::TooLong { claimed_bytes: length as u64, limit_bytes }),
+        Ok(()) if frame.carries_payload() => skim(&out[start + FRAME_HEADER_BYTES..]),
         Ok(()) => Ok(()),
     };
     if result.is_ok() {
@@ -146,4 +152,63 @@ pub fn decode_datagram(bytes: &[u8]) -> Result<Option<Heartbeat>, FrameError> {
         Some(Frame::Heartbeat(heartbeat)) => Some(heartbeat),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::batch::EventMessage;
+    use crate::frames::device::CallOutcome;
+    use crate::limits::FRAME_BYTES_MAX;
+    use twin_core::ids::TwinId;
+    use twin_core::limits::NESTING_MAX;
+    use twin_core::numbers::{Boot, CallNo, OwnerOrder, Seq};
+    use twin_core::rules::check_payload;
+    use twin_core::value::{Members, Value};
+
+    fn frames(payload: &Value) -> [Frame; 4] {
+        let twin = TwinId::new("t").unwrap();
+        let call = CallNo::new(1);
+        let (method, name) = ("m".to_owned(), "e".to_owned());
+        let owner = OwnerOrder { site_epoch: 1, lineage: 1, term: 1 };
+        let message = EventMessage { twin: 0, boot: Boot::new(1), seq: Seq::new(1), name, payload: payload.clone() };
+        let answered = CallOutcome::Answered { status: 200, payload: payload.clone() };
+        [
+            Call { twin: twin.clone(), owner, call, method, payload: payload.clone(), timeout_ms: 1 }.into(),
+            CallResult { twin: twin.clone(), call, outcome: answered }.into(),
+            EventBatch { batch: 1, reset: true, twins: vec![twin], messages: vec![message], trace: None }.into(),
+            Document { request: 1, result: Ok(payload.clone()) }.into(),
+        ]
+    }
+
+    #[test]
+    fn the_deepest_payload_that_the_rules_admit_fits_every_frame() {
+        let array = |inner| Value::Array(vec![inner]);
+        let object = |inner| Value::Object(Members::from([("k".into(), inner)]));
+        for nest in [&array as &dyn Fn(Value) -> Value, &object] {
+            for innermost in [Value::Null, Value::Array(Vec::new()), Value::Object(Members::new())] {
+                let (mut deepest, mut value) = (None, innermost);
+                while check_payload(&value, "event").is_ok() {
+                    deepest = Some(value.clone());
+                    value = nest(value);
+                }
+                for frame in frames(&deepest.unwrap()) {
+                    let mut out = BytesMut::new();
+                    encode(&frame, FRAME_BYTES_MAX, &mut out).unwrap();
+                    assert_eq!(decode(&out[FRAME_HEADER_BYTES..]).unwrap(), Some(frame));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_other_side_would_not_take_is_not_sent() {
+        let deep = (0..=FRAME_DEPTH_MAX).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        const { assert!(FRAME_DEPTH_MAX > NESTING_MAX) };
+        for frame in frames(&deep) {
+            let mut out = BytesMut::from(&b"before"[..]);
+            assert!(encode(&frame, FRAME_BYTES_MAX, &mut out).unwrap_err().to_string().contains("too deep"));
+            assert_eq!(&out[..], b"before");
+        }
+    }
 }
