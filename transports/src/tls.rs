@@ -17,6 +17,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -50,6 +51,15 @@ pub enum TlsError {
     #[error("{path} is missing but ca.pem is there: restore it, or remove ca.pem too and hand out new credentials")]
     KeyMissing {
         /// Where the key should be.
+        path: PathBuf,
+    },
+    /// The key of another CA.
+    #[error(
+        "{path} is not the key of ca.pem beside it, so no gateway would trust this node: restore the two from one backup, \
+         or remove ca.pem too and hand out new credentials"
+    )]
+    KeyMismatch {
+        /// The key.
         path: PathBuf,
     },
     /// A certificate could not be made.
@@ -192,12 +202,26 @@ fn load_or_create_ca(dir: &Path) -> Result<(KeyPair, String), TlsError> {
         }
     };
     if let Some(pem) = pem {
-        return Ok((key, pem));
+        return if is_key_of(&key, &pem)? { Ok((key, pem)) } else { Err(TlsError::KeyMismatch { path: key_path }) };
     }
     // Also after a crash between the two files: the same key and name make an equally good certificate.
     let pem = ca_params().self_signed(&key)?.pem();
     fs::write(&pem_path, &pem).map_err(|source| TlsError::File { path: pem_path, source })?;
     Ok((key, pem))
+}
+
+/// Is there a certificate of this key?
+fn is_key_of(key: &KeyPair, pem: &str) -> Result<bool, TlsError> {
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| TlsError::Pem { message: error.to_string() })?;
+        let der = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        match CertifiedKey::from_der(vec![certificate], der, &provider()) {
+            Ok(_) => return Ok(true),
+            Err(rustls::Error::InconsistentKeys(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(false)
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, TlsError> {

@@ -22,8 +22,12 @@ pub const WORKERS: usize = 2;
 
 /// Observers (open event streams) at a time. Each holds a connection and a place in the broadcast.
 pub const OBSERVERS_MAX: usize = 256;
-/// Silence after which an event stream carries a comment, so that proxies keep it open and dead peers are noticed.
-pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Silence after which an event stream carries a comment, so that proxies keep it open, and so that an observer that closed its
+/// connection does not keep its place: only what is sent to it tells that it is gone.
+pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// By then the place of an observer that closed its connection is free: the first comment is answered with a reset, and the
+/// second one finds the connection reset.
+pub const EVENTS_GONE_AFTER: Duration = EVENTS_KEEP_ALIVE.saturating_mul(2);
 
 /// Twins of a page unless asked otherwise.
 pub const PAGE_LIMIT_DEFAULT: u64 = 100;

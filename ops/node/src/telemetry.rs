@@ -19,8 +19,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// What is logged unless configured. openraft tells at length what it does; its warnings at a start are no trouble.
-pub const FILTER_DEFAULT: &str = "info,openraft=error,actix_server=warn";
+/// What is logged unless configured. openraft tells at length what it does; its warnings at a start are no trouble. actix calls
+/// each malformed request an error of the server's, of which anybody may send as many as they like.
+pub const FILTER_DEFAULT: &str = "info,openraft=error,actix_server=warn,actix_http::h1::dispatcher=off";
 /// Share of the traces begun here that are kept, unless configured.
 pub const SAMPLE_RATIO_DEFAULT: f64 = 0.01;
 

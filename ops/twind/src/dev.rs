@@ -12,6 +12,9 @@ use crate::cli::DevArgs;
 /// How long a graceful stop may take before the process gives up on it. Nothing that was acknowledged depends on the stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Signals this soon after the first one say the same.
+const ECHO: Duration = Duration::from_secs(2);
+
 /// What stops a node.
 struct Stop {
     terminate: Signal,
@@ -28,6 +31,18 @@ impl Stop {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+
+    /// Somebody insists: `timeout` and the like tell a process group and its leader in one breath, which is one wish.
+    async fn wanted_again(&mut self) -> &'static str {
+        let echoes = async {
+            loop {
+                self.wanted().await;
+            }
+        };
+        // The echoes never end by themselves.
+        let _: Result<(), _> = tokio::time::timeout(ECHO, echoes).await;
+        self.wanted().await
     }
 }
 
@@ -68,7 +83,7 @@ async fn serve(options: NodeOptions, stop: &mut Stop) -> anyhow::Result<()> {
         stopped = tokio::time::timeout(STOP_TIMEOUT, node.shutdown()) => {
             stopped.map_err(|_| anyhow!("the node did not stop within {} s", STOP_TIMEOUT.as_secs()))?;
         }
-        signal = stop.wanted() => return Err(anyhow!("told to stop again ({signal}) while stopping; what was acknowledged is kept")),
+        signal = stop.wanted_again() => return Err(anyhow!("told to stop again ({signal}) while stopping; what was acknowledged is kept")),
     }
     outcome
 }

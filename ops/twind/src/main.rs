@@ -36,8 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // One line, whatever the causes say.
-    let line = format!("{error:#}").replace('\n', " ");
-    eprintln!("twind: {line}");
+    // One line, whatever the causes say, and each of them once: many a message has its cause in it already.
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    eprintln!("twind: {}", line.replace('\n', " "));
     ExitCode::FAILURE
 }

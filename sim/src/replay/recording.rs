@@ -124,9 +124,11 @@ impl Rows {
 
     fn read(&mut self) -> Result<Option<Row>, RecordingError> {
         let wrong = |wrong| RecordingError::new(&self.path, wrong);
-        let at_line = self.reader.position().line();
+        let from_byte = self.reader.position().byte();
         self.reader.get_mut().next_row();
-        let more = self.reader.read_record(&mut self.record).map_err(|error| wrong(Wrong::from_csv(error, at_line)))?;
+        let read = self.reader.read_record(&mut self.record);
+        let line = self.reader.get_mut().line_at(from_byte);
+        let more = read.map_err(|error| wrong(Wrong::from_csv(error, line)))?;
         if !more {
             return match self.expected {
                 Some(expected) if self.next_number <= expected => Err(wrong(Wrong::Changed { rows: expected })),
@@ -137,7 +139,6 @@ impl Rows {
             // It has grown since it was checked; the next run takes the rest.
             return Ok(None);
         }
-        let line = self.record.position().map_or(0, csv::Position::line);
         let reported = self.columns.reported(&self.record, line).map_err(wrong)?;
         let row = Row { number: self.next_number, line, reported };
         self.next_number += 1;

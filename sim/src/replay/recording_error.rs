@@ -147,8 +147,7 @@ pub enum Wrong {
 
 impl Wrong {
     /// What the CSV reader says of a row that begins at this line.
-    pub(crate) fn from_csv(error: csv::Error, at_line: u64) -> Self {
-        let line = error.position().map_or(at_line, csv::Position::line);
+    pub(crate) fn from_csv(error: csv::Error, line: u64) -> Self {
         match error.into_kind() {
             csv::ErrorKind::Io(error)
                 if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<RowTooLong>) =>

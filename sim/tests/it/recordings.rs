@@ -89,6 +89,26 @@ fn what_is_wrong_is_told_with_file_line_and_column() {
 }
 
 #[test]
+fn lines_are_counted_as_an_editor_counts_them() {
+    let lines = ["timestamp,value", "t1,1", "", "t2,2", "", "", "t3,3"];
+    for end in ["\n", "\r\n", "\r"] {
+        for start in ["", "\u{feff}"] {
+            for (wrong, line) in [("t4,x", 8), ("\n\nt4,x", 10), ("\"t\n4\",x", 8), ("t4,4,4", 8), ("t4", 8)] {
+                let text = format!("{start}{}{end}{}{end}t5,5{end}", lines.join(end), wrong.replace('\n', end));
+                let error = refused("s.csv", &text).to_string();
+                assert!(error.contains(&format!("line {line}")), "{text:?}: {error}");
+            }
+            let mut text = format!("{start}{}{end}", lines.join(end)).into_bytes();
+            text.extend(b"t\xff,1");
+            assert!(matches!(refused("s.csv", text).wrong(), Wrong::NotText { line: 8 }));
+        }
+    }
+    // Also where the file is longer than what is read at once.
+    let long = format!("timestamp,value\r\n{}t,x\r\n", "t,1\r\n\r\n".repeat(50_000));
+    assert!(matches!(refused("s.csv", long).wrong(), Wrong::NotANumber { line: 100_002, .. }));
+}
+
+#[test]
 fn numbers_that_no_twin_holds_are_refused_by_line() {
     for cell in ["NaN", "inf", "1e999", "4503599627370497", "99999999999999999999999999x"] {
         let error = refused("s.csv", format!("timestamp,value\nt1,{cell}\n"));

@@ -139,6 +139,18 @@ pub(crate) fn precondition(request: &HttpRequest) -> Result<Precondition, Proble
     }
 }
 
+/// Refuses the conditions of a write that cannot be held to them: ignored, they would promise what nobody keeps.
+pub(crate) fn unconditional(request: &HttpRequest, what: &str) -> Result<(), Problem> {
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+        if request.headers().contains_key(&name) {
+            let detail =
+                format!("header {name}: {what} has no etag, so a write to it takes no condition; leave it out");
+            return Err(Problem::bad_request("bad-condition", detail));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a read is answered in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::Stream;
@@ -27,7 +27,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::segments::{parse_site, twin_id};
 use super::twins::document_of;
-use crate::limits::{EVENTS_KEEP_ALIVE, EVENTS_PER_CHUNK, OBSERVERS_MAX};
+use crate::limits::{EVENTS_GONE_AFTER, EVENTS_KEEP_ALIVE, EVENTS_PER_CHUNK, OBSERVERS_MAX};
 
 /// The `data` of an event; its kind stands in `event`.
 #[derive(Serialize, ToSchema)]
@@ -93,7 +93,7 @@ pub(crate) async fn all(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     if let Some(site) = &site {
         rest.cluster.site(site).await?;
     }
-    stream(&rest, receiver, Filter::Site(site))
+    stream(&request, &rest, receiver, Filter::Site(site))
 }
 
 #[utoipa::path(
@@ -110,7 +110,7 @@ pub(crate) async fn of_twin(request: HttpRequest, rest: Data<Rest>) -> Result<Ht
     // Observing begins before the twin is looked for: whatever is committed after that look is seen.
     let receiver = rest.cluster.observe();
     document_of(&rest, &twin, Command::Read, 0).await?;
-    stream(&rest, receiver, Filter::Twin(twin))
+    stream(&request, &rest, receiver, Filter::Twin(twin))
 }
 
 enum Filter {
@@ -127,22 +127,32 @@ impl Filter {
     }
 }
 
-fn stream(rest: &Rest, receiver: Receiver<Arc<Outbound>>, filter: Filter) -> Result<HttpResponse, Problem> {
+fn stream(
+    request: &HttpRequest,
+    rest: &Rest,
+    receiver: Receiver<Arc<Outbound>>,
+    filter: Filter,
+) -> Result<HttpResponse, Problem> {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        // Proxies of nginx's kind would hold events back.
+        .insert_header(("X-Accel-Buffering", "no"));
+    if request.method() == Method::HEAD {
+        // Who asks for the head observes nothing.
+        return Ok(response.body(actix_web::body::None::new()));
+    }
     let Ok(permit) = Arc::clone(&rest.observers).try_acquire_owned() else {
         let detail =
             format!("{OBSERVERS_MAX} observers are connected, which is the limit; close one, or try again later");
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).with_limit(OBSERVERS_MAX as u64);
-        return Err(problem.retry_after(EVENTS_KEEP_ALIVE));
+        return Err(problem.retry_after(EVENTS_GONE_AFTER));
     };
     let mut silence = interval(EVENTS_KEEP_ALIVE);
     silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let observer = Observer { receiver, filter, silence, closing: rest.closing.clone(), begun: false, _permit: permit };
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        // Proxies of nginx's kind would hold events back.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(observer.chunks()))
+    Ok(response.streaming(observer.chunks()))
 }
 
 struct Observer {

@@ -194,7 +194,10 @@ impl Modify for Problems {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         for (path, item) in &mut openapi.paths.paths {
             for operation in operations(item) {
-                let mut befall = vec![("400", "Malformed path, query, header or body")];
+                let mut befall = vec![
+                    ("400", "Malformed path, query, header or body"),
+                    ("405", "The resource has no such method; Allow names those that it has"),
+                ];
                 if path.starts_with("/api/v1") {
                     befall.extend([
                         ("401", "The token is missing or wrong"),

@@ -94,7 +94,8 @@ pub(crate) fn section_path(request: &HttpRequest) -> Result<Path, Problem> {
         // A '/' that was percent-encoded is part of the key, which a JSON pointer writes as ~1.
         pointer.push_str(&percent_decode(raw)?.replace('/', "~1"));
     }
-    Path::from_pointer(&pointer).map_err(|error| Problem::bad_request("bad-pointer", error.to_string()))
+    Path::from_pointer(&pointer)
+        .map_err(|error| Problem::bad_request("bad-pointer", error.to_string()).at(pointer.as_str()))
 }
 
 /// Which section such a path names; `None` where the route has none.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::Rest;
 use super::body::{Accepts, members, read_json};
+use super::conditional::unconditional;
 use super::document::{json, time};
 use super::problem::Problem;
 use super::query::Query;
@@ -177,6 +178,7 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
 pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
     let id = site_id(&request)?;
+    unconditional(&request, "a site")?;
     let body = read_json(&request, payload, Accepts::Json).await?;
     let given = members(body.value, &["enrolment"], "a site")?;
     let enrolment = match given.get("enrolment") {

@@ -9,6 +9,7 @@ use twin_core::command::{Answer, ChangeKind, Command, SectionChange};
 use twin_core::document::TwinDocument;
 use twin_core::ids::TwinId;
 use twin_core::path::Path;
+use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use utoipa::ToSchema;
 
@@ -94,7 +95,13 @@ pub(crate) async fn list(request: HttpRequest, rest: Data<Rest>) -> Result<HttpR
         let detail = format!("a cursor has at most {CURSOR_BYTES_MAX} bytes; send `next` of the page before as it was");
         return Err(Problem::bad_request("bad-cursor", detail).with_limit(CURSOR_BYTES_MAX as u64));
     }
-    let page = rest.cluster.list_twins(TwinQuery { site, after, limit: limit as usize }).await?;
+    let page = rest.cluster.list_twins(TwinQuery { site, after, limit: limit as usize }).await.map_err(|refusal| {
+        match refusal {
+            // All else was checked before.
+            Refusal::Invalid { message } => Problem::bad_request("bad-cursor", message),
+            other => other.into(),
+        }
+    })?;
     let twins = page.twins.iter().map(|twin| TwinBody::new(twin, rest.cluster.is_connected(twin))).collect();
     json(StatusCode::OK, &PageBody { twins, next: page.next })
 }
@@ -114,6 +121,11 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     let twin = twin_id(&request)?;
     let (document, _) = document_of(&rest, &twin, Command::Read, 0).await?;
     answer_read(&request, &document, &TwinBody::new(&document, rest.cluster.is_connected(&document)))
+}
+
+/// The site that is wrong stands in the body.
+fn at_site(problem: Problem) -> Problem {
+    if matches!(problem.code(), "site-not-found" | "other-site") { problem.at("/site") } else { problem }
 }
 
 #[utoipa::path(
@@ -145,7 +157,7 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     };
     let (tags, desired) = (section("tags"), section("desired"));
     let command = Command::Put { site, tags, desired, precondition };
-    let (document, created) = document_of(&rest, &twin, command, body.bytes).await?;
+    let (document, created) = document_of(&rest, &twin, command, body.bytes).await.map_err(at_site)?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     answer_write(status, &document, rest.cluster.is_connected(&document))
 }

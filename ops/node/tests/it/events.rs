@@ -44,3 +44,48 @@ async fn observers_are_bounded() {
     drop(open);
     world.node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_closes_the_connection_leaves_its_place_within_what_retry_after_says() {
+    let world = World::start().await;
+    let client = world.client();
+    for round in 0..2 {
+        let open: Vec<_> = (0..twin_node::limits::OBSERVERS_MAX).map(|_| client.observe("events")).collect();
+        let refused = client.get("events");
+        assert_eq!(refused.problem(429), "busy", "round {round}");
+        drop(open);
+        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!(after <= 4, "{after}");
+        // With a second for slow machines.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(after + 1);
+        loop {
+            let metrics = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
+            if metrics.contains("\ntwinmesh_observers 0\n") {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{metrics}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_head_takes_no_place() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({})).expect(201);
+    // Places for the two observers below, and no more.
+    let mut open: Vec<_> = (2..twin_node::limits::OBSERVERS_MAX).map(|_| client.observe("events")).collect();
+    for path in ["events", "twins/t/events"] {
+        // The connections stay open.
+        let heads: Vec<_> = (0..3).map(|_| client.open("HEAD", path)).collect();
+        for (status, headers, _) in &heads {
+            assert_eq!(*status, 200);
+            assert!(headers.contains(&("content-type".to_owned(), "text/event-stream".to_owned())), "{headers:?}");
+        }
+        open.push(client.observe(path));
+        drop(heads);
+    }
+    world.node.shutdown().await;
+}

@@ -117,16 +117,22 @@ impl Client {
         stream
     }
 
-    /// Opens an event stream.
-    pub fn observe(&self, path: &str) -> Events {
+    /// Sends a request and reads the head of the answer.
+    pub fn open(&self, method: &str, path: &str) -> (u16, Vec<(String, String)>, BufReader<TcpStream>) {
         let mut stream = self.connect();
         let head = format!(
-            "GET /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
             self.addr, self.token
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut reader = BufReader::new(stream);
         let (status, headers) = read_head(&mut reader);
+        (status, headers, reader)
+    }
+
+    /// Opens an event stream.
+    pub fn observe(&self, path: &str) -> Events {
+        let (status, headers, reader) = self.open("GET", path);
         assert_eq!(status, 200);
         let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         assert_eq!(kind, Some("text/event-stream"));

@@ -65,6 +65,8 @@ async fn every_described_operation_exists_and_no_other() {
             parameters_are_described(path, operation);
         }
     }
+    let put = &paths["/api/v1/twins/{id}"]["put"]["responses"];
+    assert!(put["409"].is_object(), "PUT of a twin that another site has");
     assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
     references_resolve(&description, &description);
     world.node.shutdown().await;
@@ -75,6 +77,7 @@ fn problems_are_described(path: &str, operation: &Value) {
     for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
         assert!(response["content"]["application/problem+json"].is_object(), "{path} {status}");
     }
+    assert!(responses.contains_key("405"), "{path} lacks 405");
     if path.starts_with("/api/") {
         for status in ["400", "401", "429", "503"] {
             assert!(responses.contains_key(status), "{path} lacks {status}");

@@ -21,7 +21,14 @@ async fn malformed_requests_are_400() {
     assert_eq!(client.get("twins?limit=1001").problem(400), "bad-number");
     assert_eq!(client.get("twins?nonsense=1").problem(400), "unknown-parameter");
     assert_eq!(client.get("twins/t?x=1").problem(400), "unknown-parameter");
-    client.get("twins?cursor=%21%21").problem(400);
+    assert_eq!(client.get("twins?cursor=%21%21").problem(400), "bad-cursor");
+    assert_eq!(client.get(&format!("twins?cursor={}", "x".repeat(513))).problem(400), "bad-cursor");
+    let refused = client.put("twins/t", json!({"site": "nowhere"}));
+    assert_eq!(refused.problem(404), "site-not-found");
+    assert_eq!(refused.json()["pointer"], "/site");
+    let refused = client.get("twins/t/desired/a~2/b");
+    assert_eq!(refused.problem(400), "bad-pointer");
+    assert_eq!(refused.json()["pointer"], "/a~2/b");
     world.node.shutdown().await;
 }
 

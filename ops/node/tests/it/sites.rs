@@ -24,6 +24,11 @@ async fn sites_are_created_changed_and_shown() {
     client.put("sites/store-1", json!({"enrolment": "closed"})).problem(422);
     client.put("sites/store-1", json!({"name": "x"})).problem(422);
     client.put("sites/a%2Fb", json!({})).problem(400);
+    for header in [("If-None-Match", "*"), ("If-Match", "*"), ("If-Match", "\"x\"")] {
+        let refused = client.json("PUT", "sites/store-1", &[header], json!({"enrolment": "open"}));
+        assert_eq!(refused.problem(400), "bad-condition", "{header:?}");
+    }
+    assert_eq!(client.get("sites/store-1").expect(200).json()["enrolment"], "registered");
     world.node.shutdown().await;
 }
 

@@ -35,6 +35,32 @@ fn ctrl_c_stops_gracefully_too() {
 }
 
 #[test]
+fn two_signals_at_once_are_one_wish() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Twind::start(dir.path());
+        // Of both kinds, so that the second one is not lost in the first.
+        node.signals(&["-INT", "-TERM"]);
+        let (status, _) = node.wait();
+        assert!(status.success(), "{status}");
+    }
+}
+
+#[test]
+fn a_malformed_request_is_no_error_of_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let node = Twind::start_logging(dir.path(), std::fs::File::create(&log).unwrap());
+    for garbage in ["\0\0\0\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "x\r\n\r\n"] {
+        assert!(node.raw(garbage).starts_with("HTTP/1.1 400"), "{garbage:?}");
+    }
+    node.signal("-TERM");
+    node.wait();
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("INFO") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
 fn what_was_acknowledged_survives_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = 0;
