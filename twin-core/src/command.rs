@@ -4,6 +4,7 @@ use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version};
 use crate::op::Op;
 use crate::path::Path;
+use crate::report::PackedReport;
 use crate::value::Value;
 
 /// A change of `tags` or `desired` from the back office, in REST's terms; the grain translates it to path operations.
@@ -56,6 +57,8 @@ pub struct Sender {
 pub enum StateBody {
     /// Path operations on `reported`.
     Report(Vec<Op>),
+    /// The same, as they came in a frame.
+    Packed(PackedReport),
     /// The device has taken over everything up to this version of `desired`.
     DesiredApplied(Version),
     /// The device refuses what `version` set at `path`.

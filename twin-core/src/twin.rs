@@ -35,6 +35,8 @@ pub struct StepContext {
     pub now: WallTime,
     /// Everything that is created now starts above this.
     pub floor: Floor,
+    /// Somebody hears of reports. If nobody does, [`OutboundKind::Reported`] is not made.
+    pub observed: bool,
 }
 
 /// What a step did.
@@ -115,9 +117,7 @@ impl Twin {
             Command::ReadDelta { since } => Ok(Effect::unchanged(Answer::Delta(self.life()?.desired.delta(since)))),
             Command::Attach { sender, saw, may_create } => self.attach(sender, saw, may_create, context),
             Command::Detach { sender } => self.life_mut()?.detach(&sender),
-            Command::State { sender, first, last, body } => {
-                self.life_mut()?.state(&sender, first, last, body, context.now)
-            }
+            Command::State { sender, first, last, body } => self.life_mut()?.state(&sender, first, last, body, context),
             Command::Event { sender, boot, seq, name, payload } => {
                 self.life_mut()?.event(sender, boot, seq, name, payload)
             }

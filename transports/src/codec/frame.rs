@@ -1,7 +1,8 @@
 //! All kinds of frames, and their encoding.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use twin_core::msgpack::Reader;
 
 use super::FrameError;
 use super::skim::{head, skim};
@@ -9,6 +10,7 @@ use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
 use crate::frames::device::{
     Attach, AttachResults, Call, CallResult, Desired, DesiredReceived, Detach, DetachResults, Document, Get,
 };
+use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
 use crate::frames::session::{Challenge, Heartbeat, Hello, Open, Proof, Refused, Welcome};
 use crate::limits::{ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES};
 
@@ -127,6 +129,31 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
         frame.check_counts()?;
     }
     Ok(frame)
+}
+
+/// A frame on a state or telemetry stream.
+#[derive(Debug)]
+pub enum UplinkFrame {
+    /// A batch of state messages, its reports as they came.
+    State(IncomingBatch),
+    /// Any other kind.
+    Other(Frame),
+}
+
+/// As [`decode`], for the streams on which batches come up.
+pub fn decode_uplink(bytes: &Bytes) -> Result<Option<UplinkFrame>, FrameError> {
+    // A batch's reader keeps the bounds that the skim keeps for serde.
+    let (kind, body_at) = head(bytes)?;
+    if kind != STATE_BATCH_KIND {
+        return Ok(decode(bytes)?.map(UplinkFrame::Other));
+    }
+    let (batch, length) = incoming::read(&bytes.slice(body_at..))?;
+    // What a newer release puts behind the body is skipped.
+    let mut behind = Reader::new(&bytes[body_at + length..]);
+    while !behind.is_at_end() {
+        behind.raw().map_err(|error| FrameError::malformed(format!("behind the body of kind {kind}: {error}")))?;
+    }
+    Ok(Some(UplinkFrame::State(batch)))
 }
 
 /// A heartbeat as a datagram: the frame without a length, because the datagram has one.

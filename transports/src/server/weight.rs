@@ -29,6 +29,8 @@ pub(super) fn state_bytes(body: &StateBody) -> usize {
                         }
                 })
                 .sum(),
+            // Stays as it came until it is applied.
+            StateBody::Packed(report) => report.size_bytes(),
             StateBody::DesiredRejected { path, reason, .. } => path_bytes(path) + reason.len(),
             StateBody::DesiredApplied(_) | StateBody::Lost => 0,
         }

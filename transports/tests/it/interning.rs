@@ -7,8 +7,9 @@ use twin_core::numbers::{Boot, Seq, Stay, Version};
 use twin_core::op::Op;
 use twin_core::path::Path;
 use twin_core::value::Value;
-use twin_transports::codec::{Frame, decode, encode};
+use twin_transports::codec::{UplinkFrame, decode, decode_uplink, encode};
 use twin_transports::frames::batch::StateBatch;
+use twin_transports::frames::incoming::IncomingBatch;
 use twin_transports::intern::{InternError, InternReceiver, PushError, ReceivedState, StateBatcher};
 use twin_transports::limits::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX,
@@ -51,18 +52,28 @@ fn message() -> impl Strategy<Value = ReceivedState> {
 }
 
 /// Over the wire and back.
-fn transferred(batch: StateBatch) -> StateBatch {
+fn transferred(batch: StateBatch) -> IncomingBatch {
     let mut bytes = bytes::BytesMut::new();
-    encode(&batch.into(), FRAME_BYTES_MAX, &mut bytes).unwrap();
-    match decode(&bytes[FRAME_HEADER_BYTES..]).unwrap() {
-        Some(Frame::StateBatch(batch)) => batch,
+    let frame = batch.clone().into();
+    encode(&frame, FRAME_BYTES_MAX, &mut bytes).unwrap();
+    let bytes = bytes.freeze().slice(FRAME_HEADER_BYTES..);
+    // Both readers of a batch take it.
+    assert_eq!(decode(&bytes).unwrap(), Some(frame));
+    match decode_uplink(&bytes).unwrap() {
+        Some(UplinkFrame::State(batch)) => batch,
         other => panic!("{other:?}"),
     }
 }
 
-fn receive(receiver: &mut InternReceiver, batch: StateBatch) -> Vec<ReceivedState> {
-    receiver.add(batch.reset, batch.twins, batch.paths).unwrap();
-    batch.messages.into_iter().map(|message| receiver.state(message).unwrap()).collect()
+/// With the reports taken apart, to compare them with what was sent.
+fn receive(receiver: &mut InternReceiver, batch: IncomingBatch) -> Vec<ReceivedState> {
+    let mut messages = receiver.receive(batch).unwrap();
+    for message in &mut messages {
+        if let StateBody::Packed(report) = &message.body {
+            message.body = StateBody::Report(report.unpack());
+        }
+    }
+    messages
 }
 
 fn push(batcher: &mut StateBatcher, message: &ReceivedState) -> Result<(), PushError> {

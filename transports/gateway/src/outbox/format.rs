@@ -123,6 +123,9 @@ impl Serialize for Body {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stored = match self {
             Self::State(StateBody::Report(ops)) => StoredRef::Report(ops),
+            Self::State(StateBody::Packed(report)) => {
+                return Self::State(StateBody::Report(report.unpack())).serialize(serializer);
+            }
             Self::State(StateBody::DesiredApplied(version)) => StoredRef::DesiredApplied(*version),
             Self::State(StateBody::DesiredRejected { path, version, reason }) => {
                 StoredRef::DesiredRejected(path, *version, reason)
