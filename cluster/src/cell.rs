@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
-use tracing::Span;
 use twin_core::command::Command;
 use twin_core::event::{Outbound, OutboundKind};
 use twin_core::grain::{Change, Done, Owner, Reply};
@@ -21,7 +20,7 @@ use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted};
 use crate::committer::{Generation, Host, Lead};
-use crate::grains::{Grains, Pending, sampled_span};
+use crate::grains::{Grains, Pending, Shared, sampled_span};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
 use crate::observers::Observers;
 use crate::rows::{HomeSlotRow, decode, encode};
@@ -111,7 +110,7 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, changes_rows)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
-                self.give(&tenure, twin, command, Arc::new(admitted), reply, sampled_span());
+                self.give(&tenure, twin, command, reply, Shared { admitted: Arc::new(admitted), span: sampled_span() });
             }
         }
     }
@@ -123,9 +122,9 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes, true)?, tenure))) {
             Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
             Ok((admitted, tenure)) => {
-                let (admitted, span) = (Arc::new(admitted), sampled_span());
+                let shared = Shared { admitted: Arc::new(admitted), span: sampled_span() };
                 for Submission { twin, command, reply, .. } in batch {
-                    self.give(&tenure, &twin, command, admitted.clone(), reply, span.clone());
+                    self.give(&tenure, &twin, command, reply, shared.clone());
                 }
             }
         }
@@ -143,17 +142,9 @@ impl Cell {
         self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way".into()))
     }
 
-    fn give(
-        &self,
-        tenure: &Arc<Tenure>,
-        twin: &TwinId,
-        command: Command,
-        admitted: Arc<Admitted>,
-        reply: Reply,
-        span: Span,
-    ) {
+    fn give(&self, tenure: &Arc<Tenure>, twin: &TwinId, command: Command, reply: Reply, shared: Shared) {
         let is_current = || self.is_current(tenure.lead.generation);
-        self.grains.submit(tenure, is_current, twin, command, admitted, reply, span);
+        self.grains.submit(tenure, is_current, twin, command, reply, shared);
     }
 
     fn is_current(&self, generation: Generation) -> bool {

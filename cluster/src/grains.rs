@@ -22,6 +22,15 @@ use crate::admission::Admitted;
 use crate::limits::{GRAIN_SHARDS, RETRY_BUSY_MS};
 use crate::stats::Counters;
 
+/// What the commands of a batch share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Their bytes.
+    pub admitted: Arc<Admitted>,
+    /// The span that they are part of, if they are traced.
+    pub span: Span,
+}
+
 /// Held by every unanswered command: its bytes, and its place among its grain's pending commands.
 pub struct Pending {
     /// Shared by the commands of a batch.
@@ -86,9 +95,8 @@ impl Grains {
         is_current: impl FnOnce() -> bool,
         twin: &TwinId,
         command: Command,
-        admitted: Arc<Admitted>,
         reply: Reply,
-        span: Span,
+        Shared { admitted, span }: Shared,
     ) {
         let mut shard = self.shard(twin).lock();
         if !is_current() {

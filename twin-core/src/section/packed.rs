@@ -13,6 +13,7 @@ use crate::msgpack::{Item, Malformed, Reader};
 use crate::numbers::{Version, WallTime};
 use crate::path::Path;
 use crate::report::{OpCursor, PackedReport, RawOp};
+use crate::value::Number;
 
 /// A compact JSON text is at most this many times as long as the MessagePack of the same values (a control character takes
 /// one byte here and six there): below its bound divided by this, a section certainly fits.
@@ -161,7 +162,7 @@ impl<'a> Scalar<'a> {
         let stands = match marker {
             // Small integers, truth values, short texts, floats.
             0x00..=0x7f | 0xe0..=0xff | 0xc2 | 0xc3 | 0xa0..=0xbf | 0xcb => true,
-            0xcc..=0xcf | 0xd0..=0xd3 => match Reader::new(raw).next_item()? {
+            0xcc..=0xd3 => match Reader::new(raw).next_item()? {
                 Item::Integer(integer) => {
                     (-INTEGER_MAX..=INTEGER_MAX).contains(&integer)
                         && raw.len() == shortest_bytes(integer)
@@ -181,13 +182,13 @@ impl<'a> Scalar<'a> {
         if self.0 == stored {
             return Ok(true);
         }
-        Ok(match (Reader::new(self.0).next_item()?, Reader::new(stored).next_item()?) {
-            (Item::Float(a), Item::Float(b)) => a == b,
-            (Item::Integer(integer), Item::Float(float)) | (Item::Float(float), Item::Integer(integer)) => {
-                integer as f64 == float
-            }
-            _ => false,
-        })
+        let number = |item| match item {
+            Item::Integer(integer) => Some(Number::Integer(integer)),
+            Item::Float(float) => Some(Number::Float(float)),
+            _ => None,
+        };
+        let (a, b) = (number(Reader::new(self.0).next_item()?), number(Reader::new(stored).next_item()?));
+        Ok(a.is_some() && a == b)
     }
 }
 
@@ -225,14 +226,25 @@ impl<'a> Ops<'a> {
         Ok(())
     }
 
-    /// The next operation, if it is about this member of the object at `trail`. `Some(None)`: about something below it.
-    fn at(&self, trail: &[&[u8]], key: &[u8]) -> Option<Option<Scalar<'a>>> {
-        let (path, scalar) = self.next?;
-        let (here, rest) = path.keys().split_at_checked(trail.len())?;
-        let (first, below) = rest.split_first()?;
-        let same = first.as_bytes() == key && here.iter().zip(trail).all(|(a, b)| a.as_bytes() == *b);
-        same.then_some(if below.is_empty() { Some(scalar) } else { None })
+    /// What the next operation says of this member of the object at `trail`.
+    fn at(&self, trail: &[&[u8]], key: &[u8]) -> Says<'a> {
+        let Some((path, scalar)) = self.next else { return Says::Nothing };
+        let Some((here, rest)) = path.keys().split_at_checked(trail.len()) else { return Says::Nothing };
+        let Some((first, below)) = rest.split_first() else { return Says::Nothing };
+        if first.as_bytes() != key || here.iter().zip(trail).any(|(a, b)| a.as_bytes() != *b) {
+            return Says::Nothing;
+        }
+        if below.is_empty() { Says::Is(scalar) } else { Says::Holds }
     }
+}
+
+/// What an operation says of a member.
+enum Says<'a> {
+    Nothing,
+    /// It is an object with something in it.
+    Holds,
+    /// It is this.
+    Is(Scalar<'a>),
 }
 
 /// One walk over the stored object and the report together, both in the order of their keys.
@@ -286,9 +298,9 @@ impl<'a> Merge<'a, '_> {
                 let value = stored.raw()?;
                 self.array_of_two();
                 let change = match self.ops.at(trail, key) {
-                    None => None,
-                    Some(None) => return Err(NeedsTree),
-                    Some(Some(scalar)) => {
+                    Says::Nothing => None,
+                    Says::Holds => return Err(NeedsTree),
+                    Says::Is(scalar) => {
                         self.ops.advance()?;
                         (!scalar.equals(value)?).then_some(scalar)
                     }
