@@ -256,6 +256,15 @@ impl Cluster {
         receiver.await.unwrap_or_else(|_| Err(owner_changed()))
     }
 
+    /// As [`Cluster::call`], for whoever has many commands under way: `reply` is called once with the answer, maybe before this
+    /// returns, on whichever thread has it. Commands for one twin are carried out in the order of the calls. Not for
+    /// [`Command::Put`], whose site it would not look for.
+    ///
+    /// [`Refusal::Busy`] comes before this returns, and then nothing was done.
+    pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        self.inner.cell.submit(twin, command, bytes, reply);
+    }
+
     /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.
     pub async fn call_method(
         &self,

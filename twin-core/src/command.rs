@@ -97,6 +97,16 @@ pub enum Command {
         /// Condition.
         precondition: Precondition,
     },
+    /// As [`Command::Steer`], answered with [`Answer::Steered`]: for bulk work, where rendering each whole document would cost
+    /// more than the change.
+    SteerBriefly {
+        /// Change of tags.
+        tags: Option<SectionChange>,
+        /// Change of desired.
+        desired: Option<SectionChange>,
+        /// Condition.
+        precondition: Precondition,
+    },
     /// REST DELETE of the twin.
     Delete {
         /// Condition.
@@ -183,6 +193,15 @@ pub enum Answer {
         document: Box<crate::document::TwinDocument>,
         /// Did this command create the twin?
         created: bool,
+    },
+    /// What a [`Command::SteerBriefly`] led to.
+    Steered {
+        /// Version of the whole twin, as in its document.
+        version: u64,
+        /// Version of desired: what `applied` will name once the device has followed.
+        desired_version: Version,
+        /// The steering etag, without quotes.
+        steering_etag: String,
     },
     /// Attached under this number.
     Attached {

@@ -224,7 +224,9 @@ pub fn check_name(name: &str, what: &str) -> Result<(), Refusal> {
 /// The payload of an event or a method call, or an answer to one: any JSON value within size and nesting.
 pub fn check_payload(payload: &Value, what: &'static str) -> Result<(), Refusal> {
     fn check(value: &Value, depth: usize, here: &Trail<'_>) -> Result<(), RuleViolation> {
-        check_depth(depth, NESTING_MAX, here)?;
+        // An empty array or object is a level too: whoever reads the payload counts it before seeing that it is empty.
+        let levels = depth + usize::from(matches!(value, Value::Array(_) | Value::Object(_)));
+        check_depth(levels, NESTING_MAX, here)?;
         match value {
             Value::Number(number) => check_number(*number, here),
             Value::Array(items) => {
@@ -317,6 +319,10 @@ mod tests {
         assert!(check_payload(&Value::Null, "event").is_ok());
         let deep = (0..=NESTING_MAX).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
         assert!(check_payload(&deep, "event").is_err());
+        let nested =
+            |levels: usize| (1..levels).fold(Value::Array(Vec::new()), |inner, _| Value::Array(vec![inner]));
+        assert!(check_payload(&nested(NESTING_MAX), "event").is_ok());
+        assert!(check_payload(&nested(NESTING_MAX + 1), "event").is_err());
         assert!(check_name("", "event").is_err());
         assert!(check_name(&"n".repeat(NAME_BYTES_MAX + 1), "event").is_err());
         assert!(check_name("reboot", "method").is_ok());

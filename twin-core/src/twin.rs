@@ -112,6 +112,17 @@ impl Twin {
                 let effect = self.life_mut()?.steer(tags, desired, context.now)?;
                 Ok(Effect { answer: self.document_answer(false)?, ..effect })
             }
+            Command::SteerBriefly { tags, desired, precondition } => {
+                self.check_precondition(&precondition)?;
+                let life = self.life_mut()?;
+                let effect = life.steer(tags, desired, context.now)?;
+                let answer = Answer::Steered {
+                    version: life.version(),
+                    desired_version: life.desired.section().version(),
+                    steering_etag: life.steering_etag(),
+                };
+                Ok(Effect { answer, ..effect })
+            }
             Command::Delete { .. } => Err(Refusal::Invalid { message: "a delete is a step of its own".to_owned() }),
             Command::Read => Ok(Effect::unchanged(self.document_answer(false)?)),
             Command::ReadDelta { since } => Ok(Effect::unchanged(Answer::Delta(self.life()?.desired.delta(since)))),

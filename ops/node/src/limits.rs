@@ -43,3 +43,33 @@ pub const METHOD_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 pub const REQUEST_BYTES: usize = 512;
 /// Most events of one chunk of an event stream.
 pub const EVENTS_PER_CHUNK: usize = 64;
+
+/// How long what was sent may wait for a client to take it before its connection is closed.
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Batches under way at a time. Each holds its window below; 16 of them hold about as much as the core admits.
+pub const BATCHES_MAX: usize = 16;
+/// What a client beyond that is told to wait.
+pub const BATCH_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longest line of a batch: the largest steering part, 40 KiB, with every character escaped.
+pub const BATCH_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Items of a batch under way. A commit takes some 10 ms with all the entries in flight full, so this is enough for several
+/// hundred thousand items a second, and a small part of what the core admits.
+pub const BATCH_WINDOW_ITEMS_MAX: usize = 4_096;
+/// Bytes of their lines, each with [`BATCH_ITEM_BYTES`].
+pub const BATCH_WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What an item weighs in its batch's window beside its line: its place, its id and its result.
+pub const BATCH_ITEM_BYTES: usize = 512;
+/// Chunks of a body, and of an answer, between the connection and the task that works on the batch. One is worked on while the
+/// next arrives.
+pub const BATCH_CHUNKS_MAX: usize = 2;
+/// Results are sent once they have this many bytes, or when no more are ready.
+pub const BATCH_RESULT_BYTES: usize = 32 * 1024;
+/// How long the first of several results waits for the others.
+pub const BATCH_LINGER: Duration = Duration::from_millis(1);
+/// How long a batch waits, without a single success, for a node that has no room or no leader; then it says so, item by item.
+pub const BATCH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a batch waits for more of its body.
+pub const BATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest detail or pointer of an item's problem: they may repeat the input.
+pub const ITEM_TEXT_BYTES_MAX: usize = 512;

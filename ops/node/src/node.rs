@@ -14,7 +14,7 @@ use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStat
 use twin_transports::tls::NodeCertificates;
 
 use crate::error::NodeError;
-use crate::limits::OBSERVERS_MAX;
+use crate::limits::{BATCHES_MAX, OBSERVERS_MAX};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
 use crate::rest::{Rest, RestServer};
@@ -74,12 +74,14 @@ impl Node {
             let server = Server::bind(quic_options, Arc::new(cluster.clone()))?;
             let quic = server.handle();
             let observers = Arc::new(Semaphore::new(OBSERVERS_MAX));
+            let batches = Arc::new(Semaphore::new(BATCHES_MAX));
             let sources = Sources {
                 cluster: cluster.clone(),
                 storage: stats,
                 budgets,
                 transport: Arc::clone(quic.stats()),
                 observers: Arc::clone(&observers),
+                batches: Arc::clone(&batches),
                 clock: Arc::clone(&clock),
                 started,
             };
@@ -91,6 +93,8 @@ impl Node {
                 http_url: http_url.clone(),
                 quic_addr: quic.local_addr().to_string(),
                 observers,
+                batches,
+                runtime: tokio::runtime::Handle::current(),
                 metrics: Metrics::new(sources),
                 clock: Arc::clone(&clock),
                 closing: closing.clone(),

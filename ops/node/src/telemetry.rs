@@ -86,7 +86,7 @@ pub fn start(options: &TelemetryOptions) -> Result<Telemetry, TelemetryError> {
         let tracer = provider.tracer("twinmesh");
         // Our spans only: those of libraries would cost more than they tell.
         let ours = EnvFilter::new(
-            "off,twin_node=info,twin_cluster=info,twin_transports=info,twin_storage=info,twin_core=info",
+            "off,twin_node=info,twin_cluster=info,twin_transports=info,twin_storage=info,twin_core=info,twin_gateway=info",
         );
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours)
     });

@@ -67,6 +67,12 @@ impl Life {
         self.hot.mark.as_ref().filter(|_| self.hot.attached).map(|mark| &mark.gateway)
     }
 
+    /// Version of the whole twin: 1 at first, one more with each effective change of a section; as all three of a later life
+    /// start above all three of this one, it doesn't go back either.
+    pub(super) fn version(&self) -> u64 {
+        self.head.tags.version().get() + self.desired.section().version().get() + self.hot.reported.version().get() - 2
+    }
+
     /// What `If-Match` compares: changes with tags and desired only, and never returns in a later life.
     pub(super) fn steering_etag(&self) -> String {
         format!("{}-{}-{}", self.head.incarnation, self.head.tags.version(), self.desired.section().version())

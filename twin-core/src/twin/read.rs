@@ -18,9 +18,7 @@ impl Twin {
             id: self.id.clone(),
             site: life.head.site.clone(),
             incarnation: life.head.incarnation,
-            // 1 at first, one more with each effective change of a section; as all three of a later life start above
-            // all three of this one, it doesn't go back either.
-            version: life.head.tags.version().get() + desired.version().get() + reported.version().get() - 2,
+            version: life.version(),
             steering_etag: life.steering_etag(),
             tags: life.head.tags.to_value(),
             tags_version: life.head.tags.version(),

@@ -15,7 +15,7 @@ use twin_storage::{Budgets, LATENCY_BUCKETS_US, Latency, StorageStats};
 use twin_transports::server::TransportStats;
 
 use super::process::resident_bytes;
-use crate::limits::OBSERVERS_MAX;
+use crate::limits::{BATCHES_MAX, OBSERVERS_MAX};
 
 /// Where the numbers are.
 pub(crate) struct Sources {
@@ -24,6 +24,7 @@ pub(crate) struct Sources {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) transport: Arc<TransportStats>,
     pub(crate) observers: Arc<Semaphore>,
+    pub(crate) batches: Arc<Semaphore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started: std::time::Duration,
 }
@@ -82,6 +83,8 @@ impl Collected {
         out.gauge("twinmesh_uptime_seconds", "Time since the node was started", up.as_secs())?;
         let observers = OBSERVERS_MAX.saturating_sub(self.0.observers.available_permits());
         out.gauge("twinmesh_observers", "Open event streams", observers as u64)?;
+        let batches = BATCHES_MAX.saturating_sub(self.0.batches.available_permits());
+        out.gauge("twinmesh_batch_updates_open", "Batches under way", batches as u64)?;
         if let Some(bytes) = resident_bytes() {
             out.gauge("process_resident_memory_bytes", "Resident memory of the process", bytes)?;
         }

@@ -16,6 +16,9 @@ pub(crate) const JSON: &str = "application/json";
 /// RFC 7396; what PATCH takes besides plain JSON.
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
+/// One JSON text a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
 /// Which content types a route takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepts {
@@ -23,6 +26,18 @@ pub(crate) enum Accepts {
     Json,
     /// Also `application/merge-patch+json`.
     MergePatch,
+    /// `application/x-ndjson` alone.
+    Ndjson,
+}
+
+impl Accepts {
+    const fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Json => &[JSON],
+            Self::MergePatch => &[JSON, MERGE_PATCH],
+            Self::Ndjson => &[NDJSON],
+        }
+    }
 }
 
 /// A parsed body, and its size as admission counts it.
@@ -43,7 +58,8 @@ pub(crate) async fn read_json(request: &HttpRequest, payload: Payload, accepts: 
     Ok(JsonBody { value, bytes: bytes.len() })
 }
 
-fn malformed(error: &JsonError) -> Problem {
+/// A text that is not JSON, or no JSON that a document may hold.
+pub(crate) fn malformed(error: &JsonError) -> Problem {
     let mut problem = match error {
         JsonError::Utf8 { .. } | JsonError::Syntax { .. } | JsonError::NotFinite { .. } => {
             Problem::bad_request("malformed-json", error.to_string())
@@ -62,11 +78,8 @@ fn malformed(error: &JsonError) -> Problem {
     }
 }
 
-fn check_content_type(request: &HttpRequest, accepts: Accepts) -> Result<(), Problem> {
-    let expected = match accepts {
-        Accepts::Json => JSON.to_owned(),
-        Accepts::MergePatch => format!("{JSON} or {MERGE_PATCH}"),
-    };
+pub(crate) fn check_content_type(request: &HttpRequest, accepts: Accepts) -> Result<(), Problem> {
+    let expected = accepts.types().join(" or ");
     let refused =
         |detail: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
@@ -75,7 +88,7 @@ fn check_content_type(request: &HttpRequest, accepts: Accepts) -> Result<(), Pro
     let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    if essence != JSON && !(accepts == Accepts::MergePatch && essence == MERGE_PATCH) {
+    if !accepts.types().contains(&essence) {
         return refused(format!("Content-Type {text:?} is not taken here; send {expected}"));
     }
     for parameter in parts {
@@ -184,6 +197,9 @@ mod tests {
             assert_eq!(content_type(Some(bad), Accepts::MergePatch), Err(415), "{bad}");
         }
         assert_eq!(content_type(None, Accepts::Json), Err(415));
+        assert_eq!(content_type(Some("application/x-ndjson; charset=utf-8"), Accepts::Ndjson), Ok(()));
+        assert_eq!(content_type(Some(JSON), Accepts::Ndjson), Err(415));
+        assert_eq!(content_type(Some(NDJSON), Accepts::MergePatch), Err(415));
     }
 
     async fn parsed(body: &'static [u8]) -> Result<Value, u16> {

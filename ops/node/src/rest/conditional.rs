@@ -101,6 +101,26 @@ fn steering_part(opaque: &str) -> &str {
     }
 }
 
+/// `If-Match` as it stands in a body.
+pub(crate) fn precondition_of_text(text: &str) -> Result<Precondition, Problem> {
+    if text.trim() == "*" {
+        return Ok(Precondition::Exists);
+    }
+    let malformed = |why: &str| {
+        let detail = format!("ifMatch: {why}; it is `*` or a list of entity tags such as \"abc\", \"def\"");
+        Problem::bad_request("bad-condition", detail)
+    };
+    let mut tags = Vec::new();
+    parse_tags(text, &mut tags).map_err(malformed)?;
+    if tags.is_empty() { Err(malformed("it is empty")) } else { Ok(any_of(&tags)) }
+}
+
+/// Comparison is strong: a weak tag matches nothing (RFC 9110 section 13.1.1).
+fn any_of(tags: &[EntityTag]) -> Precondition {
+    let strong = tags.iter().filter(|tag| !tag.weak);
+    Precondition::AnyOf(strong.map(|tag| steering_part(&tag.opaque).to_owned()).collect())
+}
+
 /// The condition of a write.
 pub(crate) fn precondition(request: &HttpRequest) -> Result<Precondition, Problem> {
     let if_match = condition(request.headers(), &header::IF_MATCH)?;
@@ -108,10 +128,7 @@ pub(crate) fn precondition(request: &HttpRequest) -> Result<Precondition, Proble
     match (if_match, if_none_match) {
         (None, None) => Ok(Precondition::None),
         (Some(Condition::Any), None) => Ok(Precondition::Exists),
-        // Comparison is strong: a weak tag matches nothing (RFC 9110 section 13.1.1).
-        (Some(Condition::Tags(tags)), None) => Ok(Precondition::AnyOf(
-            tags.iter().filter(|tag| !tag.weak).map(|tag| steering_part(&tag.opaque).to_owned()).collect(),
-        )),
+        (Some(Condition::Tags(tags)), None) => Ok(any_of(&tags)),
         (None, Some(Condition::Any)) => Ok(Precondition::Absent),
         // A twin that exists and does not: nothing fulfils both.
         (Some(_), Some(Condition::Any)) => Ok(Precondition::AnyOf(Vec::new())),
@@ -162,19 +179,19 @@ mod tests {
         precondition(&request(headers)).ok()
     }
 
-    fn any_of(tags: &[&str]) -> Precondition {
+    fn tags(tags: &[&str]) -> Precondition {
         Precondition::AnyOf(tags.iter().map(|&t| t.to_owned()).collect())
     }
 
     #[test]
     fn if_match_takes_the_header_and_the_body_form() {
         let header = etag("s1", b"{}");
-        assert_eq!(written(&[("if-match", &header)]), Some(any_of(&["s1"])));
-        assert_eq!(written(&[("if-match", "\"s1\"")]), Some(any_of(&["s1"])));
-        assert_eq!(written(&[("if-match", "s1")]), Some(any_of(&["s1"])));
-        assert_eq!(written(&[("if-match", "\"a\", W/\"b\" ,\"c,d\"")]), Some(any_of(&["a", "c,d"])));
-        assert_eq!(written(&[("if-match", "\"a\""), ("if-match", "\"b\"")]), Some(any_of(&["a", "b"])));
-        assert_eq!(written(&[("if-match", "W/\"a\"")]), Some(any_of(&[])));
+        assert_eq!(written(&[("if-match", &header)]), Some(tags(&["s1"])));
+        assert_eq!(written(&[("if-match", "\"s1\"")]), Some(tags(&["s1"])));
+        assert_eq!(written(&[("if-match", "s1")]), Some(tags(&["s1"])));
+        assert_eq!(written(&[("if-match", "\"a\", W/\"b\" ,\"c,d\"")]), Some(tags(&["a", "c,d"])));
+        assert_eq!(written(&[("if-match", "\"a\""), ("if-match", "\"b\"")]), Some(tags(&["a", "b"])));
+        assert_eq!(written(&[("if-match", "W/\"a\"")]), Some(tags(&[])));
     }
 
     #[test]
@@ -182,7 +199,14 @@ mod tests {
         assert_eq!(written(&[]), Some(Precondition::None));
         assert_eq!(written(&[("if-match", "*")]), Some(Precondition::Exists));
         assert_eq!(written(&[("if-none-match", "*")]), Some(Precondition::Absent));
-        assert_eq!(written(&[("if-match", "*"), ("if-none-match", "*")]), Some(any_of(&[])));
+        assert_eq!(written(&[("if-match", "*"), ("if-none-match", "*")]), Some(tags(&[])));
+    }
+
+    #[test]
+    fn in_a_body_if_match_is_as_in_a_header() {
+        for text in ["*", "\"s1\"", "s1", "\"a\", W/\"b\" ,\"c,d\"", "W/\"a\"", "", " ", "\"a", "*, \"a\"", "a b"] {
+            assert_eq!(precondition_of_text(text).ok(), written(&[("if-match", text)]), "{text:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`server`] runs it all on threads of its own.
 
 mod auth;
+mod batch;
 mod body;
 mod conditional;
 mod delta;
@@ -56,8 +57,12 @@ pub(crate) struct Rest {
     pub(crate) quic_addr: String,
     /// Bounds the open event streams.
     pub(crate) observers: Arc<Semaphore>,
+    /// Bounds the batches under way.
+    pub(crate) batches: Arc<Semaphore>,
+    /// The node's own threads, for work that must not be done on the REST's.
+    pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The node is stopping: event streams end.
+    /// The node is stopping: event streams and batches end.
     pub(crate) closing: CancellationToken,
 }

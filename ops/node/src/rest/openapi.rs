@@ -17,7 +17,7 @@ use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
-use super::{delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
+use super::{batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,7 +27,7 @@ use super::{delta, document, events, gateways, health, methods, metrics, nodes, 
                        with a stable `code`."
     ),
     paths(
-        twins::list, twins::get, twins::put, twins::patch, twins::delete,
+        twins::list, batch::update, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
         delta::get, methods::call, events::all, events::of_twin,
         sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list,

@@ -9,6 +9,8 @@ use serde::Serialize;
 use twin_core::refusal::Refusal;
 use utoipa::ToSchema;
 
+use crate::limits::ITEM_TEXT_BYTES_MAX;
+
 /// Content type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -59,7 +61,68 @@ pub(crate) struct ProblemBody<'a> {
     retry_after_ms: Option<u64>,
 }
 
+/// What went wrong with one item of a stream: [`ProblemBody`] without what its `code` gives away.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemProblem<'a> {
+    /// The HTTP status that the item would have had as a request of its own.
+    status: u16,
+    /// Stable name of the kind of problem, for programs.
+    #[schema(example = "twin-not-found")]
+    code: &'a str,
+    /// What exactly was wrong, and what to do.
+    detail: &'a str,
+    /// Which document rule was broken, where `code` is `document-rule`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    /// JSON pointer to what is wrong in the item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    /// The limit that was broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    /// When trying again makes sense, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+/// Keeps the beginning of a text that may repeat a long input.
+fn shorten(text: &mut String) {
+    if text.len() > ITEM_TEXT_BYTES_MAX {
+        let end = (0..=ITEM_TEXT_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
+        text.shrink_to_fit();
+    }
+}
+
 impl Problem {
+    /// With texts that are not long, whatever the input that they repeat.
+    pub(crate) fn shortened(mut self) -> Self {
+        shorten(&mut self.0.detail);
+        if let Some(pointer) = &mut self.0.pointer {
+            shorten(pointer);
+        }
+        self
+    }
+
+    /// As one item of a stream has it.
+    pub(crate) fn of_item(&self) -> ItemProblem<'_> {
+        let Parts { status, code, detail, rule, pointer, limit, retry_after, allow: _ } = &*self.0;
+        ItemProblem {
+            status: status.as_u16(),
+            code,
+            detail,
+            rule: rule.as_deref(),
+            pointer: pointer.as_deref(),
+            limit: *limit,
+            retry_after_ms: retry_after.map(|after| after.as_millis() as u64),
+        }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let (rule, pointer, limit, retry_after, allow) = (None, None, None, None, None);
@@ -251,6 +314,13 @@ mod tests {
             assert_eq!(response.headers().get("retry-after").unwrap(), ms.div_ceil(1000).to_string().as_str());
             assert_eq!(body(&problem)["retryAfterMs"], ms);
         }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_for_an_item_and_never_within_a_character() {
+        let problem = Problem::bad_request("bad-id", "\u{20ac}".repeat(1000)).at("/a".repeat(1000)).shortened();
+        let item = problem.of_item();
+        assert_eq!((item.detail.len(), item.detail.len() % 3, item.pointer.unwrap().len()), (510, 0, 512));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use super::problem::Problem;
-use super::{delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
+use super::{batch, delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
 
 /// One path and what can be done there.
 pub(crate) struct Endpoint {
@@ -80,6 +80,7 @@ pub(crate) fn api() -> Vec<Endpoint> {
     let read = |path| Endpoint::at(path).on(Method::GET, web::to(sections::get));
     vec![
         Endpoint::at("/twins").on(Method::GET, web::to(twins::list)),
+        Endpoint::at("/twins:batchUpdate").on(Method::POST, web::to(batch::update)),
         Endpoint::at("/twins/{id}")
             .on(Method::GET, web::to(twins::get))
             .on(Method::PUT, web::to(twins::put))

@@ -15,7 +15,7 @@ use super::Rest;
 use super::auth::require_token;
 use super::request_log::observe;
 use super::routes::{API, api, mount, not_found, open};
-use crate::limits::{BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, WORKERS};
+use crate::limits::{BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, UNREAD_TIMEOUT, WORKERS};
 
 /// The running REST.
 #[derive(Debug)]
@@ -82,6 +82,8 @@ async fn serve(
     .client_disconnect_timeout(BODY_TIMEOUT)
     .shutdown_timeout(STOP_TIMEOUT.as_secs())
     .disable_signals();
+    // Inherited by what is accepted. actix waits for ever for a client that reads nothing; the system does not.
+    socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     let server = match tls {
         None => server.listen(listener)?,
         Some(config) => server.listen_rustls_0_23(listener, config)?,

@@ -92,6 +92,10 @@ async fn methods_are_answered_missing_late_or_unconnected() {
     let call = |name: &str, body: Value| store.client.post(&format!("twins/label/methods/{name}"), body);
     let answer = call("blink", json!({"payload": {"times": 3}})).expect(200).json();
     assert_eq!(answer, json!({"status": 207, "payload": {"times": 3}}));
+    // As deep as a body may be: it goes down and comes back, and the session is what it was.
+    let deep = (1..63).fold(json!([]), |inner, _| json!([inner]));
+    let body = json!({"payload": deep});
+    assert_eq!(call("blink", body.clone()).expect(200).json()["payload"], body["payload"]);
     assert_eq!(call("nothing", json!({})).problem(404), "method-not-found");
     assert_eq!(call("sleep", json!({"timeoutSeconds": 1})).problem(504), "method-timed-out");
     assert_eq!(call("blink", json!({"payload": "x".repeat(40_000)})).problem(413), "too-large");

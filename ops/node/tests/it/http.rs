@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client that sends exactly what a test says: paths are not touched, headers may be wrong.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ pub fn read_response(stream: TcpStream) -> Response {
     Response { status, headers, body }
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> (u16, Vec<(String, String)>) {
+pub fn read_head<R: Read>(reader: &mut BufReader<R>) -> (u16, Vec<(String, String)>) {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {line:?}")).parse().unwrap();
@@ -164,7 +164,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> (u16, Vec<(String, String)>) 
     }
 }
 
-fn read_chunk(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+pub fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> Option<Vec<u8>> {
     let mut size = String::new();
     reader.read_line(&mut size).unwrap();
     let size = usize::from_str_radix(size.trim(), 16).ok().filter(|size| *size > 0)?;

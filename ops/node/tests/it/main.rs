@@ -2,6 +2,9 @@
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
 mod access;
+mod batch;
+mod batch_clients;
+mod batch_stream;
 mod conditional;
 mod events;
 mod gateway;

@@ -17,6 +17,7 @@ async fn every_described_operation_exists_and_no_other() {
     let paths = description["paths"].as_object().unwrap();
     for needed in [
         "/api/v1/twins",
+        "/api/v1/twins:batchUpdate",
         "/api/v1/twins/{id}",
         "/api/v1/twins/{id}/tags",
         "/api/v1/twins/{id}/tags/{pointer}",

@@ -108,6 +108,39 @@ fn preconditions_compare_the_steering_etag() {
 }
 
 #[test]
+fn steered_briefly_a_twin_changes_as_it_does_otherwise() {
+    let (mut long, mut brief) = (Stored::registered(), Stored::registered());
+    let change = |text: &str| Some(SectionChange { at: Path::root(), kind: ChangeKind::Merge(json(text)) });
+    for (tags, desired, etag) in [
+        (Some(r#"{"a": 1}"#), Some(r#"{"p": 3}"#), None),
+        (None, Some(r#"{"p": 3}"#), None),
+        (None, Some(r#"{"p": null, "q": {"r": [1]}}"#), Some("1-2-2")),
+        (Some(r#"{"a": 2}"#), Some(r#"{"bad.key": 3}"#), None),
+        (None, None, Some("1-9-9")),
+    ] {
+        let precondition = etag.map_or(Precondition::None, |etag| Precondition::AnyOf(vec![etag.to_owned()]));
+        let (tags, desired) = (tags.and_then(change), desired.and_then(change));
+        let told = brief.step(Command::SteerBriefly {
+            tags: tags.clone(),
+            desired: desired.clone(),
+            precondition: precondition.clone(),
+        });
+        let whole = long.step(Command::Steer { tags, desired, precondition });
+        assert_eq!((told.changed, &told.events), (whole.changed, &whole.events));
+        assert_eq!(brief.twin, long.twin);
+        let whole = whole.answer.map(|answer| match answer {
+            Answer::Document { document, created: false } => Answer::Steered {
+                version: document.version,
+                desired_version: document.desired_version,
+                steering_etag: document.steering_etag,
+            },
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.answer, whole);
+    }
+}
+
+#[test]
 fn a_put_with_one_bad_section_changes_neither() {
     let mut twin = Stored::registered();
     let before = twin.twin.clone();
