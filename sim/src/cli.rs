@@ -9,6 +9,7 @@ use twin_core::ids::SiteId;
 use twin_gateway::Credentials;
 use twin_gateway::limits::{OUTBOX_BYTES_MAX_DEFAULT, OUTBOX_BYTES_MIN};
 use twin_sim::replay::{Rate, ReplayOptions, state_dir_beside};
+use twin_sim::traces::SAMPLE_RATIO_DEFAULT;
 
 /// Simulated devices for Twinmesh, over the gateway SDK.
 #[derive(Debug, Parser)]
@@ -52,6 +53,9 @@ pub(crate) struct ReplayArgs {
     /// Cap of the outbox; at it the replay waits
     #[arg(long, value_name = "BYTES", default_value_t = OUTBOX_BYTES_MAX_DEFAULT, value_parser = clap::value_parser!(u64).range(OUTBOX_BYTES_MIN..))]
     outbox_bytes: u64,
+    /// Share of the batches whose traces are exported, 0 to 1, if OTEL_EXPORTER_OTLP_ENDPOINT names a collector
+    #[arg(long, value_name = "RATIO", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = SAMPLE_RATIO_DEFAULT)]
+    pub(crate) trace_ratio: f64,
     /// The recordings
     #[arg(value_name = "CSV", required = true)]
     files: Vec<PathBuf>,
@@ -68,6 +72,7 @@ impl ReplayArgs {
             rate: self.rate,
             outbox_bytes_max: self.outbox_bytes,
             files: self.files,
+            trace_batch: None,
             clock: Arc::new(SystemClock::new()),
         })
     }

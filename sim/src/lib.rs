@@ -3,3 +3,4 @@
 pub mod limits;
 pub mod replay;
 pub mod store;
+pub mod traces;

@@ -19,6 +19,8 @@ pub const PACE_TICK: Duration = Duration::from_millis(5);
 pub const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// A replay without a terminal says how far it is this often.
 pub const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// When what holds it up changes, it says so at once, but not more often than this.
+pub const REPORT_CHANGES_EVERY: Duration = Duration::from_secs(1);
 /// Reasons listed when rows were refused for good; the rest is counted.
 pub const REASONS_LISTED_MAX: usize = 10;
 /// Bytes of rows appended at once, at about which it is enough: far below the smallest cap of an outbox.

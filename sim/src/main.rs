@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use twin_sim::replay::{Replay, ReplayError};
+use twin_sim::traces::{Traces, trace_batch};
 
 use crate::cli::{Cli, Command, ReplayArgs};
 use crate::interrupt::Interrupt;
@@ -25,8 +26,7 @@ fn main() -> ExitCode {
 
 fn replay(args: ReplayArgs) -> ExitCode {
     let bar = Bar::new();
-    bar.log();
-    let (result, interrupt) = match args.options().and_then(|options| run(options, &bar)) {
+    let (result, interrupt) = match run(args, &bar) {
         Ok(ran) => ran,
         Err(error) => {
             eprintln!("twin-sim: {error}");
@@ -55,13 +55,23 @@ fn replay(args: ReplayArgs) -> ExitCode {
 
 type Ran = (Result<twin_sim::replay::Summary, ReplayError>, Interrupt);
 
-fn run(options: twin_sim::replay::ReplayOptions, bar: &Bar) -> anyhow::Result<Ran> {
+fn run(args: ReplayArgs, bar: &Bar) -> anyhow::Result<Ran> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let traces = {
+        let _on_it = runtime.enter();
+        Traces::from_environment(args.trace_ratio)?
+    };
+    bar.log(traces.as_ref());
+    let mut options = args.options()?;
+    options.trace_batch = traces.is_some().then(trace_batch);
     let replay = Replay::prepare(options)?;
     bar.start(replay.rows());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ran = runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
         let result = replay.run(interrupt.stop(), bar).await;
+        if let Some(traces) = traces {
+            traces.shutdown().await;
+        }
         anyhow::Ok((result, interrupt))
     });
     bar.finish();

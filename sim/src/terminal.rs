@@ -1,14 +1,18 @@
 //! A bar on a terminal; elsewhere a line every few seconds.
 
 use std::io;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 use twin_core::clock::{Clock, SystemClock};
-use twin_sim::limits::REPORT_EVERY;
+use twin_sim::limits::{REPORT_CHANGES_EVERY, REPORT_EVERY};
 use twin_sim::replay::{Progress, Standing};
+use twin_sim::traces::Traces;
 
 const TEMPLATE: &str = "{bar:32.cyan/dim} {human_pos}/{human_len} rows  {per_sec:>12}  {elapsed}  {wide_msg:.dim}";
 
@@ -17,8 +21,22 @@ const TEMPLATE: &str = "{bar:32.cyan/dim} {human_pos}/{human_len} rows  {per_sec
 pub(crate) struct Bar {
     line: ProgressBar,
     clock: SystemClock,
-    /// When the last line was written, where there is no bar.
-    told_at: std::sync::Arc<Mutex<std::time::Duration>>,
+    told: std::sync::Arc<Mutex<Told>>,
+}
+
+/// The last line that was written, where there is no bar.
+#[derive(Debug, Default)]
+struct Told {
+    at: Duration,
+    note: String,
+}
+
+impl Told {
+    /// Is it time for a line? What holds the replay up is told as soon as it changes, within reason.
+    fn is_due(&self, now: Duration, note: &str) -> bool {
+        let since = now.saturating_sub(self.at);
+        since >= REPORT_EVERY || (since >= REPORT_CHANGES_EVERY && !note.is_empty() && note != self.note)
+    }
 }
 
 impl Bar {
@@ -26,20 +44,20 @@ impl Bar {
         // Hides itself where standard error is no terminal.
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { line: bar, clock: SystemClock::new(), told_at: std::sync::Arc::default() }
+        Self { line: bar, clock: SystemClock::new(), told: std::sync::Arc::default() }
     }
 
-    /// Sends logs to standard error, above the bar.
-    pub(crate) fn log(&self) {
+    /// Sends logs to standard error, above the bar, and spans to where they are exported.
+    pub(crate) fn log(&self, traces: Option<&Traces>) {
         // What the bar says need not be said twice.
         let usual = if self.line.is_hidden() { "warn,twin_sim=info" } else { "error" };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let lines = tracing_subscriber::fmt::layer()
             .with_target(false)
             .with_ansi(false)
             .with_writer(self.clone())
-            .init();
+            .with_filter(filter);
+        tracing_subscriber::registry().with(traces.map(Traces::layer)).with(lines).init();
     }
 
     pub(crate) fn start(&self, rows: u64) {
@@ -73,10 +91,10 @@ impl Progress for Bar {
             return;
         }
         let now = self.clock.monotonic();
-        let mut told_at = self.told_at.lock();
-        if now.saturating_sub(*told_at) >= REPORT_EVERY {
-            *told_at = now;
-            let note = note(standing);
+        let note = note(standing);
+        let mut told = self.told.lock();
+        if told.is_due(now, &note) {
+            *told = Told { at: now, note: note.clone() };
             tracing::info!(
                 rows = standing.rows,
                 reported = standing.reported,

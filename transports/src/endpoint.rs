@@ -11,8 +11,8 @@ use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, Tra
 
 use crate::auth::Credentials;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, DATAGRAM_BUFFER_BYTES, IDLE_TIMEOUT, INCOMING_CONNECTIONS_MAX, KEEP_ALIVE_INTERVAL,
-    SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    CLIENT_INITIAL_RTT, CONNECTION_WINDOW_BYTES, DATAGRAM_BUFFER_BYTES, IDLE_TIMEOUT, INCOMING_CONNECTIONS_MAX,
+    KEEP_ALIVE_INTERVAL, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::tls::{TlsError, client_config};
 
@@ -94,7 +94,9 @@ pub fn quic_client_config(ca_pem: &str) -> Result<quinn::ClientConfig, EndpointE
     let crypto = QuicClientConfig::try_from(client_config(ca_pem)?)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The node opens no streams.
-    config.transport_config(Arc::new(transport(0)));
+    let mut transport = transport(0);
+    transport.initial_rtt(CLIENT_INITIAL_RTT);
+    config.transport_config(Arc::new(transport));
     Ok(config)
 }
 

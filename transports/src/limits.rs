@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use twin_core::limits::{DEPTH_MAX, NESTING_MAX};
+
 /// Largest frame once authenticated: a full batch of small reports, or 16 full-size documents.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Largest frame before authentication: a hello is below 1 KiB.
@@ -30,9 +32,13 @@ pub const AGENT_BYTES_MAX: usize = 128;
 pub const PRODUCT_KEY_BYTES_MAX: usize = 64;
 /// Length prefix of a frame on a stream.
 pub const FRAME_HEADER_BYTES: usize = 4;
-/// Deepest nesting of a frame's MessagePack: a document's 10 levels and the frame's own, with room. Decoding recurses this
-/// deep at most, which a 2 MiB stack takes easily.
-pub const FRAME_DEPTH_MAX: usize = 32;
+/// Levels of a frame around a value that it carries: frame, body, list, message, list of operations, operation, with room for
+/// fields that are still to come.
+const FRAME_LEVELS_MAX: usize = 16;
+/// Deepest nesting of a frame's MessagePack. **Invariant:** what the rules admit (a payload nests deepest) fits a frame, both
+/// ways, so that no application's value can end a session. Decoding recurses this deep at most, which a 2 MiB stack takes easily.
+pub const FRAME_DEPTH_MAX: usize = NESTING_MAX + FRAME_LEVELS_MAX;
+const _: () = assert!(NESTING_MAX >= DEPTH_MAX + 2, "a section of a document nests in properties and in the document");
 /// Largest heartbeat datagram, so that it fits QUIC's smallest packet.
 pub const DATAGRAM_BYTES_MAX: usize = 1024;
 /// A reader's buffer grows by this much at a time while bytes arrive.
@@ -56,6 +62,9 @@ pub const DATAGRAM_BUFFER_BYTES: usize = 8 * 1024;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// A side that sent nothing for this long sends a ping: three fit into the idle timeout, and NAT bindings stay open.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Round trip that a gateway assumes before it knows: a first packet that met a node in the middle of its restart is sent again
+/// after three times as long, where QUIC's usual guess would cost a second. On a slower network a few hundred bytes go twice.
+pub const CLIENT_INITIAL_RTT: Duration = Duration::from_millis(150);
 /// Connection attempts that may wait to be looked at; beyond, they are refused by QUIC itself.
 pub const INCOMING_CONNECTIONS_MAX: usize = 1024;
 

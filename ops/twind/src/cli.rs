@@ -59,7 +59,7 @@ pub(crate) struct TelemetryArgs {
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
     /// Share of the traces begun at this node that are exported, 0 to 1
-    #[arg(long, value_name = "RATIO", default_value_t = SAMPLE_RATIO_DEFAULT)]
+    #[arg(long, value_name = "RATIO", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = SAMPLE_RATIO_DEFAULT)]
     trace_ratio: f64,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use twin_core::clock::Clock;
 use twin_core::ids::SiteId;
-use twin_gateway::Credentials;
+use twin_gateway::{Credentials, TraceBatch};
 
 use super::rate::Rate;
 
@@ -26,6 +26,8 @@ pub struct ReplayOptions {
     pub outbox_bytes_max: u64,
     /// The recordings.
     pub files: Vec<PathBuf>,
+    /// Traces batches; see [`crate::traces`].
+    pub trace_batch: Option<TraceBatch>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

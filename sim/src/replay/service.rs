@@ -56,6 +56,7 @@ impl Replay {
         gateway_options.wait_at_cap = true;
         gateway_options.drain_timeout = STOP_DRAIN;
         gateway_options.agent = format!("twin-sim/{}", env!("CARGO_PKG_VERSION"));
+        gateway_options.trace_batch = options.trace_batch;
         gateway_options.clock = options.clock.clone();
         let gateway = Gateway::open(gateway_options)?;
         let before = Standing::of(&gateway, &recordings);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use twin_core::clock::Clock;
-use twin_gateway::Credentials;
+use twin_gateway::{Credentials, TraceBatch};
 
 /// What a simulated store is made of. Sites, gateways and their credentials are the caller's to prepare.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct StoreOptions {
     pub outbox_bytes_max: u64,
     /// All chance in the devices comes from it.
     pub seed: u64,
+    /// Traces batches; see [`crate::traces`].
+    pub trace_batch: Option<TraceBatch>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

@@ -61,6 +61,7 @@ impl Store {
                 Options::new(options.node.clone(), credentials, options.state_dir.join(name.as_str()));
             gateway_options.agent = format!("twin-sim/{}", env!("CARGO_PKG_VERSION"));
             gateway_options.outbox_bytes_max = options.outbox_bytes_max;
+            gateway_options.trace_batch.clone_from(&options.trace_batch);
             gateway_options.clock = Arc::clone(&options.clock);
             let gateway =
                 Gateway::open(gateway_options).map_err(|source| StoreError::Open { gateway: name.clone(), source })?;

@@ -18,11 +18,29 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The certificate of a CA that no node has.
+const CA: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBljCCAT2gAwIBAgIUJ6mH3gA3dXBsWsF0lNy3ihyt75cwCgYIKoZIzj0EAwIw\n\
+IDEeMBwGA1UEAwwVQSBDQSB0aGF0IG5vIG5vZGUgaGFzMCAXDTI2MTEyMTExMzUy\n\
+N1oYDzIxMjYxMDI4MTEzNTI3WjAgMR4wHAYDVQQDDBVBIENBIHRoYXQgbm8gbm9k\n\
+ZSBoYXMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT3pnWZSjR6N16hSwKdXTF3\n\
+vaiXT08RcIXlKt1QGlg2INeoP2/ZAl8raOdkr9Tl53w8ZfDWQ+V3+rHf0rbLKqRa\n\
+o1MwUTAdBgNVHQ4EFgQU4Harg0fG0HdIuGsbfzwyizVpOqEwHwYDVR0jBBgwFoAU\n\
+4Harg0fG0HdIuGsbfzwyizVpOqEwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQD\n\
+AgNHADBEAiAL8OYFV7eohNuaZ2nbzy7Dc8aRRESTD9kaIMBHWI+Z9gIgCkFpIt3m\n\
+NoeQPAB4QAepBBo1POlZLaRxyv8UGxZGxD8=\n\
+-----END CERTIFICATE-----\n\
+";
+
 /// A file of the right form whose CA no node has.
 fn credentials(folder: &TempDir) {
+    credentials_with(folder, CA);
+}
+
+fn credentials_with(folder: &TempDir, ca: &str) {
     let file = serde_json::json!({
         "version": 1, "site": "store-1", "name": "gw-1", "productKey": "pk", "secret": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        "ca": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "serverName": "twinmesh-node",
+        "ca": ca, "serverName": "twinmesh-node",
     });
     std::fs::write(folder.path().join("gw.json"), file.to_string()).unwrap();
 }
@@ -93,4 +111,16 @@ fn a_state_folder_of_another_gateway_is_refused() {
     let output = twin_sim(&folder, &[&REPLAY[..], &["--state", "state", "s.csv"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("belongs to gateway store-1/gw-2"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_ca_that_is_no_certificate_is_refused_by_file_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    credentials_with(&folder, "not a certificate");
+    std::fs::write(folder.path().join("s.csv"), "timestamp,value\nt1,1\n").unwrap();
+    let output = twin_sim(&folder, &[&REPLAY[..], &["s.csv"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("gw.json") && said.contains("field \"ca\" must be the node's CA certificate"), "{said}");
+    assert!(!folder.path().join("gw.replay").exists());
 }

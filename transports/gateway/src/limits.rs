@@ -44,10 +44,30 @@ pub const WORTHWHILE_MESSAGES: usize = 64;
 /// Attach requests under way at once: 4,096 devices.
 pub const ATTACHES_IN_FLIGHT_MAX: usize = 16;
 
-/// First delay before connecting again.
-pub const RECONNECT_BASE: Duration = Duration::from_millis(100);
-/// Longest delay before connecting again.
+/// Shortest delay before connecting again: a restarted node is back in about this time.
+pub const RECONNECT_BASE: Duration = Duration::from_millis(50);
+/// Longest delay before connecting again while a node has only just gone; afterwards a quarter of its absence.
+pub const RECONNECT_CAP_MIN: Duration = Duration::from_millis(500);
+/// Longest delay before connecting again. With the attempts' own time, 5,000 gateways then ask a node that is away some 130 to
+/// 200 times a second.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+/// How long the first attempt may take, welcome included; later ones have twice as long as the one before, up to
+/// [`CONNECT_TIMEOUT`]. Some round trips of a mobile network.
+pub const ATTEMPT_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+/// Delay, at least, before asking a node again that has more connections at its door than it takes.
+pub const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(500);
+/// How often a gateway that waits for an answer looks whether anything came, and says a heartbeat to be answered.
+pub const SILENCE_TICK: Duration = Duration::from_millis(200);
+/// A node that takes long to answer is asked at most this seldom whether it is there.
+pub const ASK_EVERY_MAX: Duration = Duration::from_millis(800);
+/// After this long without a packet from the node, although one is due, a new connection is tried beside the old one. A half is
+/// added by chance. Many times the round trip of any network that gateways are on; a slower one is measured, see
+/// [`SILENCE_ROUND_TRIPS`].
+pub const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Round trips of silence that are usual, whatever [`SILENCE_MAX`] says.
+pub const SILENCE_ROUND_TRIPS: u32 = 6;
+/// How often the patience with silence doubles when the node turns out to be alive: up to 8 s.
+pub const SILENCE_FALSE_ALARMS_MAX: u32 = 4;
 /// Delay after a refusal that only a person can mend (bad credential, revoked), at least.
 pub const RECONNECT_REFUSED_MIN: Duration = Duration::from_secs(15);
 /// How often a device that is not registered is attached again: it may be registered at any time.
@@ -68,7 +88,7 @@ pub const DESIRED_OPS_MAX: usize = twin_core::limits::OPS_MAX;
 pub const CALL_RESULTS_MAX: usize = 1024;
 /// A session that lived this long ends the growth of the pauses between connections.
 pub const SESSION_GOOD_AFTER: Duration = Duration::from_secs(10);
-/// How long a connection may take, handshake included. A little more than the node grants.
+/// How long the most patient attempt to connect may take, handshake included. A little more than the node grants.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long saying goodbye may take.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);

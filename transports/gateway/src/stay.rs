@@ -171,6 +171,13 @@ impl Stays {
                 self.link = Link::Idle;
                 StayOutcome::Wait
             }
+            // It was there a moment ago, and is deleted: it is made again by an attach where enrolment is open, and elsewhere the
+            // answer to the attach says that it is not registered.
+            Refusal::NotFound { .. } if self.link == Link::Attached(stay) && !self.forgotten => {
+                self.forgotten = true;
+                self.link = Link::Idle;
+                StayOutcome::Wait
+            }
             Refusal::NotFound { .. } => self.wait_until(now + UNREGISTERED_RETRY, true),
             refusal => match refusal.retry_after() {
                 Some(after) => self.wait_until(now + after.min(RETRY_AFTER_MAX), false),
@@ -299,5 +306,19 @@ mod tests {
         let first = stays.open(BOOT);
         let refusal = Refusal::OtherSite { site: twin_core::ids::SiteId::default_site() };
         assert_eq!(stays.attach_refused(first, &refusal, NOW), StayOutcome::Abandon(first, refusal));
+    }
+
+    #[test]
+    fn a_twin_that_was_deleted_is_attached_again_at_once_and_then_waited_for() {
+        let mut stays = Stays::default();
+        let first = stays.open(BOOT);
+        stays.attach_accepted(first, AttachmentNo::new(1));
+        let gone = Refusal::NotFound { twin: "label".into() };
+        assert_eq!(stays.refused(first, &gone, NOW), StayOutcome::Wait);
+        assert!(stays.wants_attach(first, NOW));
+        stays.attaching(first);
+        assert_eq!(stays.attach_refused(first, &gone, NOW), StayOutcome::Wait);
+        assert!(!stays.wants_attach(first, NOW));
+        assert!(stays.wants_attach(first, NOW + UNREGISTERED_RETRY));
     }
 }

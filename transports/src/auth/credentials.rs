@@ -10,6 +10,7 @@ use twin_core::ids::{GatewayName, SiteId};
 
 use super::secret::{GatewaySecret, SecretError};
 use crate::private_file;
+use crate::tls::client_config;
 
 /// Version of the file's format.
 const FORMAT_VERSION: u32 = 1;
@@ -59,6 +60,22 @@ pub enum CredentialsError {
     /// The secret has the wrong length.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The CA is none.
+    #[error(
+        "field \"ca\" must be the node's CA certificate as PEM text, but {message}; make new credentials with `twinctl gateway add`"
+    )]
+    Ca {
+        /// What is wrong.
+        message: String,
+    },
+    /// What a file holds.
+    #[error("credentials file {path}: {source}")]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<CredentialsError>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,16 +91,21 @@ struct CredentialsFile {
 }
 
 impl Credentials {
-    /// Reads a file.
+    /// Reads a file. What could never lead to a session is refused here, before any connection.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
         let path = path.as_ref();
         let file = |source| CredentialsError::File { path: path.to_owned(), source };
+        let content = |source| CredentialsError::Content { path: path.to_owned(), source: Box::new(source) };
         let size = std::fs::metadata(path).map_err(file)?.len();
+        if let Some(mode) = private_file::exposed(path) {
+            let path = path.display();
+            tracing::warn!("{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`");
+        }
         if size > FILE_BYTES_MAX {
             let message = format!("the file has {size} bytes, credentials have at most {FILE_BYTES_MAX}");
-            return Err(CredentialsError::Format { message });
+            return Err(content(CredentialsError::Format { message }));
         }
-        Self::from_json(&std::fs::read_to_string(path).map_err(file)?)
+        Self::from_json(&std::fs::read_to_string(path).map_err(file)?).map_err(content)
     }
 
     /// Writes a file that only its owner may read (mode 0600), atomically.
@@ -101,6 +123,9 @@ impl Credentials {
             return Err(CredentialsError::Version { found: file.version });
         }
         let secret = BASE64.decode(&file.secret).map_err(|error| format(format!("secret is not base64: {error}")))?;
+        if let Err(error) = client_config(&file.ca) {
+            return Err(CredentialsError::Ca { message: error.to_string() });
+        }
         Ok(Self {
             site: file.site,
             name: file.name,
@@ -132,6 +157,17 @@ impl Credentials {
 mod tests {
     use super::*;
     use crate::entropy::SystemEntropy;
+    use crate::tls::{NodeCertificates, SERVER_NAME};
+
+    /// One CA for all: two calls give the same credentials but for the secret.
+    fn ca() -> String {
+        static CA: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+        let make = || {
+            let folder = tempfile::tempdir().unwrap();
+            NodeCertificates::load_or_create(folder.path(), SERVER_NAME, &[]).unwrap().ca_pem().to_owned()
+        };
+        CA.get_or_init(make).clone()
+    }
 
     fn credentials() -> Credentials {
         Credentials {
@@ -139,7 +175,7 @@ mod tests {
             name: GatewayName::new("gw").unwrap(),
             product_key: "pk".into(),
             secret: GatewaySecret::generate(&SystemEntropy::new()).unwrap(),
-            ca: "-----BEGIN CERTIFICATE-----\n".into(),
+            ca: ca(),
             server_name: "twinmesh-node".into(),
         }
     }
@@ -173,5 +209,39 @@ mod tests {
         assert!(Credentials::from_json(&short.replacen("\"version\": 1", "\"version\": 9", 1)).is_err());
         let newer = text.replacen("\"version\": 1", "\"version\": 9", 1);
         assert!(matches!(Credentials::from_json(&newer), Err(CredentialsError::Version { found: 9 })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_for_everybody_is_noticed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.json");
+        credentials().save(&path).unwrap();
+        assert_eq!(private_file::exposed(&path), None);
+        for mode in [0o640, 0o604, 0o666] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(private_file::exposed(&path), Some(mode));
+            // It works all the same: a container may leave no choice.
+            Credentials::load(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_ca_that_is_no_certificate_is_refused_by_file_and_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.json");
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let empty = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+        for ca in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA", key, empty] {
+            Credentials { ca: ca.into(), ..credentials() }.save(&path).unwrap();
+            let error = Credentials::load(&path).unwrap_err();
+            assert!(
+                matches!(&error, CredentialsError::Content { path: of, source } if *of == path && matches!(**source, CredentialsError::Ca { .. })),
+                "{ca:?}: {error}"
+            );
+            let text = error.to_string();
+            assert!(text.contains("gw.json") && text.contains("\"ca\""), "{text}");
+        }
     }
 }

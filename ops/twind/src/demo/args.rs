@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use twin_node::telemetry::SAMPLE_RATIO_DEFAULT;
 
 /// Most devices: what the gateways of one store serve.
 const DEVICES_MAX: i64 = 20_000;
@@ -37,4 +38,10 @@ pub(crate) struct DemoArgs {
     /// Where the chance of devices and prices comes from
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// OpenTelemetry collector (OTLP over HTTP) to export traces to, e.g. `http://127.0.0.1:4318`; none: off
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Share of the batches whose traces are exported, 0 to 1
+    #[arg(long, value_name = "RATIO", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = SAMPLE_RATIO_DEFAULT)]
+    pub(crate) trace_ratio: f64,
 }

@@ -14,6 +14,7 @@ use twin_core::ids::TwinId;
 use twin_node::telemetry::{self, TelemetryOptions};
 use twin_node::{Node, NodeError, NodeOptions};
 use twin_sim::store::{Kind, Latencies, Store, StoreOptions};
+use twin_sim::traces::trace_batch;
 
 use super::args::DemoArgs;
 use super::convergence::{self, Convergence};
@@ -28,8 +29,9 @@ use super::workplace::{Workplace, resident_bytes};
 
 /// Where the REST is unless the port is taken.
 const HTTP_USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-/// Between two pictures.
-const FRAME: Duration = Duration::from_millis(500);
+/// Between two pictures. Not in step with the gateways, which report twice a second: the pictures would all show the same one in
+/// the middle of its commit, as if its messages were stuck.
+const FRAME: Duration = Duration::from_millis(470);
 /// Blocks in the line of rates, one a frame.
 const SPARKS: usize = 40;
 /// Rates and latencies are those of the last so many frames: acks come in bursts.
@@ -41,7 +43,10 @@ const OUTBOX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let mut stop = Stop::listen(args.seconds)?;
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned());
-    let telemetry = telemetry::start(&TelemetryOptions { filter, ..TelemetryOptions::default() })?;
+    let mut options = TelemetryOptions { filter, ..TelemetryOptions::default() };
+    options.otlp_endpoint = args.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty());
+    options.sample_ratio = args.trace_ratio;
+    let telemetry = telemetry::start(&options)?;
     let workplace = Workplace::new(args.data_dir.clone())?;
     let (node, other_port) = start_node(&args, &workplace).await?;
     let outcome = tokio::select! {
@@ -105,6 +110,7 @@ async fn show(
         state_dir: workplace.gateways(),
         outbox_bytes_max: OUTBOX_BYTES_MAX,
         seed: args.seed,
+        trace_batch: args.otlp_endpoint.is_some().then(trace_batch),
         clock: Arc::clone(&clock),
     })?;
     let labels: Vec<TwinId> = store.devices(Kind::Label).cloned().collect();

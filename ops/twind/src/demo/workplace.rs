@@ -1,5 +1,6 @@
 //! Where the demo keeps its things.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -16,7 +17,10 @@ impl Workplace {
     pub(crate) fn new(given: Option<PathBuf>) -> anyhow::Result<Self> {
         if let Some(path) = given {
             // A command to be pasted elsewhere needs the whole path.
-            std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            let mut builder = std::fs::DirBuilder::new();
+            // Tokens and secrets are to be in it.
+            builder.recursive(true).mode(0o700);
+            builder.create(&path).with_context(|| format!("cannot make {}", path.display()))?;
             let path = path.canonicalize().with_context(|| format!("cannot use {}", path.display()))?;
             return Ok(Self { path, temporary: None });
         }
@@ -50,4 +54,17 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_given_directory_is_made_for_the_owner_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = Workplace::new(Some(parent.path().join("a/b"))).unwrap();
+        assert_eq!(std::fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 }

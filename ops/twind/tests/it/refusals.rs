@@ -34,6 +34,32 @@ fn a_directory_that_is_a_file() {
 }
 
 #[test]
+fn an_address_in_use_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let output = twind(&["dev", "--data-dir", dir.path().to_str().unwrap(), "--http", "127.0.0.1:0", "--log", "error"])
+        .args(["--quic", &addr])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    for text in ["cannot bind UDP", "in use", "--quic"] {
+        assert_eq!(said.matches(text).count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn the_key_of_another_ca() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        Twind::start(dir.path()).kill();
+    }
+    std::fs::copy(other.path().join("ca.key"), dir.path().join("ca.key")).unwrap();
+    let said = refused(&["--data-dir", dir.path().to_str().unwrap()]);
+    assert!(said.contains("ca.key") && said.contains("ca.pem") && said.contains("restore"), "{said}");
+}
+
+#[test]
 fn a_token_for_everybody() {
     let dir = tempfile::tempdir().unwrap();
     Twind::start(dir.path()).kill();
@@ -47,4 +73,19 @@ fn a_log_filter_that_is_none() {
     let output = twind(&["dev", "--data-dir", dir.path().to_str().unwrap(), "--log", "a=b=c"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8(output.stderr).unwrap().contains("is not a log filter"));
+}
+
+#[test]
+fn a_damaged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    Twind::start(dir.path()).kill();
+    let log = dir.path().join("log.redb");
+    let whole = std::fs::read(&log).unwrap();
+    // Redb checks some of its structures with assertions, which must not be printed as a panic.
+    for at in (0..320).step_by(8) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xff;
+        std::fs::write(&log, &bytes[..at.max(4096).min(bytes.len())]).unwrap();
+        assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("log.redb"));
+    }
 }

@@ -203,3 +203,54 @@ fn a_gateway_that_was_revoked_is_told_so_rather_than_waiting_for_ever() {
     assert!(ended.stderr.contains("the node refuses this gateway"), "{}", ended.stderr);
     node.kill();
 }
+
+#[test]
+fn a_gateway_that_has_gone_is_shown_as_it_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    let simulator = Simulator::new(&node, "store-1", "gw-1");
+    simulator.recording("s.csv", "timestamp,value\nt1,1\nt2,2\n");
+    // Over long before its second heartbeat would be due; the first had the rows in the outbox and no device attached.
+    assert_eq!(simulator.replay(&["s.csv"]).code, Some(0));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let as_it_left = loop {
+        let (_, site) = node.request("GET", "sites/store-1", None);
+        let gateway = &site["gateways"][0];
+        if gateway["connected"] == false && gateway["status"]["devices"] == 1 || Instant::now() > deadline {
+            break gateway.clone();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let status = &as_it_left["status"];
+    assert_eq!(
+        (&as_it_left["connected"], &status["devices"], &status["backlogMessages"]),
+        (&json!(false), &json!(1), &json!(0)),
+        "{as_it_left}"
+    );
+    node.kill();
+}
+
+#[test]
+fn a_twin_deleted_under_a_replay_is_there_again_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    let simulator = Simulator::new(&node, "store-1", "gw-1");
+    let recorded = recorded(20_000, &mut Chance(8));
+    simulator.recording("s.csv", &recorded.text);
+    let _replay = simulator.start("200", &["s.csv"]);
+    let reported = || node.request("GET", "twins/s", None).1["properties"]["reported"]["$version"].as_u64();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < Duration::from_secs(4), "not within 4 s: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until("it reports", &|| reported() > Some(1));
+    assert_eq!(node.request("DELETE", "twins/s", None).0, 204);
+    // The site's enrolment is open, so the next report's attach makes it again.
+    until("it is there again", &|| reported().is_some());
+    let made_again = reported();
+    until("and reports", &|| reported() > made_again);
+    node.kill();
+}

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::Twind;
 
@@ -66,6 +66,7 @@ impl Simulator {
             .args(["replay", "--cluster", &self.quic, "--credentials", "gw.json", "--site", &self.site, "--rate", rate])
             .args(files)
             .env_remove("RUST_LOG")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -74,6 +75,23 @@ impl Simulator {
 
     pub fn start(&self, rate: &str, files: &[&str]) -> Running {
         Running(Some(self.command(rate, files).spawn().unwrap()))
+    }
+
+    /// A replay of which this share of the batches is traced.
+    pub fn traced(&self, ratio: &str, collector: &str, files: &[&str]) -> Running {
+        let mut command = self.command("max", files);
+        command.args(["--trace-ratio", ratio]).env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+        Running(Some(command.spawn().unwrap()))
+    }
+
+    /// Gives the gateway the CA of another node.
+    pub fn trust(&self, other: &Self) {
+        let read = |simulator: &Self| -> Value {
+            serde_json::from_slice(&std::fs::read(simulator.folder.path().join("gw.json")).unwrap()).unwrap()
+        };
+        let mut credentials = read(self);
+        credentials["ca"] = read(other)["ca"].clone();
+        std::fs::write(self.folder.path().join("gw.json"), credentials.to_string()).unwrap();
     }
 
     /// Runs a replay to its end, at full speed.

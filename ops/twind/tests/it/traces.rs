@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::process::Twind;
+use crate::simulator::Simulator;
+use crate::spans::{Span, spans};
 
 /// Takes exports; hands over each request as it came.
 fn collector() -> (String, mpsc::Receiver<Vec<u8>>) {
@@ -56,4 +58,38 @@ fn a_request_continues_its_callers_trace_and_the_stop_exports_it() {
     let holds = |needle: &[u8]| export.windows(needle.len()).any(|window| window == needle);
     assert!(holds(&trace), "the trace id");
     assert!(holds(b"/api/v1/twins/{id}"), "the route of the span");
+}
+
+/// The span of this name, which there is.
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    let found: Vec<&Span> = spans.iter().filter(|span| span.name == name).collect();
+    assert!(!found.is_empty(), "no span {name:?} in {spans:?}");
+    found
+}
+
+#[test]
+fn one_trace_leads_from_the_gateway_over_session_and_grain_to_the_commit() {
+    let (url, exports) = collector();
+    let dir = tempfile::tempdir().unwrap();
+    // The gateway decides what is traced.
+    let node = Twind::start_with(dir.path(), &["--otlp-endpoint", &url, "--trace-ratio", "0"]);
+    let simulator = Simulator::new(&node, "store-1", "gw-1");
+    simulator.recording("s.csv", "timestamp,value\nt1,1\nt2,2\nt3,3\n");
+    let ended = simulator.traced("1", &url, &["s.csv"]).ended();
+    assert_eq!(ended.stdout, "rows=3 acked=3\n", "{}", ended.stderr);
+    let ended = simulator.traced("0", &url, &["s.csv"]).ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    node.signal("-TERM");
+    assert!(node.wait().0.success());
+    let all: Vec<Span> = exports.try_iter().flat_map(|export| spans(&export)).collect();
+    let commit = named(&all, "commit")[0];
+    let trace: Vec<Span> = all.iter().filter(|span| span.trace == commit.trace).cloned().collect();
+    let grain = named(&trace, "grain").into_iter().find(|span| span.id == commit.parent).expect("the commit's grain");
+    let batch = named(&trace, "batch").into_iter().find(|span| span.id == grain.parent).expect("the grain's batch");
+    let send = named(&trace, "send").into_iter().find(|span| span.id == batch.parent).expect("the batch's gateway");
+    assert!(send.parent.is_empty(), "the trace begins at the gateway: {send:?}");
+    assert_eq!(
+        (send.service.as_str(), batch.service.as_str(), commit.service.as_str()),
+        ("twin-sim", "twind", "twind")
+    );
 }

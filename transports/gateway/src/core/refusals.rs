@@ -111,7 +111,7 @@ impl Core {
                     Class::Event => next,
                 };
                 let lost = last.get() - next.get() + 1;
-                tracing::warn!(twin = %self.twins[index as usize].id, ?stay, from = %next, to = %last, "numbers are lost");
+                tracing::warn!(twin = %self.twins[index as usize].id, ?stay, from = %next, to = %last, "the node knows these numbers no more, though it may have acked them (the twin was deleted, or the node restored): going on after them");
                 self.counters.numbers_lost += lost;
                 let body = stand_in(class, None);
                 self.twin_mut(index).lanes[lane_of(class)].push_gone(stay, next, last, body);

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint};
+use parking_lot::Mutex;
+use quinn::{Connection, ConnectionError, Endpoint};
 use twin_core::numbers::OutboxId;
-use twin_transports::endpoint::{client_endpoint, connect};
+use twin_transports::endpoint::{EndpointError, client_endpoint, connect};
 use twin_transports::entropy::random_array;
 use twin_transports::refuse::RefusalCode;
 
-use crate::backoff::Backoff;
 use crate::error::OpenError;
-use crate::limits::{CONNECT_TIMEOUT, FAREWELL_TIMEOUT};
+use crate::limits::{FAREWELL_TIMEOUT, TURNED_AWAY_PAUSE};
 use crate::options::Options;
 use crate::session::end::End;
 use crate::session::handshake::{Control, Run, handshake};
-use crate::session::open::run_session;
-use crate::session::pause::pause;
+use crate::session::open::{Over, run_session};
+use crate::session::retry::Retry;
 use crate::shared::Shared;
 
 /// Connects, again and again.
@@ -24,64 +24,117 @@ pub(crate) struct Connector {
     options: Options,
     shared: Arc<Shared>,
     boot_nonce: [u8; 16],
+    retry: Mutex<Retry>,
+}
+
+/// A connection to the node, on which nothing was said yet.
+pub(crate) struct Link {
+    endpoint: Endpoint,
+    connection: Connection,
+}
+
+/// A search for the node while a session is open. However it ends, the node was found: here, or on the old connection.
+struct Search<'a>(&'a Mutex<Retry>);
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        self.0.lock().found();
+    }
 }
 
 impl Connector {
     pub(crate) fn new(options: Options, shared: Arc<Shared>) -> Result<Self, OpenError> {
         let boot_nonce = random_array(&*options.entropy)?;
-        Ok(Self { options, shared, boot_nonce })
+        Ok(Self { options, shared, boot_nonce, retry: Mutex::new(Retry::new()) })
     }
 
     /// Runs until the gateway stops.
     pub(crate) async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut reached = None;
         while !self.shared.stop.is_cancelled() {
-            let begun = self.shared.clock.monotonic();
-            let end = self.once().await;
-            if end == End::Stopped {
-                break;
-            }
+            let begun = self.now();
+            let end = match self.once(reached.take()).await {
+                Over::Replaced(link) => {
+                    tracing::info!("the node answers on a new connection; the session goes on there");
+                    reached = Some(link);
+                    continue;
+                }
+                Over::Ended(End::Stopped) => break,
+                Over::Ended(end) => end,
+            };
             self.note(&end);
-            let lived = self.shared.clock.monotonic().saturating_sub(begun);
+            let now = self.now();
             let random = self.shared.with(|core, _| core.draw());
-            let delay = pause(&end, lived, &mut backoff, random);
+            let delay = self.retry.lock().pause(&end, now.saturating_sub(begun), now, random);
             tracing::info!(%end, delay_ms = delay.as_millis() as u64, "no session; connecting again");
             // Stopped or over: the loop looks.
             drop(tokio::time::timeout(delay, self.shared.stop.cancelled()).await);
         }
     }
 
-    /// One attempt and, if it works, one session.
-    async fn once(&self) -> End {
-        let opening = async { tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await };
-        let opened = tokio::select! {
-            () = self.shared.stop.cancelled() => return End::Stopped,
-            opened = opening => opened,
-        };
-        let (endpoint, connection, control) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(end)) => return end,
-            Err(_) => return End::Failed(format!("no session within {CONNECT_TIMEOUT:?}")),
-        };
-        let end = run_session(&self.shared, &connection, control).await;
-        // So that the node hears of it at once rather than by its idle timeout.
-        drop(tokio::time::timeout(FAREWELL_TIMEOUT, endpoint.wait_idle()).await);
-        end
+    fn now(&self) -> Duration {
+        self.shared.clock.monotonic()
     }
 
-    async fn open(&self) -> Result<(Endpoint, Connection, Control), End> {
-        let (endpoint, connection) = self.connect().await?;
+    /// One attempt and, if it works, one session. The connection may have been made already.
+    async fn once(&self, reached: Option<Link>) -> Over {
+        let begun = self.now();
+        let patience = self.retry.lock().patience();
+        let opening = async { tokio::time::timeout(patience, self.open(reached)).await };
+        let opened = tokio::select! {
+            () = self.shared.stop.cancelled() => return Over::Ended(End::Stopped),
+            opened = opening => opened,
+        };
+        let (link, control) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(end)) => return Over::Ended(end),
+            Err(_) => return Over::Ended(End::Failed(format!("no session within {patience:?}"))),
+        };
+        self.retry.lock().connected(self.now().saturating_sub(begun));
+        let over = run_session(&self.shared, &link.connection, control, || self.reach()).await;
+        if matches!(over, Over::Ended(End::Stopped)) {
+            // So that the node hears of it at once rather than by its idle timeout. Nobody waits otherwise: an endpoint ends
+            // with the last of its connections.
+            drop(tokio::time::timeout(FAREWELL_TIMEOUT, link.endpoint.wait_idle()).await);
+        }
+        over
+    }
+
+    async fn open(&self, reached: Option<Link>) -> Result<(Link, Control), End> {
+        let link = match reached {
+            Some(link) => link,
+            None => self.connect().await?,
+        };
         let run = {
             let core = self.shared.core.lock();
             Run { outbox: core.outbox, boot: core.boot, boot_nonce: self.boot_nonce }
         };
         let credentials = &self.options.credentials;
-        let control = handshake(&connection, credentials, run, &self.options.agent, &*self.shared.entropy).await?;
-        Ok((endpoint, connection, control))
+        let control = handshake(&link.connection, credentials, run, &self.options.agent, &*self.shared.entropy).await?;
+        Ok((link, control))
+    }
+
+    /// Connects, however often it takes, while a session is open that may be dead.
+    async fn reach(&self) -> Link {
+        let _search = Search(&self.retry);
+        self.retry.lock().lost(self.now());
+        loop {
+            let patience = self.retry.lock().patience();
+            let end = match tokio::time::timeout(patience, self.connect()).await {
+                Ok(Ok(link)) => return link,
+                Ok(Err(end)) => end,
+                Err(_) => End::Failed(format!("no connection within {patience:?}")),
+            };
+            let random = self.shared.with(|core, _| core.draw());
+            let delay = self.retry.lock().pause(&end, Duration::ZERO, self.now(), random);
+            tracing::debug!(%end, delay_ms = delay.as_millis() as u64, "no new connection");
+            // Whatever wakes it, it tries again.
+            drop(tokio::time::timeout(delay, std::future::pending::<()>()).await);
+        }
     }
 
     /// Looks the node up anew, as it may have moved, and tries its addresses in turn.
-    async fn connect(&self) -> Result<(Endpoint, Connection), End> {
+    async fn connect(&self) -> Result<Link, End> {
         let node = &self.options.node;
         let addresses = tokio::net::lookup_host(node)
             .await
@@ -90,8 +143,8 @@ impl Connector {
         for address in addresses {
             let endpoint = client_endpoint(address).map_err(End::failed)?;
             match connect(&endpoint, address, &self.options.credentials).await {
-                Ok(connection) => return Ok((endpoint, connection)),
-                Err(error) => last = End::failed(error),
+                Ok(connection) => return Ok(Link { endpoint, connection }),
+                Err(error) => last = not_connected(error),
             }
         }
         Err(last)
@@ -113,5 +166,30 @@ impl Connector {
                 Err(error) => tracing::error!(%error, "the outbox needs a new identity"),
             }
         }
+    }
+}
+
+/// TLS alerts by which our own side says that it does not trust the node's certificate: bad certificate, unknown CA, and a
+/// signature that is not the CA's (each node's CA has the same name).
+const NOT_TRUSTED: [u8; 3] = [42, 48, 51];
+
+/// A node that has as many connections as it takes says so in QUIC's own words.
+fn not_connected(error: EndpointError) -> End {
+    match &error {
+        EndpointError::Connection { source: ConnectionError::TransportError(failed), .. }
+            if NOT_TRUSTED.iter().any(|alert| failed.code == quinn::TransportErrorCode::crypto(*alert)) =>
+        {
+            End::Failed(format!("{error}; the CA in the credentials is not that of the node at this address"))
+        }
+        EndpointError::Connection { source: ConnectionError::ConnectionClosed(close), .. }
+            if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            End::Refused {
+                code: RefusalCode::Busy.as_str().to_owned(),
+                message: error.to_string(),
+                retry_after: Some(TURNED_AWAY_PAUSE),
+            }
+        }
+        _ => End::failed(error),
     }
 }

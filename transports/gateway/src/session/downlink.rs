@@ -12,11 +12,12 @@ use twin_transports::frames::device::{Call, CallOutcome};
 
 use crate::core::calls::CallStep;
 use crate::method::{Handler, MethodAnswer, MethodCall};
+use crate::session::due::Due;
 use crate::session::end::End;
 use crate::shared::Shared;
 
 /// Gives each frame to the core; runs the handlers of calls.
-pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvStream>) -> End {
+pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvStream>, due: &Due) -> End {
     loop {
         match reader.next().await {
             Ok(Some(Frame::Refused(refused))) => return refused.into(),
@@ -25,18 +26,28 @@ pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvS
                     run(shared, call);
                 }
             }
-            Ok(Some(frame)) => shared.with(|core, now| match frame {
-                Frame::AttachResults(answer) => core.attach_results(answer.request, answer.results, now),
-                Frame::Desired(desired) => core.desired(desired, now),
-                Frame::Document(document) => core.document(document.request, document.result),
-                // A stay that is over is over, whatever the answer.
-                Frame::DetachResults(_) => {}
-                other => tracing::warn!(kind = other.kind_name(), "the node sent a frame that has no place here"),
-            }),
+            Ok(Some(frame)) => {
+                if is_answer(&frame) {
+                    due.answered();
+                }
+                shared.with(|core, now| match frame {
+                    Frame::AttachResults(answer) => core.attach_results(answer.request, answer.results, now),
+                    Frame::Desired(desired) => core.desired(desired, now),
+                    Frame::Document(document) => core.document(document.request, document.result),
+                    // A stay that is over is over, whatever the answer.
+                    Frame::DetachResults(_) => {}
+                    other => tracing::warn!(kind = other.kind_name(), "the node sent a frame that has no place here"),
+                });
+            }
             Ok(None) => return End::Failed("the node finished the control stream".into()),
             Err(error) => return error.into(),
         }
     }
+}
+
+/// Is it the answer to a request?
+fn is_answer(frame: &Frame) -> bool {
+    matches!(frame, Frame::AttachResults(_) | Frame::DetachResults(_) | Frame::Document(_))
 }
 
 /// Runs a call's handler on its own, for at most as long as the caller waits.

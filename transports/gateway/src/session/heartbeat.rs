@@ -8,18 +8,20 @@ use twin_transports::codec::encode_datagram;
 
 use crate::core::Core;
 use crate::limits::HEARTBEAT_INTERVALS;
+use crate::session::due::Due;
 use crate::session::end::End;
 use crate::shared::Shared;
 
 /// Sends heartbeats as often as the node asked. Ends with the connection only.
-pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_ms: u32) -> End {
+pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_ms: u32, due: &Due) -> End {
     let every = Duration::from_millis(every_ms.into());
     let mut ticks = tokio::time::interval(every.clamp(*HEARTBEAT_INTERVALS.start(), *HEARTBEAT_INTERVALS.end()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
         match beat(shared, connection) {
-            Ok(()) | Err(SendDatagramError::TooLarge) => {}
+            Ok(()) => due.sent(),
+            Err(SendDatagramError::TooLarge) => {}
             Err(SendDatagramError::ConnectionLost(error)) => return error.into(),
             // The node takes none: the session is good without.
             Err(SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled) => {

@@ -17,6 +17,7 @@ use twin_transports::limits::FRAME_BYTES_MAX;
 use crate::core::sending::{Outgoing, Outgoings};
 use crate::outbox::file::read_bodies;
 use crate::outbox::format::{Body, Class};
+use crate::session::due::Due;
 use crate::session::end::End;
 use crate::shared::Shared;
 
@@ -27,7 +28,7 @@ enum Batcher {
 }
 
 /// Sends one class until the session ends.
-pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Class) -> End {
+pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Class, due: &Due) -> End {
     let first = next(shared, class).await;
     let (stream_class, batcher) = match class {
         Class::State => (StreamClass::State, Batcher::State(StateBatcher::new())),
@@ -43,8 +44,8 @@ pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Clas
     }
     let traced = Traced::default();
     tokio::select! {
-        end = write(shared, class, writer, batcher, first, &traced) => end,
-        end = read(shared, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced) => end,
+        end = write(shared, class, writer, batcher, first, &traced, due) => end,
+        end = read(shared, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced, due) => end,
     }
 }
 
@@ -89,6 +90,7 @@ async fn write(
     mut batcher: Batcher,
     first: Outgoings,
     traced: &Traced,
+    due: &Due,
 ) -> End {
     let mut batch = first;
     loop {
@@ -108,6 +110,7 @@ async fn write(
             if let Err(error) = writer.flush().await {
                 return error.into();
             }
+            due.asked(1);
         } else {
             traced.acked(number);
         }
@@ -176,11 +179,12 @@ fn bodies(shared: &Shared, messages: &[Outgoing]) -> Result<Vec<Option<Arc<Body>
 }
 
 /// Reads acks.
-async fn read(shared: &Shared, class: Class, mut reader: FrameReader<RecvStream>, traced: &Traced) -> End {
+async fn read(shared: &Shared, class: Class, mut reader: FrameReader<RecvStream>, traced: &Traced, due: &Due) -> End {
     loop {
         match reader.next().await {
             Ok(Some(Frame::BatchAck(ack))) => {
                 traced.acked(ack.batch);
+                due.answered();
                 shared.with(|core, now: Duration| core.batch_acked(class, ack.batch, ack.refused, now));
             }
             Ok(Some(Frame::Refused(refused))) => return refused.into(),

@@ -27,6 +27,8 @@ use twin_transports::server::{
 };
 use twin_transports::tls::{NodeCertificates, SERVER_NAME};
 
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+
 type Refuse = Box<dyn FnMut(&TwinId, &Command) -> Option<Refusal> + Send>;
 
 /// A command that was carried out.
@@ -225,14 +227,24 @@ pub struct Node {
 
 impl Node {
     pub fn start(world: Arc<World>) -> Self {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self::start_in(world, dir, "127.0.0.1:0".parse().unwrap())
+        Self::start_asking(world, HEARTBEAT_INTERVAL)
     }
 
-    fn start_in(world: Arc<World>, dir: Arc<tempfile::TempDir>, addr: SocketAddr) -> Self {
+    /// One that wants heartbeats this often.
+    pub fn start_asking(world: Arc<World>, heartbeat_interval: Duration) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(world, dir, "127.0.0.1:0".parse().unwrap(), heartbeat_interval)
+    }
+
+    fn start_in(
+        world: Arc<World>,
+        dir: Arc<tempfile::TempDir>,
+        addr: SocketAddr,
+        heartbeat_interval: Duration,
+    ) -> Self {
         let certificates = NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).unwrap();
         let mut options = ServerOptions::new(addr, certificates.quic_server_config().unwrap());
-        options.heartbeat_interval = Duration::from_millis(100);
+        options.heartbeat_interval = heartbeat_interval;
         let server = Server::bind(options, Arc::clone(&world)).unwrap();
         let handle = server.handle();
         tokio::spawn(server.run());
@@ -282,7 +294,7 @@ impl Stopped {
         // The socket may take a moment to be free.
         let Self { world, dir, addr } = self;
         eventually("the port is free", || std::net::UdpSocket::bind(addr).is_ok()).await;
-        Node::start_in(world, dir, addr)
+        Node::start_in(world, dir, addr, HEARTBEAT_INTERVAL)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reports through a real session: acks, reconnects, restarts.
 
+use std::time::Duration;
+
 use serde_json::json;
 use twin_core::command::{Answer, Command};
 use twin_gateway::{Gateway, GetError, Options, Report, TwinLink};
@@ -135,6 +137,36 @@ async fn a_wrong_secret_is_told_and_tried_again_slowly() {
         })
         .await
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_says_how_it_leaves() {
+    // The first heartbeat comes with the session, the next one long after this test.
+    let node = Node::start_asking(World::new(true), Duration::from_secs(60));
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = node.gateway("g1", dir.path());
+    eventually("the first heartbeat", || node.world.heartbeat().is_some()).await;
+    within("the ack", gateway.report(&id("label-1"), &json!({"n": 1})).await.unwrap().acked()).await.unwrap();
+    let before = node.world.heartbeat().unwrap();
+    assert!(within("the shutdown", gateway.shutdown()).await);
+    eventually("the last heartbeat", || node.world.heartbeat().is_some_and(|last| last.number > before.number)).await;
+    let last = node.world.heartbeat().unwrap();
+    assert_eq!((last.devices, last.backlog_messages, last.backlog_bytes), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_trusted_is_told() {
+    let (node, other) = (Node::start(World::new(true)), Node::start(World::new(true)));
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = node.options("g1", dir.path());
+    options.credentials.ca = other.credentials("g1").ca;
+    let gateway = Gateway::open(options).unwrap();
+    eventually("the reason", || {
+        gateway.status().failure.is_some_and(|why| why.contains("the CA in the credentials is not that of the node"))
+    })
+    .await;
+    let status = gateway.status();
+    assert_eq!((status.connected, status.refusal), (false, None), "{:?}", status.failure);
 }
 
 /// Opens it once the one before has let go of the file.
