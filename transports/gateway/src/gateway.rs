@@ -275,7 +275,10 @@ impl Gateway {
         drained || self.shared.core.lock().messages() == 0
     }
 
-    fn drafted(&self, reports: impl IntoIterator<Item = Report, IntoIter: ExactSizeIterator>) -> Result<Drafts, ReportError> {
+    fn drafted(
+        &self,
+        reports: impl IntoIterator<Item = Report, IntoIter: ExactSizeIterator>,
+    ) -> Result<Drafts, ReportError> {
         let reports = reports.into_iter();
         let mut drafts = Drafts::with_capacity(reports.len());
         for report in reports {
@@ -284,7 +287,10 @@ impl Gateway {
         Ok(drafts)
     }
 
-    fn updated(&self, updates: impl IntoIterator<Item = Update, IntoIter: ExactSizeIterator>) -> Result<Drafts, ReportError> {
+    fn updated(
+        &self,
+        updates: impl IntoIterator<Item = Update, IntoIter: ExactSizeIterator>,
+    ) -> Result<Drafts, ReportError> {
         let updates = updates.into_iter();
         let mut drafts = Drafts::with_capacity(updates.len());
         let identity = self.shared.dictionary.read().identity();

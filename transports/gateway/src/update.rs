@@ -107,21 +107,19 @@ impl Update {
     fn begin(&mut self, property: &Property) {
         let Prepared { dictionary, path, index, json_bytes } = &*property.0;
         if self.count > 0 && self.dictionary != *dictionary && self.wrong.is_none() {
-            self.wrong = Some(invalid(format!("the property {path} was prepared by another gateway than the one before it")));
+            self.wrong =
+                Some(invalid(format!("the property {path} was prepared by another gateway than the one before it")));
         }
         self.dictionary = *dictionary;
         self.count += 1;
         self.json_bytes += json_bytes;
         pack::array(&mut self.ops, 2);
-        match index {
-            Some(index) => {
-                pack::uint(&mut self.ops, u64::from(*index));
-                self.paths = self.paths.max(index + 1);
-            }
-            None => {
-                inline_path(&mut self.ops, path);
-                self.paths = INLINE;
-            }
+        if let Some(index) = index {
+            pack::uint(&mut self.ops, u64::from(*index));
+            self.paths = self.paths.max(index + 1);
+        } else {
+            inline_path(&mut self.ops, path);
+            self.paths = INLINE;
         }
     }
 
@@ -141,11 +139,8 @@ impl Update {
     fn general(&mut self, path: &Path, value: &Value) {
         let path = path.clone();
         let object = matches!(value, Value::Object(_));
-        let op = if object {
-            Op::Replace { path, value: value.clone() }
-        } else {
-            Op::Set { path, value: value.clone() }
-        };
+        let op =
+            if object { Op::Replace { path, value: value.clone() } } else { Op::Set { path, value: value.clone() } };
         if let Err(violation) = check_ops(&[op], SectionKind::Reported) {
             self.wrong.get_or_insert(violation.into());
         }
@@ -159,7 +154,9 @@ impl Update {
             return Err(wrong);
         }
         if self.count > 0 && self.dictionary != dictionary {
-            return Err(invalid("the update's properties were prepared by another gateway: prepare them by this one".into()));
+            return Err(invalid(
+                "the update's properties were prepared by another gateway: prepare them by this one".into(),
+            ));
         }
         if self.count > OPS_MAX {
             return Err(too_large("update's number of operations", self.count, OPS_MAX));

@@ -60,8 +60,9 @@ pub fn int(out: &mut impl BufMut, value: i64) {
 /// A 64-bit float.
 #[inline]
 pub fn float(out: &mut impl BufMut, value: f64) {
-    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
-    out.put_slice(&[0xcb, a, b, c, d, e, f, g, h]);
+    let mut bytes = [0xcb; 9];
+    bytes[1..].copy_from_slice(&value.to_be_bytes());
+    out.put_slice(&bytes);
 }
 
 /// A string.

@@ -18,9 +18,7 @@ use super::size::{BATCH_BYTES, MESSAGE_BYTES, path_weight_bytes, twin_weight_byt
 use crate::codec::pack;
 use crate::frames::batch::{WireBody, WireOp};
 use crate::frames::session::StreamClass;
-use crate::limits::{
-    BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX,
-};
+use crate::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX};
 
 /// Whose message it is, and its numbers.
 #[derive(Clone, Copy, Debug)]

@@ -101,7 +101,7 @@ pub(crate) struct Draft {
 impl Drafts {
     /// With room for so many small ones.
     pub(crate) fn with_capacity(drafts: usize) -> Self {
-        Self { bodies: Vec::with_capacity(drafts * 128), items: Vec::with_capacity(drafts) }
+        Self { bodies: Vec::with_capacity(drafts * 256), items: Vec::with_capacity(drafts) }
     }
 
     /// One message.
@@ -113,13 +113,7 @@ impl Drafts {
     }
 
     /// The message whose body was just appended.
-    pub(crate) fn push(
-        &mut self,
-        twin: TwinId,
-        class: Class,
-        paths: PathsNeeded,
-        source: Option<(Arc<str>, u64)>,
-    ) {
+    pub(crate) fn push(&mut self, twin: TwinId, class: Class, paths: PathsNeeded, source: Option<(Arc<str>, u64)>) {
         self.items.push(Draft { twin, class, end: self.bodies.len(), paths, source, index: None });
     }
 
@@ -308,7 +302,8 @@ impl Core {
         let mut first = number;
         let mut replaced = 0;
         while replaced < COALESCE_NEIGHBOURS_MAX {
-            let Some(before) = self.twins[index as usize].lanes[lane].last_unsent().filter(|b| joins(b, first)).cloned()
+            let Some(before) =
+                self.twins[index as usize].lanes[lane].last_unsent().filter(|b| joins(b, first)).cloned()
             else {
                 break;
             };
@@ -326,8 +321,7 @@ impl Core {
             return None;
         }
         let mut body = Vec::new();
-        let paths =
-            encode_body(&Body::State(StateBody::Report(ops)), &mut self.dictionary.write(), &mut body);
+        let paths = encode_body(&Body::State(StateBody::Report(ops)), &mut self.dictionary.write(), &mut body);
         Some(Merged { first, body, paths })
     }
 

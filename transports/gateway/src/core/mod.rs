@@ -32,13 +32,13 @@ use twin_core::value::Value;
 use twin_transports::frames::device::CallResult;
 
 use crate::core::counters::Counters;
+use crate::core::refusals::stand_in;
 use crate::core::sending::Sent;
 use crate::core::twin::Twin;
-use crate::core::refusals::stand_in;
 use crate::outbox::chunks::{Chunks, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
-use crate::outbox::file::{Opened, OpenedChunk};
 use crate::outbox::dictionary::Dictionary;
+use crate::outbox::file::{Opened, OpenedChunk};
 use crate::outbox::format::{Class, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
 use crate::outbox::writer::{Commit, Write, WriteQueue};

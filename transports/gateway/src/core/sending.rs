@@ -78,14 +78,13 @@ impl Core {
                 let Some(pending) = twin.lanes[lane].send_next(batch) else { break };
                 size_bytes += next_bytes + 64;
                 sent.push(Sent { twin: index, key });
-                let body = match &pending.stand_in {
-                    Some(stand_in) => Some(stand_in.encoded.clone()),
-                    None => {
-                        if self.chunks.is_open(pending.chunk) {
-                            self.chunks.seal(&mut self.writes);
-                        }
-                        self.chunks.slice(pending.chunk, pending.at, pending.body_bytes)
+                let body = if let Some(stand_in) = &pending.stand_in {
+                    Some(stand_in.encoded.clone())
+                } else {
+                    if self.chunks.is_open(pending.chunk) {
+                        self.chunks.seal(&mut self.writes);
                     }
+                    self.chunks.slice(pending.chunk, pending.at, pending.body_bytes)
                 };
                 messages.push(Outgoing {
                     twin: twin.id.clone(),

@@ -108,15 +108,12 @@ struct Paths<'a> {
 
 impl Paths<'_> {
     fn put(&mut self, path: &Path, out: &mut Vec<u8>) {
-        match self.dictionary.intern(path) {
-            Some(index) => {
-                pack::uint(out, u64::from(index));
-                self.needed = self.needed.max(index + 1);
-            }
-            None => {
-                inline_path(out, path);
-                self.needed = INLINE;
-            }
+        if let Some(index) = self.dictionary.intern(path) {
+            pack::uint(out, u64::from(index));
+            self.needed = self.needed.max(index + 1);
+        } else {
+            inline_path(out, path);
+            self.needed = INLINE;
         }
     }
 }
@@ -160,11 +157,9 @@ impl PathRef {
     fn resolve(self, dictionary: &Dictionary) -> Result<Path, BodyError> {
         match self {
             Self::Inline(path) => Ok(path),
-            Self::Index(index) => dictionary
-                .paths()
-                .get(index as usize)
-                .cloned()
-                .ok_or_else(|| BodyError(format!("there is no path {index}, the dictionary has {}", dictionary.paths().len()))),
+            Self::Index(index) => dictionary.paths().get(index as usize).cloned().ok_or_else(|| {
+                BodyError(format!("there is no path {index}, the dictionary has {}", dictionary.paths().len()))
+            }),
         }
     }
 }

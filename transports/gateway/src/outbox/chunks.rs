@@ -76,7 +76,7 @@ pub(crate) struct Laid {
 pub(crate) struct Chunks {
     slab: Vec<Option<Chunk>>,
     free: Vec<ChunkIndex>,
-    chunks: usize,
+    count: usize,
     born: u64,
     open: Option<Open>,
     /// Those in memory, oldest first; some of them gone since.
@@ -122,19 +122,16 @@ impl Chunks {
 
     fn insert(&mut self, chunk: Chunk) -> ChunkIndex {
         let key = chunk.key;
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slab[index as usize] = Some(chunk);
-                index
-            }
-            None => {
-                self.slab.push(Some(chunk));
-                (self.slab.len() - 1) as ChunkIndex
-            }
+        let index = if let Some(index) = self.free.pop() {
+            self.slab[index as usize] = Some(chunk);
+            index
+        } else {
+            self.slab.push(Some(chunk));
+            (self.slab.len() - 1) as ChunkIndex
         };
-        self.chunks += 1;
+        self.count += 1;
         self.order.push_back((index, key));
-        if self.order.len() > 2 * self.chunks + 64 {
+        if self.order.len() > 2 * self.count + 64 {
             let slab = &self.slab;
             self.order.retain(|(index, key)| slab[*index as usize].as_ref().is_some_and(|chunk| chunk.key == *key));
         }
@@ -272,7 +269,7 @@ impl Chunks {
             }
             self.memory.pop_front();
         }
-        if self.memory.len() > 2 * self.chunks + 64 {
+        if self.memory.len() > 2 * self.count + 64 {
             let slab = &self.slab;
             self.memory.retain(|(index, key)| {
                 slab[*index as usize].as_ref().is_some_and(|chunk| chunk.key == *key && chunk.bytes.is_some())
@@ -326,7 +323,7 @@ impl Chunks {
     fn remove(&mut self, index: ChunkIndex, writes: &mut WriteQueue) {
         let Some(chunk) = self.slab.get_mut(index as usize).and_then(Option::take) else { return };
         self.free.push(index);
-        self.chunks -= 1;
+        self.count -= 1;
         self.garbage_bytes -= u64::from(chunk.row_bytes - chunk.live_bytes);
         self.memory_bytes -= chunk.bytes.map_or(0, |bytes| bytes.len() as u64);
         writes.push_lazy(Write::Remove { key: chunk.key, noted: chunk.fates.is_some_and(|fates| fates.on_disk) });

@@ -113,15 +113,12 @@ impl Dictionary {
     fn add(&mut self, path: &Path) -> u32 {
         let mut node = Self::root();
         for key in path.keys() {
-            node = match self.child(node, key) {
-                Some(child) => child,
-                None => {
-                    let child = self.nodes.len() as u32;
-                    self.nodes.push(Node::new());
-                    self.nodes[node as usize].children.insert(key.clone(), child);
-                    child
-                }
-            };
+            node = self.child(node, key).unwrap_or_else(|| {
+                let child = self.nodes.len() as u32;
+                self.nodes.push(Node::new());
+                self.nodes[node as usize].children.insert(key.clone(), child);
+                child
+            });
         }
         let index = self.entries.len() as u32;
         self.nodes[node as usize].index = index;

@@ -197,7 +197,9 @@ fn load(opened: &mut Opened, dropped: u64, _path: &Path) -> Result<(), LoadError
         if index.value() as usize != paths.len() {
             return Err(damaged(format!("{} come before it", paths.len())));
         }
-        paths.push(rmp_serde::from_slice::<twin_core::path::Path>(row.value()).map_err(|error| damaged(error.to_string()))?);
+        paths.push(
+            rmp_serde::from_slice::<twin_core::path::Path>(row.value()).map_err(|error| damaged(error.to_string()))?,
+        );
     }
     opened.dictionary = Dictionary::load(paths);
     let notes = txn.open_table(NOTES)?;

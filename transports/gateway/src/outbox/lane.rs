@@ -7,10 +7,10 @@ use twin_core::numbers::{Seq, Stay};
 
 use bytes::Bytes;
 
+use crate::limits::MESSAGE_OVERHEAD_BYTES;
 use crate::outbox::body::Body;
 use crate::outbox::chunks::ChunkIndex;
 use crate::outbox::dictionary::PathsNeeded;
-use crate::limits::MESSAGE_OVERHEAD_BYTES;
 
 /// A message in the outbox.
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use twin_transports::codec::pack;
 
-use crate::outbox::format::{Class, Header};
 use crate::outbox::dictionary::PathsNeeded;
-use twin_core::numbers::{Seq, Stay};
+use crate::outbox::format::{Class, Header};
 use twin_core::ids::TwinId;
+use twin_core::numbers::{Seq, Stay};
 
 /// Bytes before a header.
 const PREFIX_BYTES: usize = 8;

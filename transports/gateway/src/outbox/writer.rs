@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use redb::Database;
+use redb::{Database, WriteTransaction};
 use tokio::sync::Notify;
 use twin_core::ids::TwinId;
 
@@ -17,16 +17,40 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub(crate) enum Write {
     /// Messages that were appended together.
-    Chunk { key: u64, row: Bytes },
+    Chunk {
+        key: u64,
+        row: Bytes,
+    },
     /// What became of some of them.
-    Note { key: u64, row: Vec<u8> },
+    Note {
+        key: u64,
+        row: Vec<u8>,
+    },
     /// All of them are done.
-    Remove { key: u64, noted: bool },
-    Path { index: u32, row: Vec<u8> },
-    Twin { id: TwinId, row: Vec<u8> },
-    Position { source: Arc<str>, position: u64 },
-    Bury { key: u64, row: Vec<u8>, dropped_keys: Vec<u64> },
-    Meta { row: Vec<u8> },
+    Remove {
+        key: u64,
+        noted: bool,
+    },
+    Path {
+        index: u32,
+        row: Vec<u8>,
+    },
+    Twin {
+        id: TwinId,
+        row: Vec<u8>,
+    },
+    Position {
+        source: Arc<str>,
+        position: u64,
+    },
+    Bury {
+        key: u64,
+        row: Vec<u8>,
+        dropped_keys: Vec<u64>,
+    },
+    Meta {
+        row: Vec<u8>,
+    },
 }
 
 /// One commit: everybody whose append is in it waits here.
@@ -228,36 +252,53 @@ fn apply(db: &Database, writes: Vec<Write>) -> Result<(), redb::Error> {
     let mut txn = db.begin_write()?;
     // Costs little and makes reopening after a kill take a millisecond.
     txn.set_quick_repair(true);
+    // Most commits concern rows of messages only, and each table that is opened costs.
+    let mut rare = Vec::new();
     {
         let mut chunks = txn.open_table(CHUNKS)?;
-        let mut notes = txn.open_table(NOTES)?;
-        let mut twins = txn.open_table(TWINS)?;
-        let mut positions = txn.open_table(POSITIONS)?;
-        let mut dead_letters = txn.open_table(DEAD_LETTERS)?;
         for write in writes {
             match write {
                 Write::Chunk { key, row } => drop(chunks.insert(key, &*row)?),
-                Write::Note { key, row } => drop(notes.insert(key, row.as_slice())?),
                 Write::Remove { key, noted } => {
                     chunks.remove(key)?;
                     if noted {
-                        notes.remove(key)?;
+                        rare.push(Write::Remove { key, noted });
                     }
                 }
-                Write::Path { index, row } => drop(txn.open_table(PATHS)?.insert(index, row.as_slice())?),
-                Write::Twin { id, row } => drop(twins.insert(id.as_str(), row.as_slice())?),
-                Write::Position { source, position } => drop(positions.insert(&*source, position)?),
-                Write::Bury { key, row, dropped_keys } => {
-                    dead_letters.insert(key, row.as_slice())?;
-                    for key in dropped_keys {
-                        dead_letters.remove(key)?;
-                    }
-                }
-                Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
+                write => rare.push(write),
             }
         }
     }
+    if !rare.is_empty() {
+        apply_rare(&txn, rare)?;
+    }
     txn.commit()?;
+    Ok(())
+}
+
+/// All that is not rows of messages, in order.
+fn apply_rare(txn: &WriteTransaction, writes: Vec<Write>) -> Result<(), redb::Error> {
+    let mut notes = txn.open_table(NOTES)?;
+    let mut twins = txn.open_table(TWINS)?;
+    let mut positions = txn.open_table(POSITIONS)?;
+    let mut dead_letters = txn.open_table(DEAD_LETTERS)?;
+    for write in writes {
+        match write {
+            Write::Chunk { .. } => {}
+            Write::Remove { key, .. } => drop(notes.remove(key)?),
+            Write::Note { key, row } => drop(notes.insert(key, row.as_slice())?),
+            Write::Path { index, row } => drop(txn.open_table(PATHS)?.insert(index, row.as_slice())?),
+            Write::Twin { id, row } => drop(twins.insert(id.as_str(), row.as_slice())?),
+            Write::Position { source, position } => drop(positions.insert(&*source, position)?),
+            Write::Bury { key, row, dropped_keys } => {
+                dead_letters.insert(key, row.as_slice())?;
+                for key in dropped_keys {
+                    dead_letters.remove(key)?;
+                }
+            }
+            Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
+        }
+    }
     Ok(())
 }
 

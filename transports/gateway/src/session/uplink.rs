@@ -146,13 +146,8 @@ fn push(
     message: &Outgoing,
     body: &[u8],
 ) -> Result<(), PushError> {
-    let stamp = Stamp {
-        slot: message.slot,
-        twin: &message.twin,
-        stay: message.stay,
-        first: message.first,
-        last: message.last,
-    };
+    let stamp =
+        Stamp { slot: message.slot, twin: &message.twin, stay: message.stay, first: message.first, last: message.last };
     if message.paths == 0 {
         return batcher.push(&stamp, body, &[]);
     }

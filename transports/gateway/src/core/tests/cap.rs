@@ -61,7 +61,10 @@ fn a_backlog_larger_than_the_window_in_memory_is_read_from_disk_in_order() {
     bench.drain(&mut node);
     assert_eq!(i64::try_from(node.effects.len()).unwrap(), reports);
     assert!(bench.read >= 300, "{} came from the disk", bench.read);
-    assert_eq!(node.document("a").unwrap().as_object().unwrap()["v"].as_str().unwrap(), format!("{}-{text}", reports - 1));
+    assert_eq!(
+        node.document("a").unwrap().as_object().unwrap()["v"].as_str().unwrap(),
+        format!("{}-{text}", reports - 1)
+    );
 }
 
 #[test]

@@ -197,7 +197,10 @@ fn what_the_devices_row_says_is_done_is_not_sent_again() {
     assert_eq!(bench.core.counters.acked, 2);
     // A crash that forgets what could wait: the first row still has d0's first message.
     bench.crash();
-    assert_eq!(bench.core.twins[bench.core.by_id["d0"] as usize].lanes[0].iter().map(|p| p.stay.boot.get()).max(), Some(2));
+    assert_eq!(
+        bench.core.twins[bench.core.by_id["d0"] as usize].lanes[0].iter().map(|p| p.stay.boot.get()).max(),
+        Some(2)
+    );
     drain(&mut bench, &mut node);
     assert!(bench.core.dead.list().is_empty(), "{:?}", bench.core.dead.list());
 }

@@ -122,9 +122,9 @@ impl Bench {
             assert!(message.body.is_some(), "a body is in memory or on disk");
         }
         let dictionary = self.core.dictionary.read();
-        let bodies = messages.iter().map(|message| {
-            decode_body(Class::State, message.body.as_ref().unwrap(), &dictionary).unwrap()
-        });
+        let bodies = messages
+            .iter()
+            .map(|message| decode_body(Class::State, message.body.as_ref().unwrap(), &dictionary).unwrap());
         let bodies = bodies.collect();
         Some(Taken { batch, messages, bodies })
     }

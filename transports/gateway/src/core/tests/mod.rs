@@ -2,5 +2,6 @@
 
 mod cap;
 mod chunks;
+mod cost;
 mod harness;
 mod history;
