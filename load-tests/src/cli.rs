@@ -106,9 +106,12 @@ pub(crate) struct ThroughputArgs {
     /// Updates of each gateway that wait for their acks at a time
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) in_flight: u32,
-    /// Updates given to the SDK in one call: 1 is `report`, more is `report_many`
+    /// Updates given to the SDK in one call: 1 is `update`, more is `update_all`
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) batch: u32,
+    /// Report documents (`report_many`) rather than prepared properties of the same content (`update_all`)
+    #[arg(long)]
+    pub(crate) documents: bool,
     /// Size of a reported document, as compact JSON
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(64..=30_000))]
     pub(crate) bytes: u32,

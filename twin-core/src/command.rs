@@ -57,8 +57,6 @@ pub struct Sender {
 pub enum StateBody {
     /// Path operations on `reported`.
     Report(Vec<Op>),
-    /// The same, as they came in a frame.
-    Packed(PackedReport),
     /// The device has taken over everything up to this version of `desired`.
     DesiredApplied(Version),
     /// The device refuses what `version` set at `path`.
@@ -143,6 +141,17 @@ pub enum Command {
         last: Seq,
         /// What.
         body: StateBody,
+    },
+    /// The same for path operations on `reported`, as they came in a frame.
+    Report {
+        /// Who.
+        sender: Sender,
+        /// First number covered.
+        first: Seq,
+        /// Last number covered.
+        last: Seq,
+        /// The operations.
+        report: PackedReport,
     },
     /// An event, numbered per (outbox, boot, twin). Needs no attachment.
     Event {

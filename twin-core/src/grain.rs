@@ -293,5 +293,5 @@ fn child_of(parent: &Span, make: impl FnOnce() -> Span) -> Span {
 
 /// Does the command show that the device is alive?
 fn is_activity(command: &Command) -> bool {
-    matches!(command, Command::Attach { .. } | Command::State { .. } | Command::Event { .. })
+    matches!(command, Command::Attach { .. } | Command::State { .. } | Command::Report { .. } | Command::Event { .. })
 }

@@ -319,8 +319,7 @@ mod tests {
         assert!(check_payload(&Value::Null, "event").is_ok());
         let deep = (0..=NESTING_MAX).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
         assert!(check_payload(&deep, "event").is_err());
-        let nested =
-            |levels: usize| (1..levels).fold(Value::Array(Vec::new()), |inner, _| Value::Array(vec![inner]));
+        let nested = |levels: usize| (1..levels).fold(Value::Array(Vec::new()), |inner, _| Value::Array(vec![inner]));
         assert!(check_payload(&nested(NESTING_MAX), "event").is_ok());
         assert!(check_payload(&nested(NESTING_MAX + 1), "event").is_err());
         assert!(check_name("", "event").is_err());

@@ -18,6 +18,7 @@ use crate::ids::TwinId;
 use crate::numbers::{Floor, WallTime};
 use crate::refusal::Refusal;
 use crate::rows::ChangedRows;
+use device::Said;
 use life::Life;
 
 /// Everything known about one id, whether its twin exists or not.
@@ -128,7 +129,12 @@ impl Twin {
             Command::ReadDelta { since } => Ok(Effect::unchanged(Answer::Delta(self.life()?.desired.delta(since)))),
             Command::Attach { sender, saw, may_create } => self.attach(sender, saw, may_create, context),
             Command::Detach { sender } => self.life_mut()?.detach(&sender),
-            Command::State { sender, first, last, body } => self.life_mut()?.state(&sender, first, last, body, context),
+            Command::State { sender, first, last, body } => {
+                self.life_mut()?.state(&sender, first, last, body.into(), context)
+            }
+            Command::Report { sender, first, last, report } => {
+                self.life_mut()?.state(&sender, first, last, Said::Report(report), context)
+            }
             Command::Event { sender, boot, seq, name, payload } => {
                 self.life_mut()?.event(sender, boot, seq, name, payload)
             }

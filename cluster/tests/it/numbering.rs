@@ -4,7 +4,6 @@ use twin_core::command::Answer;
 use twin_core::grain::Reply;
 use twin_core::numbers::{AttachmentNo, Seq};
 use twin_core::refusal::Refusal;
-use twin_transports::server::Backend;
 
 use crate::world::{World, reported, sender};
 

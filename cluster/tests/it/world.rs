@@ -14,7 +14,6 @@ use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_storage::{Options, Storage};
-use twin_transports::server::Backend;
 
 pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,

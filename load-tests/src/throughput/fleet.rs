@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use twin_core::ids::TwinId;
 use twin_gateway::{Credentials, Gateway, Options, Report};
 
-use crate::document::document;
+use crate::document::{Documents, Properties};
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_US_MAX: u64 = 120_000_000;
@@ -26,6 +26,8 @@ pub(crate) struct Shape {
     pub(crate) in_flight: u32,
     pub(crate) batch: u32,
     pub(crate) size_bytes: usize,
+    /// Documents, rather than prepared properties.
+    pub(crate) documents: bool,
 }
 
 /// Latencies, in microseconds.
@@ -163,6 +165,8 @@ impl Load {
     async fn run(self, mut gate: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut number = 0;
         let mut devices = self.devices.iter().cycle();
+        let documents = Documents::new(self.shape.size_bytes);
+        let properties = Properties::of(&self.gateway)?;
         loop {
             if gate.wait_for(|open| *open).await.is_err() {
                 return Ok(());
@@ -171,17 +175,24 @@ impl Load {
             let begun = Instant::now();
             if self.shape.batch == 1 {
                 let Some(device) = devices.next() else { return Ok(()) };
-                let receipt = self.gateway.report_value(device, document(self.shape.size_bytes, number)).await?;
+                let receipt = if self.shape.documents {
+                    self.gateway.report_value(device, documents.document(number)).await?
+                } else {
+                    self.gateway.update(documents.update(&properties, device.clone(), number)).await?
+                };
                 note(&self.measured.promise, begun, 1);
                 receipt.acked().await?;
             } else {
-                let batch = devices.by_ref().take(self.shape.batch as usize);
-                let reports = batch.map(|device| Report::new(device.clone(), document(self.shape.size_bytes, number)));
-                let receipts = self.gateway.report_many(reports.collect()).await?;
+                let batch = devices.by_ref().take(self.shape.batch as usize).cloned();
+                let receipts = if self.shape.documents {
+                    let reports = batch.map(|device| Report::new(device, documents.document(number)));
+                    self.gateway.report_all(reports.collect()).await?
+                } else {
+                    let updates = batch.map(|device| documents.update(&properties, device, number));
+                    self.gateway.update_all(updates.collect()).await?
+                };
                 note(&self.measured.promise, begun, u64::from(self.shape.batch));
-                for receipt in receipts {
-                    receipt.acked().await?;
-                }
+                receipts.acked().await?;
             }
             note(&self.measured.ack, begun, u64::from(self.shape.batch));
             self.measured.acked.fetch_add(u64::from(self.shape.batch), Ordering::Relaxed);

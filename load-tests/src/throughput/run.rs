@@ -62,8 +62,13 @@ async fn load(
     dir: &Path,
     machine: Machine,
 ) -> anyhow::Result<Figures> {
-    let shape =
-        Shape { devices: args.devices, in_flight: args.in_flight, batch: args.batch, size_bytes: args.bytes as usize };
+    let shape = Shape {
+        devices: args.devices,
+        in_flight: args.in_flight,
+        batch: args.batch,
+        size_bytes: args.bytes as usize,
+        documents: args.documents,
+    };
     let mut fleet = Fleet::open(quic, credentials, dir, shape).await?;
     let mut baselines = RawAppends::create(&dir.join("raw.redb"))?;
     let lasting = Duration::from_secs_f64(args.seconds / f64::from(args.slices));

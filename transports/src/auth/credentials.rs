@@ -99,7 +99,9 @@ impl Credentials {
         let size = std::fs::metadata(path).map_err(file)?.len();
         if let Some(mode) = private_file::exposed(path) {
             let path = path.display();
-            tracing::warn!("{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`");
+            tracing::warn!(
+                "{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`"
+            );
         }
         if size > FILE_BYTES_MAX {
             let message = format!("the file has {size} bytes, credentials have at most {FILE_BYTES_MAX}");

@@ -102,14 +102,26 @@ impl Frame {
 /// Appends the frame with its length to `out`. On an error `out` is as before.
 pub fn encode(frame: &Frame, limit_bytes: usize, out: &mut BytesMut) -> Result<(), FrameError> {
     frame.check_counts()?;
+    encode_with(limit_bytes, out, |out| {
+        frame
+            .serialize_into(out.writer())
+            .map_err(|error| FrameError::malformed(format!("{} cannot be encoded: {error}", frame.kind_name())))
+    })
+}
+
+/// Appends what `write` writes, with its length, to `out`. On an error `out` is as before.
+pub(super) fn encode_with(
+    limit_bytes: usize,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
+) -> Result<(), FrameError> {
     let start = out.len();
     out.put_bytes(0, FRAME_HEADER_BYTES);
-    let encoded = frame.serialize_into((&mut *out).writer());
+    let written = write(out);
     let length = out.len() - start - FRAME_HEADER_BYTES;
-    let result = match encoded {
-        Err(error) => Err(FrameError::malformed(format!("{} cannot be encoded: {error}", frame.kind_name()))),
+    let result = match written {
         Ok(()) if length > limit_bytes => Err(FrameError::TooLong { claimed_bytes: length as u64, limit_bytes }),
-        Ok(()) => Ok(()),
+        written => written,
     };
     if result.is_ok() {
         out[start..start + FRAME_HEADER_BYTES].copy_from_slice(&(length as u32).to_be_bytes());

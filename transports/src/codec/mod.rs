@@ -6,6 +6,7 @@
 
 mod error;
 mod frame;
+pub mod pack;
 mod reader;
 mod skim;
 mod writer;

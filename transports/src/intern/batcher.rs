@@ -144,7 +144,6 @@ fn body_bytes_max(body: &StateBody) -> usize {
                     }
             })
             .sum(),
-        StateBody::Packed(report) => body_bytes_max(&StateBody::Report(report.unpack())),
         StateBody::DesiredRejected { reason, .. } => text_bytes_max(reason),
         StateBody::DesiredApplied(_) | StateBody::Lost => 0,
     }
@@ -167,7 +166,6 @@ fn wire_body(body: &StateBody, tables: &mut Tables) -> Result<WireBody, Full> {
                 })
                 .collect::<Result<_, Full>>()?,
         ),
-        StateBody::Packed(report) => wire_body(&StateBody::Report(report.unpack()), tables)?,
         StateBody::DesiredApplied(version) => WireBody::DesiredApplied(*version),
         StateBody::DesiredRejected { path, version, reason } => {
             WireBody::DesiredRejected(tables.path(path)?, *version, reason.clone())

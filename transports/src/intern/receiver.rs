@@ -55,6 +55,21 @@ pub enum InternError {
     },
 }
 
+/// Body of a message that was received.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    /// A report, checked.
+    Report(PackedReport),
+    /// Any other.
+    Other(StateBody),
+}
+
+impl From<StateBody> for Received {
+    fn from(body: StateBody) -> Self {
+        Self::Other(body)
+    }
+}
+
 /// A state message with its ids and paths resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReceivedState {
@@ -67,7 +82,7 @@ pub struct ReceivedState {
     /// Last number covered.
     pub last: Seq,
     /// What.
-    pub body: StateBody,
+    pub body: Received,
 }
 
 /// The tables of one stream.
@@ -136,12 +151,12 @@ impl InternReceiver {
         let last = first.get().checked_add(more).filter(|_| first.get() > 0);
         let last = last.map(Seq::new).ok_or(InternError::BadRange { first, more })?;
         let body = match body {
-            IncomingBody::Report(ops) => StateBody::Packed(PackedReport::new(self.paths.clone(), ops)?),
-            IncomingBody::Other(WireBody::DesiredApplied(version)) => StateBody::DesiredApplied(version),
+            IncomingBody::Report(ops) => Received::Report(PackedReport::new(self.paths.clone(), ops)?),
+            IncomingBody::Other(WireBody::DesiredApplied(version)) => StateBody::DesiredApplied(version).into(),
             IncomingBody::Other(WireBody::DesiredRejected(path, version, reason)) => {
-                StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }
+                StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }.into()
             }
-            IncomingBody::Other(WireBody::Lost) => StateBody::Lost,
+            IncomingBody::Other(WireBody::Lost) => StateBody::Lost.into(),
             // A report whose map or key is not in its shortest form.
             IncomingBody::Other(WireBody::Report(_)) => {
                 return Err(ReportError::from(Malformed::Expected("a report in its shortest form")).into());

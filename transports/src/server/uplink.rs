@@ -20,7 +20,7 @@ use crate::codec::{Frame, FrameReader, FrameWriter, UplinkFrame, decode_uplink};
 use crate::frames::batch::{BatchAck, EventBatch};
 use crate::frames::incoming::IncomingBatch;
 use crate::frames::session::StreamClass;
-use crate::intern::{InternError, InternReceiver};
+use crate::intern::{InternError, InternReceiver, Received, ReceivedState};
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, FRAME_BYTES_MAX};
 use crate::refuse::{RefusalCode, SessionRefusal};
 
@@ -109,16 +109,15 @@ impl Stream {
         let span = session.batch_span(self.class, number, messages.len(), trace.as_deref());
         let collector = self.collector(session, number, messages.len(), permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
-        let submissions = messages.into_iter().enumerate().map(|(index, message)| Submission {
-            bytes: weight::state_bytes(&message.body),
-            command: Command::State {
-                sender: session.sender(message.stay),
-                first: message.first,
-                last: message.last,
-                body: message.body,
-            },
-            twin: message.twin,
-            reply: collector.reply(index),
+        let submissions = messages.into_iter().enumerate().map(|(index, message)| {
+            let ReceivedState { twin, stay, first, last, body } = message;
+            let bytes = weight::message_bytes(&body);
+            let sender = session.sender(stay);
+            let command = match body {
+                Received::Report(report) => Command::Report { sender, first, last, report },
+                Received::Other(body) => Command::State { sender, first, last, body },
+            };
+            Submission { twin, command, bytes, reply: collector.reply(index) }
         });
         session.backend.submit_all(submissions.collect());
         collector.seal();

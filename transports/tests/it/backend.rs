@@ -179,10 +179,8 @@ impl Backend for Recorder {
 
     fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, reply: Reply) {
         // Kept in the form in which it is told.
-        if let Command::State { body, .. } = &mut command
-            && let StateBody::Packed(report) = body
-        {
-            *body = StateBody::Report(report.unpack());
+        if let Command::Report { sender, first, last, report } = command {
+            command = Command::State { sender, first, last, body: StateBody::Report(report.unpack()) };
         }
         self.commands.lock().push((twin.clone(), command.clone(), bytes));
         match *self.answering.lock() {

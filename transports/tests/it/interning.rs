@@ -10,7 +10,7 @@ use twin_core::value::Value;
 use twin_transports::codec::{UplinkFrame, decode, decode_uplink, encode};
 use twin_transports::frames::batch::StateBatch;
 use twin_transports::frames::incoming::IncomingBatch;
-use twin_transports::intern::{InternError, InternReceiver, PushError, ReceivedState, StateBatcher};
+use twin_transports::intern::{InternError, InternReceiver, PushError, Received, ReceivedState, StateBatcher};
 use twin_transports::limits::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX,
 };
@@ -46,7 +46,7 @@ fn message() -> impl Strategy<Value = ReceivedState> {
             stay: Stay { boot: Boot::new(boot), counter },
             first: Seq::new(first),
             last: Seq::new(first + more),
-            body,
+            body: body.into(),
         },
     )
 }
@@ -69,15 +69,16 @@ fn transferred(batch: StateBatch) -> IncomingBatch {
 fn receive(receiver: &mut InternReceiver, batch: IncomingBatch) -> Vec<ReceivedState> {
     let mut messages = receiver.receive(batch).unwrap();
     for message in &mut messages {
-        if let StateBody::Packed(report) = &message.body {
-            message.body = StateBody::Report(report.unpack());
+        if let Received::Report(report) = &message.body {
+            message.body = StateBody::Report(report.unpack()).into();
         }
     }
     messages
 }
 
 fn push(batcher: &mut StateBatcher, message: &ReceivedState) -> Result<(), PushError> {
-    batcher.push(&message.twin, message.stay, message.first, message.last, &message.body)
+    let Received::Other(body) = &message.body else { panic!("taken apart") };
+    batcher.push(&message.twin, message.stay, message.first, message.last, body)
 }
 
 proptest! {
@@ -114,7 +115,7 @@ fn a_sender_resets_before_a_table_passes_its_bound() {
             stay: Stay::default(),
             first: Seq::new(1),
             last: Seq::new(1),
-            body: StateBody::Report(vec![Op::Set { path, value: Value::from(1) }]),
+            body: StateBody::Report(vec![Op::Set { path, value: Value::from(1) }]).into(),
         };
         if push(&mut batcher, &message) == Err(PushError::Full) {
             let batch = batcher.take(None).unwrap();
@@ -155,7 +156,7 @@ fn a_message_that_fits_no_frame_is_told_and_the_batcher_goes_on() {
     assert_eq!(batcher.push(&twin, Stay::default(), Seq::new(0), one, &body), Err(PushError::BadRange));
     batcher.push(&twin, Stay::default(), one, one, &body).unwrap();
     let arrived = receive(&mut receiver, transferred(batcher.take(None).unwrap()));
-    assert_eq!(arrived[0].body, body);
+    assert_eq!(arrived[0].body, body.into());
 }
 
 #[test]

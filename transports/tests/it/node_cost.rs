@@ -10,7 +10,7 @@ use twin_core::rows::RowKind;
 use twin_core::twin::{StepContext, Twin};
 use twin_core::value::Value;
 use twin_transports::codec::{UplinkFrame, decode_uplink, encode};
-use twin_transports::intern::{InternReceiver, StateBatcher};
+use twin_transports::intern::{InternReceiver, Received, StateBatcher};
 use twin_transports::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 
 /// Properties of a report: with their names about 300 bytes of JSON.
@@ -75,7 +75,8 @@ fn a_report_that_overwrites_costs_a_few_allocations_and_a_row_of_its_size() {
             let Ok(Some(UplinkFrame::State(batch))) = decode_uplink(&frame) else { panic!("not a batch") };
             for (message, twin) in receiver.receive(batch).unwrap().into_iter().zip(&mut twins) {
                 let sender = Sender { stay: message.stay, ..sender.clone() };
-                let command = Command::State { sender, first: message.first, last: message.last, body: message.body };
+                let Received::Report(report) = message.body else { panic!("not a report") };
+                let command = Command::Report { sender, first: message.first, last: message.last, report };
                 let step = twin.step(command, context(round));
                 step.answer.unwrap();
                 let rows = twin.encode(step.changed);

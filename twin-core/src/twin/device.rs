@@ -17,6 +17,20 @@ use crate::rules::{check_name, check_ops, check_path, check_payload};
 use crate::section::{Overwrite, PackedReported, SectionKind};
 use crate::value::Value;
 
+/// What a numbered message of the twin-state class says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said {
+    /// A report as it came.
+    Report(PackedReport),
+    Other(StateBody),
+}
+
+impl From<StateBody> for Said {
+    fn from(body: StateBody) -> Self {
+        Self::Other(body)
+    }
+}
+
 impl Life {
     /// A message of the twin-state class.
     ///
@@ -27,7 +41,7 @@ impl Life {
         sender: &Sender,
         first: Seq,
         last: Seq,
-        body: StateBody,
+        said: Said,
         context: StepContext,
     ) -> Result<Effect, Refusal> {
         check_range(first, last)?;
@@ -35,18 +49,22 @@ impl Life {
         let seen = self.mark_of(sender).map(|mark| mark.state).unwrap_or_default();
         match place(seen, first, last) {
             Place::Duplicate => return Ok(Effect::unchanged(Answer::Duplicate)),
-            Place::Gap { next } if current || body == StateBody::Lost => return Err(Refusal::Gap { next }),
+            Place::Gap { next } if current || said == Said::Other(StateBody::Lost) => {
+                return Err(Refusal::Gap { next });
+            }
             Place::Gap { .. } | Place::Next => {}
         }
-        if !current && body != StateBody::Lost {
+        if !current && said != Said::Other(StateBody::Lost) {
             return Err(Refusal::Superseded);
         }
-        let mut effect = match body {
-            StateBody::Report(ops) => self.report(&PackedReport::from(&ops[..]), context)?,
-            StateBody::Packed(report) => self.report(&report, context)?,
-            StateBody::DesiredApplied(version) => self.applied(version),
-            StateBody::DesiredRejected { path, version, reason } => self.rejected(path, version, reason)?,
-            StateBody::Lost => Effect::done(ChangedRows::NONE),
+        let mut effect = match said {
+            Said::Report(report) => self.report(&report, context)?,
+            Said::Other(StateBody::Report(ops)) => self.report(&PackedReport::from(&ops[..]), context)?,
+            Said::Other(StateBody::DesiredApplied(version)) => self.applied(version),
+            Said::Other(StateBody::DesiredRejected { path, version, reason }) => {
+                self.rejected(path, version, reason)?
+            }
+            Said::Other(StateBody::Lost) => Effect::done(ChangedRows::NONE),
         };
         // The mark moves even where nothing else did: the number is taken.
         if current {
