@@ -6,3 +6,4 @@ mod desired;
 mod node;
 mod refusals;
 mod sessions;
+mod updates;
