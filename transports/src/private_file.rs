@@ -4,6 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+/// The mode of a file that others than its owner may read. `None` also where the system has no modes, or does not tell.
+pub(crate) fn exposed(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).ok()?.permissions());
+    #[cfg(not(unix))]
+    let mode = 0;
+    Some(mode & 0o777).filter(|mode| mode & 0o077 != 0)
+}
+
 /// Writes the file whole or not at all: to a new file of mode 0600 beside it, synced, then renamed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();

@@ -266,3 +266,37 @@ pub(crate) fn read_bodies(db: &Database, wanted: &[Filed]) -> Result<Vec<Option<
 pub(crate) fn read_row(db: &Database, key: u64) -> Result<Option<Bytes>, redb::Error> {
     Ok(db.begin_read()?.open_table(CHUNKS)?.get(key)?.map(|row| Bytes::copy_from_slice(row.value())))
 }
+
+#[cfg(test)]
+mod tests {
+    use twin_transports::entropy::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_format_is_refused_with_what_to_do_and_left_as_it_is() {
+        for (format, told) in [(1, "let the release that wrote it send"), (FORMAT_VERSION + 1, "run the newer release")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            drop(open(dir.path(), &SystemEntropy::new()).unwrap());
+            let meta = OutboxMeta { format, outbox: OutboxId([7; 16]), boot: 3, dead_letters_dropped: 0 };
+            let rewrite = |meta: Option<&OutboxMeta>| {
+                let db = Database::open(dir.path().join(OUTBOX_FILE)).unwrap();
+                let txn = db.begin_write().unwrap();
+                let row = {
+                    let mut table = txn.open_table(META).unwrap();
+                    if let Some(meta) = meta {
+                        table.insert(META_KEY, encode_record(meta).as_slice()).unwrap();
+                    }
+                    table.get(META_KEY).unwrap().unwrap().value().to_vec()
+                };
+                txn.commit().unwrap();
+                row
+            };
+            let before = rewrite(Some(&meta));
+            let error = open(dir.path(), &SystemEntropy::new()).err().unwrap();
+            assert!(error.to_string().contains(told), "{error}");
+            assert_eq!(rewrite(None), before);
+        }
+    }
+}
