@@ -261,9 +261,10 @@ impl Core {
         self.next_key += 1;
         let stamp = row::Stamp { twin: &self.twins[index as usize].id, stay, first, last: number, class, paths };
         let laid = self.chunks.push(key, &stamp, body, &mut self.writes);
-        // A merged message is not sent before it is durable: after a crash its parts would be there again, and what was sent
-        // under a number stays the same for ever.
-        let mut hold = if self.rules.send_before_durable && merged.is_none() { 0 } else { laid.write };
+        // A merged message is never sent before it is durable: a crash would bring back what it replaced, and numbers that went
+        // out with one content would go out with another.
+        let overlaps = self.rules.send_before_durable && merged.is_none();
+        let mut hold = if overlaps { 0 } else { laid.write };
         if let Some((source, position)) = source {
             // In the same commit as the message. And the message is not sent before: after a crash that forgets both, the
             // source says it again, which would then be a second effect.
