@@ -81,23 +81,6 @@ impl PackedReport {
         Ok(Self { paths, ops })
     }
 
-    /// The same report with its operations in the order of their paths.
-    pub(crate) fn in_path_order(&self) -> Self {
-        let mut ops: Vec<(&Path, &[u8])> = Vec::new();
-        let mut cursor = self.cursor();
-        while let Some((path, raw)) = cursor.next_whole() {
-            ops.push((path, raw));
-        }
-        ops.sort_by_key(|(path, _)| *path);
-        let mut bytes = Vec::with_capacity(self.ops.len());
-        let written = rmp::encode::write_array_len(&mut bytes, ops.len() as u32);
-        debug_assert!(written.is_ok(), "a Vec takes every byte");
-        for (_, raw) in ops {
-            bytes.extend_from_slice(raw);
-        }
-        Self { paths: self.paths.clone(), ops: bytes.into() }
-    }
-
     /// Its length as it came, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.ops.len()
@@ -172,14 +155,6 @@ impl<'a> OpCursor<'a> {
         self.left = self.left.checked_sub(1)?;
         let path = self.paths.get(path_index(&mut self.reader).ok()? as usize)?;
         Some((path, raw_op(&mut self.reader).ok()?))
-    }
-
-    /// The next operation as one piece, its path's index included.
-    fn next_whole(&mut self) -> Option<(&'a Path, &'a [u8])> {
-        self.left = self.left.checked_sub(1)?;
-        let raw = self.reader.raw().ok()?;
-        let mut inside = Reader::new(raw);
-        Some((self.paths.get(path_index(&mut inside).ok()? as usize)?, raw))
     }
 }
 
@@ -260,8 +235,6 @@ mod tests {
         let packed = PackedReport::from(&ops[..]);
         let checked = PackedReport::new(packed.paths.clone(), packed.ops.clone()).unwrap();
         assert_eq!(checked.unpack(), ops);
-        let sorted: Vec<String> = checked.in_path_order().unpack().iter().map(|op| op.path().to_string()).collect();
-        assert_eq!(sorted, ["/a", "/b", "/c/d"]);
     }
 
     #[test]

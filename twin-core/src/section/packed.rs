@@ -5,19 +5,22 @@
 //! ([`Overwrite::NeedsTree`]). The tree is the definition; the property test beside it compares the two.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::encode::STAMP_KEY;
 use super::{Reported, SectionKind};
 use crate::limits::{DEPTH_MAX, INTEGER_MAX, STRING_BYTES_MAX};
 use crate::msgpack::{Item, Malformed, Reader};
 use crate::numbers::{Version, WallTime};
-use crate::path::Path;
 use crate::report::{OpCursor, PackedReport, RawOp};
 use crate::value::Number;
 
 /// A compact JSON text is at most this many times as long as the MessagePack of the same values (a control character takes
 /// one byte here and six there): below its bound divided by this, a section certainly fits.
 const JSON_BYTES_PER_BYTE_MAX: usize = 6;
+
+/// Most operations that are looked for one by one; a longer report is for the tree.
+const OVERWRITES_MAX: usize = 64;
 
 /// `reported` in its stored form.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,11 +99,7 @@ impl PackedReported {
         if length * JSON_BYTES_PER_BYTE_MAX > SectionKind::Reported.size_bytes_max() {
             return Overwrite::NeedsTree;
         }
-        let merged = self.merge(report, now).or_else(|_| {
-            // The stored bytes are in the order of their keys; a report need not be.
-            self.merge(&report.in_path_order(), now)
-        });
-        match merged {
+        match self.merge(report, now) {
             Ok(Some(root)) => {
                 Overwrite::Changed(Self { version: self.version.next(), updated: now, root: Bytes::from(root) })
             }
@@ -114,7 +113,7 @@ impl PackedReported {
         let later_ms = now.get().wrapping_sub(self.updated.get());
         let mut merge = Merge { ops: Ops::new(report.cursor())?, out: &mut out, later_ms, ahead: false };
         let changed = merge.object(&mut Reader::new(&self.root), 0, &[])?;
-        if merge.ops.next.is_some() {
+        if merge.ops.left > 0 {
             return Err(NeedsTree);
         }
         Ok(changed.then_some(out))
@@ -203,38 +202,57 @@ fn shortest_bytes(integer: i64) -> usize {
     }
 }
 
-/// The operations still to be carried out, the next one read ahead.
-#[derive(Clone, Copy)]
+/// The operations, and which of them are still to be carried out.
+#[derive(Clone)]
 struct Ops<'a> {
-    cursor: OpCursor<'a>,
-    next: Option<(&'a Path, Scalar<'a>)>,
+    list: SmallVec<[Op<'a>; 16]>,
+    /// Still to be carried out.
+    left: usize,
+    /// Most reports say the same properties in the same order each time, and mostly in that of the document: the next is
+    /// probably here.
+    hint: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Op<'a> {
+    keys: &'a [Box<str>],
+    scalar: Scalar<'a>,
+    done: bool,
 }
 
 impl<'a> Ops<'a> {
-    fn new(cursor: OpCursor<'a>) -> Result<Self, NeedsTree> {
-        let mut ops = Self { cursor, next: None };
-        ops.advance()?;
-        Ok(ops)
-    }
-
-    fn advance(&mut self) -> Result<(), NeedsTree> {
-        self.next = match self.cursor.next_op() {
-            None => None,
-            Some((path, RawOp::Set(value))) if path.keys().len() <= DEPTH_MAX => Some((path, Scalar::read(value)?)),
-            Some(_) => return Err(NeedsTree),
-        };
-        Ok(())
-    }
-
-    /// What the next operation says of this member of the object at `trail`.
-    fn at(&self, trail: &[&[u8]], key: &[u8]) -> Says<'a> {
-        let Some((path, scalar)) = self.next else { return Says::Nothing };
-        let Some((here, rest)) = path.keys().split_at_checked(trail.len()) else { return Says::Nothing };
-        let Some((first, below)) = rest.split_first() else { return Says::Nothing };
-        if first.as_bytes() != key || here.iter().zip(trail).any(|(a, b)| a.as_bytes() != *b) {
-            return Says::Nothing;
+    fn new(mut cursor: OpCursor<'a>) -> Result<Self, NeedsTree> {
+        let mut list = SmallVec::new();
+        while let Some((path, op)) = cursor.next_op() {
+            match op {
+                RawOp::Set(value) if path.keys().len() <= DEPTH_MAX && list.len() < OVERWRITES_MAX => {
+                    list.push(Op { keys: path.keys(), scalar: Scalar::read(value)?, done: false });
+                }
+                _ => return Err(NeedsTree),
+            }
         }
-        if below.is_empty() { Says::Is(scalar) } else { Says::Holds }
+        Ok(Self { left: list.len(), list, hint: 0 })
+    }
+
+    /// What an operation says of this member of the object at `trail`, if one does; it is carried out with that.
+    fn take(&mut self, trail: &[&[u8]], key: &[u8]) -> Says<'a> {
+        for step in 0..self.list.len() {
+            let at = (self.hint + step) % self.list.len();
+            let op = &mut self.list[at];
+            let Some((first, below)) = op.keys.get(trail.len()..).and_then(<[_]>::split_first) else { continue };
+            if op.done || first.as_bytes() != key || !op.keys.iter().zip(trail).all(|(a, b)| a.as_bytes() == *b) {
+                continue;
+            }
+            if !below.is_empty() {
+                return Says::Holds;
+            }
+            op.done = true;
+            let scalar = op.scalar;
+            self.left -= 1;
+            self.hint = at + 1;
+            return Says::Is(scalar);
+        }
+        Says::Nothing
     }
 }
 
@@ -247,7 +265,7 @@ enum Says<'a> {
     Is(Scalar<'a>),
 }
 
-/// One walk over the stored object and the report together, both in the order of their keys.
+/// One walk over the stored object, with the report beside it.
 struct Merge<'a, 'o> {
     ops: Ops<'a>,
     out: &'o mut Vec<u8>,
@@ -297,13 +315,10 @@ impl<'a> Merge<'a, '_> {
                 let age_ms = stored.integer()?;
                 let value = stored.raw()?;
                 self.array_of_two();
-                let change = match self.ops.at(trail, key) {
+                let change = match self.ops.take(trail, key) {
                     Says::Nothing => None,
                     Says::Holds => return Err(NeedsTree),
-                    Says::Is(scalar) => {
-                        self.ops.advance()?;
-                        (!scalar.equals(value)?).then_some(scalar)
-                    }
+                    Says::Is(scalar) => (!scalar.equals(value)?).then_some(scalar),
                 };
                 if let Some(scalar) = change {
                     self.age(0);
@@ -332,7 +347,7 @@ impl<'a> Merge<'a, '_> {
         trail: &[&'a [u8]],
     ) -> Result<bool, NeedsTree> {
         let mut unwritten = Vec::new();
-        let mut ahead = Merge { ops: self.ops, out: &mut unwritten, later_ms: self.later_ms, ahead: true };
+        let mut ahead = Merge { ops: self.ops.clone(), out: &mut unwritten, later_ms: self.later_ms, ahead: true };
         let mut changed = false;
         for _ in 0..members {
             let key = stored.text()?;
@@ -371,6 +386,7 @@ mod tests {
     use super::*;
     use crate::json::parse;
     use crate::op::Op;
+    use crate::path::Path;
     use crate::value::Value;
     use proptest::prelude::*;
 
