@@ -65,10 +65,12 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let (gate, gate_watch) = watch::channel(false);
         let mut fleet = Self { gateways: Vec::new(), measured: Vec::new(), gate, workers: JoinSet::new() };
+        let documents = Arc::new(Documents::new(shape.size_bytes));
         for (number, credentials) in credentials.into_iter().enumerate() {
             let mut options = Options::new(node, credentials, dir.join(format!("outbox-{number}")));
             options.wait_at_cap = true;
             let gateway = Gateway::open(options)?;
+            let properties = Arc::new(Properties::of(&gateway)?);
             let measured = Arc::new(Measured {
                 acked: AtomicU64::new(0),
                 ack: Mutex::new(latencies()?),
@@ -81,7 +83,14 @@ impl Fleet {
             let workers = (shape.in_flight / shape.batch).clamp(1, shape.devices) as usize;
             for worker in 0..workers {
                 let devices: Vec<TwinId> = devices.iter().skip(worker).step_by(workers).cloned().collect();
-                let load = Load { gateway: gateway.clone(), devices, measured: Arc::clone(&measured), shape };
+                let load = Load {
+                    gateway: gateway.clone(),
+                    devices,
+                    measured: Arc::clone(&measured),
+                    shape,
+                    documents: Arc::clone(&documents),
+                    properties: Arc::clone(&properties),
+                };
                 fleet.workers.spawn(load.run(gate_watch.clone()));
             }
             fleet.gateways.push(gateway);
@@ -159,14 +168,16 @@ struct Load {
     devices: Vec<TwinId>,
     measured: Arc<Measured>,
     shape: Shape,
+    /// Shared, so that the load does not fill the processor's cache with copies of them.
+    documents: Arc<Documents>,
+    properties: Arc<Properties>,
 }
 
 impl Load {
     async fn run(self, mut gate: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut number = 0;
         let mut devices = self.devices.iter().cycle();
-        let documents = Documents::new(self.shape.size_bytes);
-        let properties = Properties::of(&self.gateway)?;
+        let (documents, properties) = (&*self.documents, &*self.properties);
         loop {
             if gate.wait_for(|open| *open).await.is_err() {
                 return Ok(());
@@ -178,7 +189,7 @@ impl Load {
                 let receipt = if self.shape.documents {
                     self.gateway.report_value(device, documents.document(number)).await?
                 } else {
-                    self.gateway.update(documents.update(&properties, device.clone(), number)).await?
+                    self.gateway.update(documents.update(properties, device.clone(), number)).await?
                 };
                 note(&self.measured.promise, begun, 1);
                 receipt.acked().await?;
@@ -188,7 +199,7 @@ impl Load {
                     let reports = batch.map(|device| Report::new(device, documents.document(number)));
                     self.gateway.report_all(reports.collect()).await?
                 } else {
-                    let updates = batch.map(|device| documents.update(&properties, device, number));
+                    let updates = batch.map(|device| documents.update(properties, device, number));
                     self.gateway.update_all(updates.collect()).await?
                 };
                 note(&self.measured.promise, begun, u64::from(self.shape.batch));

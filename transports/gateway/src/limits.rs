@@ -35,8 +35,9 @@ pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Cache of the outbox file. Appends touch few pages.
 pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
-/// Removals of acked messages wait this long for an append to ride along with.
-pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Removals of acked messages, and notes of them, wait this long for an append to ride along with: a commit of their own costs as
+/// much as one of many messages, and a crash before only sends them again.
+pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(500);
 
 /// Dead letters kept, the oldest go first (and are counted).
 pub const DEAD_LETTERS_MAX: usize = 4096;

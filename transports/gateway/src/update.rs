@@ -1,9 +1,9 @@
 //! Prepared properties: a report without a document. The paths are looked up once, the values go straight into the form in
 //! which they are kept and sent.
 
-use parking_lot::RwLock;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use twin_core::ids::TwinId;
 use twin_core::limits::{OPS_MAX, REPORTED_BYTES_MAX};
 use twin_core::op::Op;

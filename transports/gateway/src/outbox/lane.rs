@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use twin_core::numbers::{Seq, Stay};
-
 use bytes::Bytes;
+use twin_core::numbers::{Seq, Stay};
 
 use crate::limits::MESSAGE_OVERHEAD_BYTES;
 use crate::outbox::body::Body;

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
+use twin_core::ids::TwinId;
+use twin_core::numbers::{Seq, Stay};
 use twin_transports::codec::pack;
 
 use crate::outbox::dictionary::PathsNeeded;
 use crate::outbox::format::{Class, Header};
-use twin_core::ids::TwinId;
-use twin_core::numbers::{Seq, Stay};
 
 /// Bytes before a header.
 const PREFIX_BYTES: usize = 8;
