@@ -18,8 +18,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Kills node and gateways at random moments under load and counts what is missing, doubled or goes back
     Audit(AuditArgs),
-    /// Durable reported updates per second and the latency of their acks, beside raw redb appends of the same bytes
-    Throughput(ThroughputArgs),
+    /// Everything that is measured, beside the raw limits of the machine and what a user would run instead
+    All(AllArgs),
+    /// The scenarios of `all`
+    List,
     /// Time until a node is ready, and its memory when idle
     Idle(IdleArgs),
     /// A node in this process, for the other subcommands
@@ -28,6 +30,12 @@ pub(crate) enum Command {
     /// A gateway in this process, for the audit
     #[command(hide = true)]
     GatewayWorker(WorkerArgs),
+    /// actix-web serving a file's bytes from memory, as a baseline
+    #[command(hide = true)]
+    ActixBaseline {
+        /// What it serves
+        body: PathBuf,
+    },
 }
 
 /// Whom the audit kills.
@@ -89,41 +97,40 @@ pub(crate) struct AuditArgs {
     pub(crate) dir: Option<PathBuf>,
 }
 
+/// How much `all` measures.
 #[derive(Debug, Args)]
-pub(crate) struct ThroughputArgs {
-    /// How long to load the node, in all
-    #[arg(long, value_name = "S", default_value_t = 20.0)]
-    pub(crate) seconds: f64,
-    /// Slices of load, each followed by its baselines
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) slices: u32,
-    /// Gateways, each with an outbox on the disk
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) gateways: u32,
-    /// Devices of each gateway
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) devices: u32,
-    /// Updates of each gateway that wait for their acks at a time
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) in_flight: u32,
-    /// Updates given to the SDK in one call: 1 is `update`, more is `update_all`
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) batch: u32,
-    /// Report documents (`report_many`) rather than prepared properties of the same content (`update_all`)
+#[group(required = true, multiple = false)]
+pub(crate) struct Size {
+    /// At most 5 minutes
     #[arg(long)]
-    pub(crate) documents: bool,
-    /// Size of a reported document, as compact JSON
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(64..=30_000))]
-    pub(crate) bytes: u32,
+    pub(crate) quick: bool,
+    /// At most 30 minutes
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// A moment: shows that it works, and nothing else
+    #[arg(long, hide = true)]
+    pub(crate) tiny: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AllArgs {
+    #[command(flatten)]
+    pub(crate) size: Size,
+    /// Only these scenarios, as `list` names them
+    #[arg(long, value_name = "W1,W2", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Without Redis, NATS, etcd and mosquitto
+    #[arg(long)]
+    pub(crate) no_peers: bool,
     /// Write the figures to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the plots into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) svg_dir: Option<PathBuf>,
     /// Where the data directories go; none: a temporary directory
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure this `twind` rather than the node in this binary
-    #[arg(long, value_name = "FILE")]
-    pub(crate) twind: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -11,12 +11,12 @@ use twin_gateway::{Gateway, Options, Report};
 
 use crate::cli::IdleArgs;
 use crate::document::document;
+use crate::fleet::credentials;
 use crate::machine::Machine;
+use crate::measure::Spread;
+use crate::measure::procfs::resident_bytes;
 use crate::node_process::NodeSpec;
-use crate::procfs::resident_bytes;
 use crate::scratch::Scratch;
-use crate::spread::Spread;
-use crate::throughput::fleet_credentials;
 
 /// A node shall be ready within this.
 const READY_MS_MAX: f64 = 100.0;
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<bool> {
 
 /// Gives the node twins, through a gateway.
 fn fill(spec: &NodeSpec, scratch: &Scratch, twins: u32) -> anyhow::Result<()> {
-    let credentials = fleet_credentials(&spec.rest()?, "idle", scratch.path(), 1)?;
+    let credentials = credentials(&spec.rest()?, "idle", "gateway", scratch.path(), 1)?;
     let credentials = credentials.into_iter().next().context("no gateway")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -12,6 +12,7 @@ pub(crate) struct Machine {
     cores: usize,
     cpu: String,
     kernel: String,
+    memory_bytes: u64,
     disk: String,
     release_build: bool,
 }
@@ -26,6 +27,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             cpu: model.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned()),
             kernel: kernel.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned()),
+            memory_bytes: memory_bytes(),
             disk: disk_of(data),
             release_build: !cfg!(debug_assertions),
         }
@@ -35,8 +37,20 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build = if self.release_build { "release" } else { "DEBUG build: figures mean nothing" };
-        write!(f, "{} cores ({}), Linux {}, {}, {build}", self.cores, self.cpu, self.kernel, self.disk)
+        let memory_gb = self.memory_bytes as f64 / 1e9;
+        write!(
+            f,
+            "{} cores ({}), {memory_gb:.0} GB, Linux {}, {}, {build}",
+            self.cores, self.cpu, self.kernel, self.disk
+        )
     }
+}
+
+/// Memory of the machine; 0 if that cannot be known.
+fn memory_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
+    total.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Device and file system that hold a path.

@@ -2,19 +2,31 @@
 //!
 //! Every subcommand starts the node as a process of its own, so that it can be killed and its CPU time be told from ours.
 
+mod all;
 mod audit;
+mod baselines;
+mod bench;
 mod cli;
-mod disk;
 mod document;
+mod fleet;
+mod http;
 mod idle;
 mod machine;
+mod measure;
+mod ndjson;
 mod node;
 mod node_process;
-mod procfs;
+mod output;
+mod peers;
+mod plan;
+mod reads;
 mod rest;
+mod scenarios;
 mod scratch;
-mod spread;
-mod throughput;
+mod seeded;
+mod stage;
+mod thin;
+mod write_load;
 
 use std::process::ExitCode;
 
@@ -30,10 +42,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Audit(args) => audit::run(&args),
-        Command::Throughput(args) => throughput::run(&args).map(|()| true),
+        Command::All(args) => all::run(&args),
+        Command::List => {
+            all::list();
+            Ok(true)
+        }
         Command::Idle(args) => idle::run(&args),
         Command::Node(args) => node::run(args).map(|()| true),
         Command::GatewayWorker(args) => audit::worker::run(&args).map(|()| true),
+        Command::ActixBaseline { body } => baselines::serve_actix(&body).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,16 +1,28 @@
 //! The hidden subcommand `node`: what `twind dev` does, plus bugs on demand.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 
 use anyhow::{Context as _, anyhow};
+use tokio::sync::watch;
 use twin_node::telemetry::{self, Telemetry, TelemetryOptions};
 use twin_node::{Node, NodeOptions};
 
 use crate::cli::NodeArgs;
 
-/// Runs a node until it is killed, or until its standard input ends: it must not outlive whoever started it.
+/// The word on standard input that makes a node stop as an operator's signal would.
+pub(crate) const STOP: &str = "stop";
+
+/// Runs a node until it is killed, told to [`STOP`], or until its standard input ends: it must not outlive whoever started it.
 pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
-    die_with_stdin();
+    let (stop_sender, mut stop) = watch::channel(false);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if line == STOP {
+                let _ = stop_sender.send(true);
+            }
+        }
+        std::process::exit(0);
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build()?;
     runtime.block_on(async {
         let _telemetry = log_to_stderr()?;
@@ -25,7 +37,16 @@ pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("the ready line")?;
         drop(stdout);
-        Err(anyhow!("the storage failed: {}", node.failed().await))
+        let failure = tokio::select! {
+            failure = node.failed() => Some(failure),
+            // The sender lives as long as the process.
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        if let Some(failure) = failure {
+            return Err(anyhow!("the storage failed: {failure}"));
+        }
+        node.shutdown().await;
+        Ok(())
     })
 }
 

@@ -1,7 +1,7 @@
 //! A node in a process of its own: started, timed, killed and started again on the same directory and ports.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,10 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 
 use crate::cli::Plant;
+use crate::node::STOP;
 use crate::rest::Rest;
 
 /// How long a start may take before it counts as hanging; a debug build on a busy machine needs seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a graceful stop may take: sessions that end, and a last checkpoint.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a node is started.
 #[derive(Clone, Debug)]
@@ -112,6 +116,21 @@ impl NodeProcess {
     /// Whether it still runs; if not, it died by itself.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Lets it stop as an operator would, and waits until it has: its last checkpoint is written. This binary's own node only.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let mut stdin = self.child.stdin.take().context("the node's stdin")?;
+        writeln!(stdin, "{STOP}").context("telling the node to stop")?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            match self.child.try_wait().context("wait for the stopping node")? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("the node ended with {status} when it was told to stop"),
+                None if Instant::now() > deadline => bail!("the node does not stop within {STOP_TIMEOUT:?}"),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 
     /// kill -9, and waits until it is gone.

@@ -19,6 +19,7 @@ pub(crate) struct Rest {
     agent: Agent,
     base: String,
     authorization: String,
+    token: String,
 }
 
 /// What the audit wants to know of a twin.
@@ -35,7 +36,12 @@ pub(crate) struct Reported {
 impl Rest {
     pub(crate) fn new(base: String, token: &str) -> Self {
         let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
-        Self { agent, base, authorization: format!("Bearer {token}") }
+        Self { agent, base, authorization: format!("Bearer {token}"), token: token.to_owned() }
+    }
+
+    /// The bearer token, for clients that make their own requests.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -12,9 +12,9 @@ use crate::audit::gateway_process::GatewayProcess;
 use crate::audit::verdict::Verdict;
 use crate::audit::watch::Watch;
 use crate::cli::{AuditArgs, Who};
+use crate::measure::Spread;
 use crate::node_process::{NodeProcess, NodeSpec};
 use crate::scratch::Scratch;
-use crate::spread::Spread;
 
 /// After a restart acks must flow again within this. Generous: a debug build on a machine that compiles.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::audit::journal::Progress;
 use crate::audit::watch::Observed;
+use crate::measure::Spread;
 use crate::rest::Reported;
-use crate::spread::Spread;
 
 /// Findings shown.
 const FINDINGS_MAX: usize = 10;

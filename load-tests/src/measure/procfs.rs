@@ -16,14 +16,14 @@ pub(crate) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / TICKS_PER_S)
 }
 
-/// CPU seconds that the whole machine was busy, the time stolen by its host included.
-pub(crate) fn machine_busy_s() -> anyhow::Result<f64> {
+/// CPU seconds that the whole machine was busy, and those that its host stole.
+pub(crate) fn machine_s() -> anyhow::Result<(f64, f64)> {
     let stat = fs::read_to_string("/proc/stat")?;
     let first = stat.lines().next().context("odd /proc/stat")?;
     let fields: Vec<f64> = first.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal
-    let busy = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| fields.get(*at)).sum::<f64>();
-    Ok(busy / TICKS_PER_S)
+    let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| fields.get(*at)).sum::<f64>();
+    Ok((busy / TICKS_PER_S, fields.get(7).unwrap_or(&0.0) / TICKS_PER_S))
 }
 
 /// Resident bytes of a process.
@@ -42,7 +42,7 @@ mod tests {
     fn this_process_uses_time_and_memory() {
         let pid = std::process::id();
         assert!(cpu_s(pid).unwrap() >= 0.0);
-        assert!(machine_busy_s().unwrap() > 0.0);
+        assert!(machine_s().unwrap().0 > 0.0);
         assert!(resident_bytes(pid).unwrap() > 1_000_000);
     }
 }

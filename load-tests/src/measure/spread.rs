@@ -25,6 +25,7 @@ impl Spread {
         Self { median: f64::midpoint(figures[low], figures[high]), min: *min, max: *max }
     }
 
+    /// Is it too wide to be quoted without a word?
     pub(crate) fn is_noisy(&self) -> bool {
         self.max - self.min > NOISY_SHARE * self.median
     }

@@ -1,0 +1,153 @@
+//! Connected gateways at the least cost: sessions without outbox or thread, hundreds of them on one UDP socket.
+//!
+//! The SDK has a socket, a thread and two files for each gateway, which is right for a box in a store and too much for thousands in one
+//! process. Here is only what the node sees: QUIC, the handshake, the control and the state stream, heartbeats.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::task::JoinSet;
+use twin_core::numbers::{Boot, OutboxId};
+use twin_gateway::Credentials;
+use twin_transports::auth::{export, proof_input};
+use twin_transports::codec::{Frame, FrameReader, FrameWriter, encode_datagram};
+use twin_transports::endpoint::{client_endpoint, connect};
+use twin_transports::frames::session::{Heartbeat, Hello, Open, PROTOCOL_VERSION, Proof, StreamClass};
+use twin_transports::limits::{FRAME_BYTES_MAX, HEARTBEAT_INTERVAL};
+
+use crate::rest::Rest;
+
+/// Connections of one socket.
+const PER_ENDPOINT: usize = 250;
+/// Handshakes under way at once.
+const HANDSHAKES: usize = 16;
+/// Gateways of a site: a store's.
+const PER_SITE: u32 = 500;
+/// Threads that register gateways over REST.
+const REGISTRARS: u32 = 8;
+
+/// One session.
+struct Thin {
+    connection: Connection,
+    _control: (FrameWriter<SendStream>, FrameReader<RecvStream>),
+    _state: (FrameWriter<SendStream>, RecvStream),
+}
+
+/// All of them; closed when dropped.
+pub(crate) struct ThinGateways {
+    sessions: Vec<Thin>,
+    endpoints: Vec<Endpoint>,
+}
+
+/// Registers gateways, in as many sites as they need.
+pub(crate) fn register(rest: &Rest, dir: &Path, gateways: u32) -> anyhow::Result<Vec<Credentials>> {
+    for site in 0..gateways.div_ceil(PER_SITE) {
+        rest.open_site(&format!("store-{site}"))?;
+    }
+    let register = |registrar: u32| {
+        let mine = (0..gateways).filter(|number| number % REGISTRARS == registrar);
+        mine.map(|number| {
+            let file = dir.join(format!("thin-{number}.json"));
+            rest.add_gateway(&format!("store-{}", number / PER_SITE), &format!("thin-{number}"), &file)?;
+            Credentials::load(&file).context("credentials")
+        })
+        .collect::<anyhow::Result<Vec<_>>>()
+    };
+    std::thread::scope(|scope| {
+        let registrars: Vec<_> = (0..REGISTRARS).map(|registrar| scope.spawn(move || register(registrar))).collect();
+        let mut all = Vec::new();
+        for registrar in registrars {
+            all.extend(registrar.join().map_err(|_| anyhow::anyhow!("a registrar panicked"))??);
+        }
+        Ok(all)
+    })
+}
+
+impl ThinGateways {
+    /// Connects them all.
+    pub(crate) async fn connect(node: std::net::SocketAddr, credentials: Vec<Credentials>) -> anyhow::Result<Self> {
+        let count = credentials.len().div_ceil(PER_ENDPOINT);
+        let endpoints = (0..count).map(|_| client_endpoint(node)).collect::<Result<Vec<_>, _>>()?;
+        let mut opening = JoinSet::new();
+        let mut sessions = Vec::with_capacity(credentials.len());
+        for (number, credentials) in credentials.into_iter().enumerate() {
+            if opening.len() >= HANDSHAKES
+                && let Some(opened) = opening.join_next().await
+            {
+                sessions.push(opened??);
+            }
+            opening.spawn(open(endpoints[number / PER_ENDPOINT].clone(), node, credentials, number as u64));
+        }
+        while let Some(opened) = opening.join_next().await {
+            sessions.push(opened??);
+        }
+        Ok(Self { sessions, endpoints })
+    }
+
+    /// Sends heartbeats as gateways do, spread over the interval, until dropped.
+    pub(crate) async fn beat(&self) -> anyhow::Result<()> {
+        let pause = HEARTBEAT_INTERVAL / (self.sessions.len().max(1) as u32).div_ceil(10);
+        for number in 1.. {
+            for ten in self.sessions.chunks(10) {
+                for session in ten {
+                    let heartbeat = Heartbeat { number, ..Heartbeat::default() };
+                    session.connection.send_datagram(encode_datagram(&heartbeat)).context("a connection was lost")?;
+                }
+                tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+impl Drop for ThinGateways {
+    fn drop(&mut self) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.close(0_u32.into(), b"bye"));
+    }
+}
+
+async fn open(
+    endpoint: Endpoint,
+    node: std::net::SocketAddr,
+    credentials: Credentials,
+    number: u64,
+) -> anyhow::Result<Thin> {
+    let connection = connect(&endpoint, node, &credentials).await?;
+    let (send, recv) = connection.open_bi().await?;
+    let (mut writer, mut reader) = (FrameWriter::new(send, FRAME_BYTES_MAX), FrameReader::new(recv, FRAME_BYTES_MAX));
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        site: credentials.site.clone(),
+        name: credentials.name.clone(),
+        product_key: credentials.product_key.clone(),
+        nonce: rand::random(),
+        outbox: OutboxId(rand::random()),
+        boot: Boot::new(1),
+        boot_nonce: rand::random(),
+        agent: format!("thin/{number}"),
+    };
+    writer.put(&Open { class: StreamClass::Control }.into())?;
+    writer.put(&hello.clone().into())?;
+    writer.flush().await?;
+    let challenge = match reader.next().await? {
+        Some(Frame::Challenge(challenge)) => challenge,
+        other => bail!("the node said {other:?} where a challenge was due"),
+    };
+    let exporter = export(&connection)?;
+    let signature = credentials.secret.sign(&proof_input(&hello, &challenge, &exporter));
+    writer.send(Proof { signature }).await?;
+    match reader.next().await? {
+        Some(Frame::Welcome(_)) => {}
+        other => bail!("the node said {other:?} where a welcome was due"),
+    }
+    let (send, recv) = connection.open_bi().await?;
+    let mut state = FrameWriter::new(send, FRAME_BYTES_MAX);
+    state.send(Open { class: StreamClass::State }).await?;
+    Ok(Thin { connection, _control: (writer, reader), _state: (state, recv) })
+}

@@ -1,0 +1,107 @@
+//! One measured stretch of durable updates in a closed loop: W1, and whoever wants to know what is left of it.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::bench::Bench;
+use crate::measure::{CpuUse, CpuWatch, Loaded, closed_loop};
+use crate::rest::Metrics;
+use crate::stage::Stage;
+
+/// What it measured.
+pub(crate) struct Slice {
+    loaded: Loaded,
+    used: CpuUse,
+    before: Metrics,
+    after: Metrics,
+}
+
+/// Loads for a while, drains the outboxes and leaves the node some quiet.
+pub(crate) fn write_slice(bench: &mut Bench, stage: &Stage, batch: u32, lasting: Duration) -> anyhow::Result<Slice> {
+    let before = stage.rest.metrics()?;
+    let pids = [stage.node()?.pid()];
+    let (mut watch, mut used) = (None, None);
+    let mark = || match &watch {
+        None => watch = CpuWatch::begin(&pids).ok(),
+        Some(watch) => used = watch.end().ok(),
+    };
+    let runtime = bench.runtime.handle().clone();
+    let (loaded, _) = runtime.block_on(closed_loop(
+        stage.fleet.reporters(batch, bench.plan.in_flight),
+        bench.plan.warm_up,
+        lasting,
+        mark,
+    ))?;
+    let used = used.context("the node's CPU time")?;
+    bench.saw(&used);
+    runtime.block_on(stage.fleet.drained())?;
+    let after = stage.rest.metrics()?;
+    std::thread::sleep(bench.plan.settle);
+    Ok(Slice { loaded, used, before, after })
+}
+
+impl Slice {
+    fn rise(&self, name: &str) -> f64 {
+        self.after.sum(name) - self.before.sum(name)
+    }
+
+    fn ratio(&self, of: &str, to: &str) -> f64 {
+        let to = self.rise(to);
+        if to > 0.0 { self.rise(of) / to } else { 0.0 }
+    }
+
+    fn us_per_update(&self, seconds: f64) -> f64 {
+        if self.loaded.operations > 0 { seconds * 1e6 / self.loaded.operations as f64 } else { 0.0 }
+    }
+
+    pub(crate) fn updates_per_s(&self) -> f64 {
+        self.loaded.per_s()
+    }
+
+    /// CPU of the node, for each update.
+    pub(crate) fn node_us(&self) -> f64 {
+        self.us_per_update(self.used.pids_s.first().copied().unwrap_or_default())
+    }
+
+    /// CPU of this process, for each update: the gateways and the making of load.
+    pub(crate) fn gateways_us(&self) -> f64 {
+        self.us_per_update(self.used.own_s)
+    }
+
+    pub(crate) fn ack_p50_ms(&self) -> f64 {
+        self.loaded.latencies.ms(0.5)
+    }
+
+    pub(crate) fn ack_p99_ms(&self) -> f64 {
+        self.loaded.latencies.ms(0.99)
+    }
+
+    /// Rows in a durable round of the node's log; at least 1.
+    pub(crate) fn rows_per_round(&self) -> usize {
+        (self.ratio("twinmesh_entry_changes_total", "twinmesh_log_rounds_total").round() as usize).max(1)
+    }
+
+    /// Bytes that a row takes there; at least 1.
+    pub(crate) fn row_bytes(&self) -> usize {
+        (self.ratio("twinmesh_log_entry_bytes_total", "twinmesh_entry_changes_total").round() as usize).max(1)
+    }
+
+    pub(crate) fn updates_per_batch(&self) -> f64 {
+        self.ratio("twinmesh_messages_total", "twinmesh_batches_total")
+    }
+
+    /// Bytes of a frame with a batch. (Other frames are rare while there is load.)
+    pub(crate) fn frame_bytes(&self) -> f64 {
+        self.ratio("twinmesh_frame_bytes_received_total", "twinmesh_batches_total")
+    }
+
+    /// Bytes of frames for each update.
+    pub(crate) fn bytes_per_update(&self) -> f64 {
+        self.ratio("twinmesh_frame_bytes_received_total", "twinmesh_messages_total")
+    }
+
+    pub(crate) fn checkpoints(&self) -> f64 {
+        self.rise("twinmesh_checkpoints_total")
+    }
+}
