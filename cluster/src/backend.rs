@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use twin_core::command::Command;
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, TwinId};
 use twin_core::refusal::Refusal;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::Heartbeat;
-use twin_transports::server::{Backend, Downlink, GatewayCredential, Reply, SessionGrant, VerifiedHello};
+use twin_transports::server::{Backend, Downlink, GatewayCredential, SessionGrant, Submission, VerifiedHello};
 
 use crate::cluster::Cluster;
 use crate::view::Enrolment;
@@ -55,6 +56,10 @@ impl Backend for Cluster {
             *may_create = self.enrolment_open(&sender.gateway.site);
         }
         self.inner.cell.submit(twin, command, bytes, reply);
+    }
+
+    fn submit_all(&self, batch: Vec<Submission>) {
+        self.inner.cell.submit_all(batch);
     }
 
     fn call_answered(&self, gateway: &GatewayId, result: CallResult) {

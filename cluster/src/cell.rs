@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::RwLock;
 use twin_core::command::Command;
 use twin_core::event::{Outbound, OutboundKind};
-use twin_core::grain::{Change, Done, Owner};
+use twin_core::grain::{Change, Done, Owner, Reply};
 use twin_core::ids::TwinId;
 use twin_core::numbers::Floor;
 use twin_core::refusal::Refusal;
@@ -16,10 +16,11 @@ use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
 use twin_storage::families::{Family, home, home_slot, site_twin, twin_desired, twin_head, twin_hot, twin_marks};
 use twin_storage::{Budgets, GroupReader};
+use twin_transports::server::Submission;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 use crate::committer::{Generation, Host, Lead};
-use crate::grains::{Grains, Reply};
+use crate::grains::{Grains, Pending, Shared, sampled_span};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
 use crate::observers::Observers;
 use crate::rows::{HomeSlotRow, decode, encode};
@@ -103,26 +104,47 @@ impl Cell {
     }
 
     /// Gives a command to a twin, if the budgets allow.
-    pub fn submit(self: &Arc<Self>, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
-        let Some(tenure) = self.tenure.read().clone() else {
-            return reply(Err(owner_changed()));
+    pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        let owner = self.tenure.read().clone().ok_or_else(owner_changed);
+        let changes_rows = !is_read(&command);
+        match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, changes_rows)?, tenure))) {
+            Err(refusal) => reply.send(Err(refusal)),
+            Ok((admitted, tenure)) => {
+                self.give(&tenure, twin, command, reply, Shared { admitted: Arc::new(admitted), span: sampled_span() });
+            }
+        }
+    }
+
+    /// Gives a batch of commands to their twins, in order; they are admitted together, or refused each by itself.
+    pub fn submit_all(&self, batch: Vec<Submission>) {
+        let bytes = batch.iter().map(|submission| submission.bytes + COMMAND_OVERHEAD_BYTES).sum();
+        let owner = self.tenure.read().clone().ok_or_else(owner_changed);
+        match owner.and_then(|tenure| Ok((self.admit(bytes, true)?, tenure))) {
+            Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
+            Ok((admitted, tenure)) => {
+                let shared = Shared { admitted: Arc::new(admitted), span: sampled_span() };
+                for Submission { twin, command, reply, .. } in batch {
+                    self.give(&tenure, &twin, command, reply, shared.clone());
+                }
+            }
+        }
+    }
+
+    fn admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
+        let busy = |what: String| {
+            Counters::count(&self.counters.commands_busy);
+            Refusal::Busy { what, retry_after_ms: RETRY_BUSY_MS }
         };
         // What changes rows also needs room in the dirty state and in the log.
-        if !is_read(&command)
-            && let Err(pressure) = self.budgets.admit((bytes + COMMAND_OVERHEAD_BYTES) as u64)
-        {
-            Counters::count(&self.counters.commands_busy);
-            return reply(Err(Refusal::Busy { what: pressure.to_string(), retry_after_ms: RETRY_BUSY_MS }));
+        if changes_rows {
+            self.budgets.admit(bytes as u64).map_err(|pressure| busy(pressure.to_string()))?;
         }
-        let Some(admitted) = self.admission.admit(bytes + COMMAND_OVERHEAD_BYTES) else {
-            Counters::count(&self.counters.commands_busy);
-            return reply(Err(Refusal::Busy {
-                what: "the memory for commands under way".into(),
-                retry_after_ms: RETRY_BUSY_MS,
-            }));
-        };
+        self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way".into()))
+    }
+
+    fn give(&self, tenure: &Arc<Tenure>, twin: &TwinId, command: Command, reply: Reply, shared: Shared) {
         let is_current = || self.is_current(tenure.lead.generation);
-        self.grains.submit(&tenure, is_current, twin, command, admitted, reply);
+        self.grains.submit(tenure, is_current, twin, command, reply, shared);
     }
 
     fn is_current(&self, generation: Generation) -> bool {
@@ -155,7 +177,7 @@ impl Cell {
                 (Family::TwinMarks, twin_marks::key(twin)),
             ])
             .map_err(|error| unreadable(twin, error))?;
-        let mut rows = rows.into_iter().map(|row| row.map(Vec::from));
+        let mut rows = rows.into_iter();
         let mut next = || rows.next().flatten();
         let rows = Rows { home: next(), hot: next(), head: next(), desired: next(), marks: next() };
         Twin::load(twin.clone(), rows).map_err(|error| unreadable(twin, error))
@@ -230,6 +252,8 @@ pub struct Tenure {
 }
 
 impl Owner for Tenure {
+    type Admission = Pending;
+
     async fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
         let (cell, twin) = (self.cell.clone(), twin.clone());
         // A cold read may wait for the disk: not on a thread that runs other grains.
@@ -240,7 +264,11 @@ impl Owner for Tenure {
         self.cell.floors.of(twin)
     }
 
-    fn commit(&self, change: Change, done: Done) {
+    fn observed(&self) -> bool {
+        self.cell.observers.any()
+    }
+
+    fn commit(&self, change: Change, done: Done<Pending>) {
         let Change { twin, rows, events, delete_floor } = change;
         let mut rows: Vec<RowChange> = rows.into_iter().map(|(kind, row)| row_change(kind, &twin, row)).collect();
         rows.extend(events.iter().filter_map(listing_change));
@@ -254,12 +282,12 @@ impl Owner for Tenure {
         }
     }
 
-    fn confirm(&self, rests_on_in_flight: bool, done: Done) {
+    fn confirm(&self, rests_on_in_flight: bool, done: Done<Pending>) {
         // A sole voter needs no ReadIndex round, since nobody else can lead; what the grain knows is then committed unless
         // something of its own is still in flight. The generation is checked after the state was read: had the chain broken
         // before, this state would have to be forgotten.
         if !rests_on_in_flight && self.cell.is_current(self.lead.generation) {
-            done(Ok(()));
+            done.tell(Ok(()));
         } else {
             self.lead.confirm(done);
         }
@@ -270,7 +298,7 @@ impl Owner for Tenure {
     }
 }
 
-fn row_change(kind: RowKind, twin: &TwinId, row: Option<Vec<u8>>) -> RowChange {
+fn row_change(kind: RowKind, twin: &TwinId, value: Option<bytes::Bytes>) -> RowChange {
     let (family, key) = match kind {
         RowKind::Hot => (Family::TwinHot, twin_hot::key(twin)),
         RowKind::Head => (Family::TwinHead, twin_head::key(twin)),
@@ -278,7 +306,7 @@ fn row_change(kind: RowKind, twin: &TwinId, row: Option<Vec<u8>>) -> RowChange {
         RowKind::Marks => (Family::TwinMarks, twin_marks::key(twin)),
         RowKind::Home => (Family::Home, home::key(twin)),
     };
-    RowChange { family, key, value: row.map(bytes::Bytes::from) }
+    RowChange { family, key, value }
 }
 
 /// The listing of a site follows the twins' lives, in the same entry.

@@ -12,7 +12,7 @@ use twin_core::clock::Clock;
 use twin_core::command::{Answer, Command};
 use twin_core::document::TwinDocument;
 use twin_core::event::Outbound;
-use twin_core::grain::Answerer;
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
 use twin_core::numbers::{OwnerOrder, WallTime};
@@ -248,7 +248,7 @@ impl Cluster {
             twin,
             command,
             bytes,
-            Box::new(move |answer| {
+            Reply::once(move |answer| {
                 // The caller may have gone; the command is carried out all the same.
                 let _ = sender.send(answer);
             }),
@@ -261,7 +261,7 @@ impl Cluster {
     /// [`Command::Put`], whose site it would not look for.
     ///
     /// [`Refusal::Busy`] comes before this returns, and then nothing was done.
-    pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Answerer) {
+    pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
         self.inner.cell.submit(twin, command, bytes, reply);
     }
 
@@ -450,7 +450,7 @@ impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.cluster.inner.methods.forget(&self.twin, self.call);
         // Nobody waits for it: an open call that is not closed now is stale, and goes when the twin's next call needs room.
-        self.cluster.inner.cell.submit(&self.twin, Command::CloseCall { call: self.call }, 0, Box::new(|_| ()));
+        self.cluster.inner.cell.submit(&self.twin, Command::CloseCall { call: self.call }, 0, Reply::once(|_| ()));
     }
 }
 

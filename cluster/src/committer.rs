@@ -19,15 +19,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use twin_core::event::Outbound;
-use twin_core::grain::Done;
 use twin_core::refusal::Refusal;
 use twin_storage::consensus::{CommittedLeaderId, Raft, TypeConfig};
 use twin_storage::limits::ENTRY_BYTES_MAX;
 use twin_storage::{Applied, ChainLink, EntryData, RowChange};
 
 use crate::chain::Chain;
+use crate::grains::Pending;
 use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_COMMANDS_MAX};
 use crate::stats::Counters;
+
+type Done = twin_core::grain::Done<Pending>;
 
 /// Numbers the periods in which this replica led with an unbroken chain. 0: none yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +96,7 @@ impl Lead {
 }
 
 fn tell(sender: tokio::sync::oneshot::Sender<Result<(), Refusal>>) -> Done {
-    Box::new(move |result| {
+    Done::call(move |result| {
         // The asker may have gone.
         let _ = sender.send(result);
     })
@@ -347,7 +349,7 @@ impl<H: Host> Committer<H> {
                     if commits.is_empty() && in_flight.is_empty() {
                         // A sole voter needs no ReadIndex round: nobody else can lead. Nothing is in flight, so everything
                         // given before is applied.
-                        done(Ok(()));
+                        done.tell(Ok(()));
                     } else if commits.is_empty() {
                         if let Some(newest) = in_flight.back_mut() {
                             newest.confirms.push(done);
@@ -375,7 +377,7 @@ impl<H: Host> Committer<H> {
         if self.planted == Some(PlantedBug::AckBeforeCommit) {
             for (events, done) in entry.commits.drain(..) {
                 self.host.committed(events);
-                done(Ok(()));
+                done.tell(Ok(()));
             }
         }
         in_flight.push_back(entry);
@@ -389,10 +391,10 @@ impl<H: Host> Committer<H> {
             if !events.is_empty() {
                 self.host.committed(events);
             }
-            done(Ok(()));
+            done.tell(Ok(()));
         }
         for done in entry.confirms {
-            done(Ok(()));
+            done.tell(Ok(()));
         }
     }
 }

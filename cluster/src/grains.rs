@@ -11,9 +11,10 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use ractor::{ActorRef, ActorRuntime};
 use tokio::runtime::Handle;
+use tracing::Span;
 use twin_core::clock::Clock;
-use twin_core::command::{Answer, Command};
-use twin_core::grain::{Ask, Grain, Owner, ReplyTo};
+use twin_core::command::Command;
+use twin_core::grain::{Ask, Grain, Owner, Reply};
 use twin_core::ids::TwinId;
 use twin_core::refusal::Refusal;
 
@@ -21,12 +22,19 @@ use crate::admission::Admitted;
 use crate::limits::{GRAIN_SHARDS, RETRY_BUSY_MS};
 use crate::stats::Counters;
 
-/// Where a submitted command's answer goes.
-pub type Reply = Box<dyn FnOnce(Result<Answer, Refusal>) + Send>;
+/// What the commands of a batch share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Their bytes.
+    pub admitted: Arc<Admitted>,
+    /// The span that they are part of, if they are traced.
+    pub span: Span,
+}
 
 /// Held by every unanswered command: its bytes, and its place among its grain's pending commands.
 pub struct Pending {
-    _admitted: Admitted,
+    /// Shared by the commands of a batch.
+    _admitted: Arc<Admitted>,
     unanswered: Arc<AtomicUsize>,
 }
 
@@ -81,65 +89,70 @@ impl Grains {
     /// Gives a command to the twin's grain, which is activated if it is not. Commands for one twin are carried out in the
     /// order of the calls. `is_current` says whether `owner` still is the owner; it is asked under the shard's lock, so that
     /// no grain of an old owner can enter the table after it was thrown away.
-    pub fn submit<O: Owner>(
+    pub fn submit<O: Owner<Admission = Pending>>(
         &self,
         owner: &Arc<O>,
         is_current: impl FnOnce() -> bool,
         twin: &TwinId,
         command: Command,
-        admitted: Admitted,
         reply: Reply,
+        Shared { admitted, span }: Shared,
     ) {
         let mut shard = self.shard(twin).lock();
         if !is_current() {
             drop(shard);
-            return reply(Err(crate::cell::owner_changed()));
+            return reply.send(Err(crate::cell::owner_changed()));
         }
         let now = self.clock.monotonic();
-        let known = shard.get_mut(twin).is_some_and(|active| {
-            active.used_at = now;
-            // A grain whose step panicked is dead but still listed: it is replaced.
-            matches!(
-                active.actor.get_status(),
-                ractor::ActorStatus::Running | ractor::ActorStatus::Starting | ractor::ActorStatus::Unstarted
-            )
-        });
-        if !known {
-            if shard.pop(twin).is_some() {
-                self.active.fetch_sub(1, Ordering::Relaxed);
-            }
-            if shard.len() >= self.shard_grains_max && !self.make_room(&mut shard) {
-                drop(shard);
-                reply(Err(Refusal::Busy { what: "the number of active twins".into(), retry_after_ms: RETRY_BUSY_MS }));
-                return;
-            }
-            match self.activate(owner, twin) {
-                Ok(actor) => {
-                    shard.put(twin.clone(), Active { actor, unanswered: Arc::default(), used_at: now });
-                    self.active.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(message) => {
-                    drop(shard);
-                    reply(Err(Refusal::Unavailable { message, retry_after_ms: RETRY_BUSY_MS }));
-                    return;
-                }
-            }
-        }
-        let Some(active) = shard.get(twin) else { return };
-        active.unanswered.fetch_add(1, Ordering::Acquire);
-        let pending = Pending { _admitted: admitted, unanswered: active.unanswered.clone() };
         Counters::count(&self.counters.commands);
-        let ask = Ask { command, reply: ReplyTo::new(reply, pending), span: sampled_span() };
-        // Sent under the shard's lock: this is what orders the commands of one twin. If the actor is gone the ask comes back
-        // inside the error and is dropped outside the lock, which answers it.
-        let refused = active.actor.send_message(ask);
+        if !shard.get_mut(twin).is_some_and(|active| is_alive(active))
+            && let Err(refusal) = self.put_new(&mut shard, owner, twin, now)
+        {
+            drop(shard);
+            return reply.send(Err(refusal));
+        }
+        let Some(active) = shard.peek_mut(twin) else { return };
+        active.used_at = now;
+        active.unanswered.fetch_add(1, Ordering::Acquire);
+        let admission = Pending { _admitted: admitted, unanswered: active.unanswered.clone() };
+        // Sent under the shard's lock: this is what orders the commands of one twin.
+        let refused = active.actor.send_message(Ask { command, reply, admission, span });
+        // If the actor is gone the ask comes back inside the error and is dropped outside the lock, which answers it.
         drop(shard);
         drop(refused);
     }
 
-    fn activate<O: Owner>(&self, owner: &Arc<O>, twin: &TwinId) -> Result<ActorRef<Ask<Pending>>, String> {
+    /// Puts a new grain for the twin into the table.
+    fn put_new<O: Owner<Admission = Pending>>(
+        &self,
+        shard: &mut LruCache<TwinId, Active>,
+        owner: &Arc<O>,
+        twin: &TwinId,
+        now: Duration,
+    ) -> Result<(), Refusal> {
+        // A grain whose step panicked is dead but still listed: it is replaced.
+        if shard.pop(twin).is_some() {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        if shard.len() >= self.shard_grains_max && !self.make_room(shard) {
+            let what = "the number of active twins".into();
+            return Err(Refusal::Busy { what, retry_after_ms: RETRY_BUSY_MS });
+        }
+        let actor = self
+            .activate(owner, twin)
+            .map_err(|message| Refusal::Unavailable { message, retry_after_ms: RETRY_BUSY_MS })?;
+        self.active.fetch_add(1, Ordering::Relaxed);
+        shard.put(twin.clone(), Active { actor, unanswered: Arc::default(), used_at: now });
+        Ok(())
+    }
+
+    fn activate<O: Owner<Admission = Pending>>(
+        &self,
+        owner: &Arc<O>,
+        twin: &TwinId,
+    ) -> Result<ActorRef<Ask<Pending>>, String> {
         let _runtime = self.runtime.enter();
-        let grain = Grain::<O, Pending>::new(twin.clone(), owner.clone(), self.clock.clone());
+        let grain = Grain::new(twin.clone(), owner.clone(), self.clock.clone());
         let (actor, _) = ActorRuntime::spawn_instant(None, grain, ()).map_err(|error| error.to_string())?;
         Counters::count(&self.counters.activations);
         Ok(actor)
@@ -200,10 +213,15 @@ impl Grains {
 
 /// The span that the command is part of, if that is traced: a sampled batch or request, which carries a trace context. The
 /// session's own span is always there, and following every message of it would cost more than the message.
-fn sampled_span() -> tracing::Span {
-    let current = tracing::Span::current();
+pub fn sampled_span() -> Span {
+    let current = Span::current();
     let sampled = current.metadata().is_some_and(|metadata| metadata.fields().field("traceparent").is_some());
-    if sampled { current } else { tracing::Span::none() }
+    if sampled { current } else { Span::none() }
+}
+
+fn is_alive(active: &Active) -> bool {
+    use ractor::ActorStatus::{Running, Starting, Unstarted};
+    matches!(active.actor.get_status(), Running | Starting | Unstarted)
 }
 
 fn is_quiet(active: &Active) -> bool {

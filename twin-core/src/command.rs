@@ -4,6 +4,7 @@ use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version};
 use crate::op::Op;
 use crate::path::Path;
+use crate::report::PackedReport;
 use crate::value::Value;
 
 /// A change of `tags` or `desired` from the back office, in REST's terms; the grain translates it to path operations.
@@ -140,6 +141,17 @@ pub enum Command {
         last: Seq,
         /// What.
         body: StateBody,
+    },
+    /// The same for path operations on `reported`, as they came in a frame.
+    Report {
+        /// Who.
+        sender: Sender,
+        /// First number covered.
+        first: Seq,
+        /// Last number covered.
+        last: Seq,
+        /// The operations.
+        report: PackedReport,
     },
     /// An event, numbered per (outbox, boot, twin). Needs no attachment.
     Event {

@@ -63,12 +63,12 @@ impl Convergence {
 }
 
 /// All that convergence is derived from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress<'a> {
     /// What is desired.
     pub desired: &'a Section<Versioned>,
     /// What is reported.
-    pub reported: &'a Reported,
+    pub reported: Reported,
     /// The gateway has up to this version.
     pub delivered: Version,
     /// The device acknowledged up to this version.

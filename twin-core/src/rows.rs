@@ -3,15 +3,20 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+
+mod hot;
+
+pub use hot::HotRow;
 
 use crate::convergence::Rejection;
 use crate::ids::{GatewayId, SiteId};
-use crate::mark::Mark;
-use crate::numbers::{AttachmentNo, CallNo, Incarnation, Version};
+use crate::numbers::{CallNo, Incarnation, Version};
 use crate::record;
-use crate::section::{Reported, Tags};
+use crate::section::Tags;
 
 /// Format of every row here.
 const FORMAT: u8 = 1;
@@ -52,6 +57,9 @@ impl fmt::Display for RowKind {
         f.write_str(self.name())
     }
 }
+
+/// After-images of a twin's rows; `None`: the row is gone. A report changes one.
+pub type RowImages = SmallVec<[(RowKind, Option<Bytes>); 1]>;
 
 /// A set of row kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,31 +109,31 @@ impl From<RowKind> for ChangedRows {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     /// [`RowKind::Home`].
-    pub home: Option<Vec<u8>>,
+    pub home: Option<Bytes>,
     /// [`RowKind::Hot`].
-    pub hot: Option<Vec<u8>>,
+    pub hot: Option<Bytes>,
     /// [`RowKind::Head`].
-    pub head: Option<Vec<u8>>,
+    pub head: Option<Bytes>,
     /// [`RowKind::Desired`].
-    pub desired: Option<Vec<u8>>,
+    pub desired: Option<Bytes>,
     /// [`RowKind::Marks`].
-    pub marks: Option<Vec<u8>>,
+    pub marks: Option<Bytes>,
 }
 
 impl Rows {
     /// One row.
-    pub fn get(&self, kind: RowKind) -> Option<&[u8]> {
+    pub fn get(&self, kind: RowKind) -> Option<&Bytes> {
         match kind {
-            RowKind::Home => self.home.as_deref(),
-            RowKind::Hot => self.hot.as_deref(),
-            RowKind::Head => self.head.as_deref(),
-            RowKind::Desired => self.desired.as_deref(),
-            RowKind::Marks => self.marks.as_deref(),
+            RowKind::Home => self.home.as_ref(),
+            RowKind::Hot => self.hot.as_ref(),
+            RowKind::Head => self.head.as_ref(),
+            RowKind::Desired => self.desired.as_ref(),
+            RowKind::Marks => self.marks.as_ref(),
         }
     }
 
     /// Puts an after-image in.
-    pub fn set(&mut self, kind: RowKind, row: Option<Vec<u8>>) {
+    pub fn set(&mut self, kind: RowKind, row: Option<Bytes>) {
         *match kind {
             RowKind::Home => &mut self.home,
             RowKind::Hot => &mut self.hot,
@@ -136,7 +144,7 @@ impl Rows {
     }
 
     /// Puts after-images in.
-    pub fn apply(&mut self, images: impl IntoIterator<Item = (RowKind, Option<Vec<u8>>)>) {
+    pub fn apply(&mut self, images: impl IntoIterator<Item = (RowKind, Option<Bytes>)>) {
         for (kind, row) in images {
             self.set(kind, row);
         }
@@ -151,21 +159,6 @@ record! {
         pub site: SiteId,
         /// Which life of the id.
         pub incarnation: Incarnation,
-    }
-}
-
-record! {
-    /// The only row that a report writes.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct HotRow {
-        /// The latest attachment; before the first of a life, what numbers start above.
-        pub attachment: AttachmentNo,
-        /// The gateway of that attachment still serves the device, as far as it told.
-        pub attached: bool,
-        /// The mark of that attachment's gateway.
-        pub mark: Option<Mark>,
-        /// What the device reported.
-        pub reported: Reported,
     }
 }
 
@@ -247,14 +240,14 @@ pub enum RowError {
 }
 
 /// Encodes a row.
-pub fn encode(row: &impl Serialize) -> Vec<u8> {
+pub fn encode(row: &impl Serialize) -> Bytes {
     // Most rows are smaller; growing twice is cheap against the records' own allocations.
     let mut bytes = Vec::with_capacity(512);
     bytes.push(FORMAT);
     if let Err(error) = rmp_serde::encode::write(&mut bytes, row) {
         unreachable!("plain records always encode to memory: {error}");
     }
-    bytes
+    bytes.into()
 }
 
 /// Decodes a row.

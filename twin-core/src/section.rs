@@ -8,10 +8,12 @@ mod change;
 mod encode;
 mod node;
 mod overlap;
+mod packed;
 mod render;
 mod stamp;
 
 pub use node::{Node, Object};
+pub use packed::{Overwrite, PackedReported};
 pub use render::{METADATA_KEY, VERSION_KEY};
 pub use stamp::{Base, SectionKind, Stamp, Timed, Unstamped, Versioned};
 

@@ -18,6 +18,7 @@ use crate::ids::TwinId;
 use crate::numbers::{Floor, WallTime};
 use crate::refusal::Refusal;
 use crate::rows::ChangedRows;
+use device::Said;
 use life::Life;
 
 /// Everything known about one id, whether its twin exists or not.
@@ -35,6 +36,8 @@ pub struct StepContext {
     pub now: WallTime,
     /// Everything that is created now starts above this.
     pub floor: Floor,
+    /// Somebody hears of reports. If nobody does, [`OutboundKind::Reported`] is not made.
+    pub observed: bool,
 }
 
 /// What a step did.
@@ -127,7 +130,10 @@ impl Twin {
             Command::Attach { sender, saw, may_create } => self.attach(sender, saw, may_create, context),
             Command::Detach { sender } => self.life_mut()?.detach(&sender),
             Command::State { sender, first, last, body } => {
-                self.life_mut()?.state(&sender, first, last, body, context.now)
+                self.life_mut()?.state(&sender, first, last, body.into(), context)
+            }
+            Command::Report { sender, first, last, report } => {
+                self.life_mut()?.state(&sender, first, last, Said::Report(report), context)
             }
             Command::Event { sender, boot, seq, name, payload } => {
                 self.life_mut()?.event(sender, boot, seq, name, payload)

@@ -1,9 +1,9 @@
 //! Stays and numbers through the whole of grain, committer and storage.
 
 use twin_core::command::Answer;
+use twin_core::grain::Reply;
 use twin_core::numbers::{AttachmentNo, Seq};
 use twin_core::refusal::Refusal;
-use twin_transports::server::Backend;
 
 use crate::world::{World, reported, sender};
 
@@ -56,7 +56,7 @@ async fn many_reports_in_flight_keep_their_order() {
             &crate::world::twin("s"),
             crate::world::report(&gateway, number, number),
             100,
-            Box::new(move |answer| sender.send(answer).unwrap()),
+            Reply::once(move |answer| sender.send(answer).unwrap()),
         );
         answers.push(receiver);
     }

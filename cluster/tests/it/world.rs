@@ -6,6 +6,7 @@ use twin_cluster::{Cluster, ClusterOptions};
 use twin_core::clock::SystemClock;
 use twin_core::command::{Answer, Command, Precondition, Sender, StateBody};
 use twin_core::document::TwinDocument;
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::numbers::{AttachmentNo, OutboxId, Seq, Stay};
 use twin_core::op::Op;
@@ -13,7 +14,6 @@ use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_storage::{Options, Storage};
-use twin_transports::server::Backend;
 
 pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
@@ -53,7 +53,7 @@ impl World {
     /// What a session does with a message.
     pub(crate) async fn submit(&self, id: &str, command: Command) -> Result<Answer, Refusal> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.cluster.submit(&twin(id), command, 100, Box::new(move |answer| sender.send(answer).unwrap()));
+        self.cluster.submit(&twin(id), command, 100, Reply::once(move |answer| sender.send(answer).unwrap()));
         receiver.await.expect("every command is answered")
     }
 

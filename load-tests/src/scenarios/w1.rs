@@ -1,6 +1,6 @@
 //! W1: durable reported updates a second.
 //!
-//! Ten gateways with 2,500 hot devices each report 300 B documents in calls of 256 (`report_many`), 1,024 under way each, in a
+//! Ten gateways with 2,500 hot devices each report 300 B documents in calls of 256 (`report_all`), 1,024 under way each, in a
 //! closed loop, on a node with 100,000 registered twins; an update counts when the SDK says that it is acked. Every stretch of it is
 //! followed by the baselines and the peers, and then comes the next. The same load with smaller calls gives the curve.
 

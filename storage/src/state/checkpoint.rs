@@ -130,13 +130,13 @@ impl Checkpointer {
         let mut key = Vec::new();
         let (mut count, mut bytes) = (0, 0);
         for family in Family::ALL {
-            if frozen.iter().all(|group| group.rows.family(family).is_empty()) {
+            if frozen.iter().all(|group| group.rows.is_empty(family)) {
                 continue;
             }
             let mut table = write.open_table(rows(family))?;
             // Groups come in order of their numbers, which is the order of the table.
             for group in frozen {
-                for (row, value) in group.rows.family(family) {
+                for (row, value) in group.rows.in_order(family) {
                     put_row_key(&mut key, group.group.cell.get(), row);
                     match value {
                         Some(value) => drop(table.insert(key.as_slice(), value.as_ref())?),

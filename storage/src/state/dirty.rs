@@ -1,6 +1,6 @@
 //! Rows that are applied and not yet in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -9,10 +9,17 @@ use crate::entry::RowChange;
 use crate::families::{FAMILY_COUNT, Family};
 use crate::limits::DIRTY_ROW_OVERHEAD_BYTES;
 
+/// A row in the layer: its key, and its value unless it was deleted.
+pub(super) type DirtyRow<'a> = (&'a Bytes, &'a Option<Bytes>);
+
 /// One layer of dirty rows of a group, by family and key. `None` is a row that was deleted.
+///
+/// Hot rows, which every report writes and nobody lists, are hashed and put in order once, for the checkpoint; the other
+/// families are kept in order. The hash is keyed, as ids come from outside.
 #[derive(Debug, Default)]
 pub(super) struct DirtyRows {
-    families: [BTreeMap<Bytes, Option<Bytes>>; FAMILY_COUNT],
+    hot: HashMap<Bytes, Option<Bytes>>,
+    others: [BTreeMap<Bytes, Option<Bytes>>; FAMILY_COUNT],
     bytes: u64,
 }
 
@@ -30,7 +37,11 @@ impl DirtyRows {
     pub(super) fn put(&mut self, row: &RowChange) -> i64 {
         let added = cost(&row.key, row.value.as_ref());
         // Cloning shares the entry's buffers.
-        let before = self.families[row.family.at()].insert(row.key.clone(), row.value.clone());
+        let (key, value) = (row.key.clone(), row.value.clone());
+        let before = match row.family {
+            Family::TwinHot => self.hot.insert(key, value),
+            family => self.others[family.at()].insert(key, value),
+        };
         let freed = before.map_or(0, |before| cost(&row.key, before.as_ref()));
         self.bytes = self.bytes + added - freed;
         added.cast_signed() - freed.cast_signed()
@@ -38,22 +49,47 @@ impl DirtyRows {
 
     /// `None`: this layer says nothing of the row. `Some(None)`: it is deleted.
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Option<&Option<Bytes>> {
-        self.families[family.at()].get(key)
+        match family {
+            Family::TwinHot => self.hot.get(key),
+            family => self.others[family.at()].get(key),
+        }
     }
 
-    pub(super) fn family(&self, family: Family) -> &BTreeMap<Bytes, Option<Bytes>> {
-        &self.families[family.at()]
+    /// Has the family no dirty row?
+    pub(super) fn is_empty(&self, family: Family) -> bool {
+        match family {
+            Family::TwinHot => self.hot.is_empty(),
+            family => self.others[family.at()].is_empty(),
+        }
     }
 
-    /// Rows from `start` on that begin with `prefix`.
+    /// The family's rows, in key order.
+    pub(super) fn in_order(&self, family: Family) -> Box<dyn Iterator<Item = DirtyRow<'_>> + '_> {
+        match family {
+            Family::TwinHot => {
+                let mut rows: Vec<_> = self.hot.iter().collect();
+                rows.sort_unstable_by_key(|(key, _)| *key);
+                Box::new(rows.into_iter())
+            }
+            family => Box::new(self.others[family.at()].iter()),
+        }
+    }
+
+    /// Rows from `start` on that begin with `prefix`, in key order.
     pub(super) fn range<'a>(
         &'a self,
         family: Family,
         start: Bound<&'a [u8]>,
         prefix: &'a [u8],
-    ) -> impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)> {
-        self.families[family.at()]
-            .range::<[u8], _>((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.starts_with(prefix))
+    ) -> Box<dyn Iterator<Item = DirtyRow<'a>> + 'a> {
+        let from: Box<dyn Iterator<Item = DirtyRow<'a>>> = match family {
+            Family::TwinHot => Box::new(self.in_order(family).skip_while(move |(key, _)| match start {
+                Bound::Included(start) => &key[..] < start,
+                Bound::Excluded(start) => &key[..] <= start,
+                Bound::Unbounded => false,
+            })),
+            family => Box::new(self.others[family.at()].range::<[u8], _>((start, Bound::Unbounded))),
+        };
+        Box::new(from.take_while(move |(key, _)| key.starts_with(prefix)))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde::Deserialize as _;
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
@@ -15,10 +16,13 @@ use twin_core::rules::{check_name, check_ops, check_path, check_payload};
 use twin_core::section::SectionKind;
 use twin_core::value::Value;
 
-use crate::core::append::Draft;
+use crate::core::append::Drafts;
 use crate::error::ReportError;
 use crate::limits::SOURCE_BYTES_MAX;
-use crate::outbox::format::Body;
+use crate::outbox::body::{Body, encode_body};
+use crate::outbox::dictionary::{Dictionary, PathsNeeded};
+use crate::outbox::format::Class;
+use crate::patch::encode_patch;
 
 /// A report, for [`crate::Gateway::report_many`].
 #[derive(Clone, Debug, PartialEq)]
@@ -54,44 +58,59 @@ impl Report {
         self
     }
 
-    pub(crate) fn draft(self) -> Result<Draft, ReportError> {
-        // What does not fit by itself fits no section; what only the sum makes too large is the node's to refuse.
-        let size_bytes = compact_len(&self.patch);
-        if size_bytes > REPORTED_BYTES_MAX {
-            return Err(too_large("report", size_bytes, REPORTED_BYTES_MAX));
-        }
-        let ops = ops_of_patch(self.patch);
-        check_ops(&ops, SectionKind::Reported)?;
-        let source = match self.source {
-            Some(SourcePosition { source, .. }) if source.is_empty() || source.len() > SOURCE_BYTES_MAX => {
-                return Err(invalid(format!(
-                    "the name of a source has 1 to {SOURCE_BYTES_MAX} bytes, this one has {}",
-                    source.len()
-                )));
-            }
-            source => source.map(|at| (at.source, at.position)),
+    pub(crate) fn draft(self, dictionary: &RwLock<Dictionary>, drafts: &mut Drafts) -> Result<(), ReportError> {
+        let source = checked(self.source)?;
+        let known = encode_patch(&self.patch, &dictionary.read(), &mut drafts.bodies);
+        let paths = match known {
+            Some(paths) => paths,
+            None => encode_checked(self.patch, dictionary, drafts)?,
         };
-        Ok(Draft::new(self.twin, Body::State(StateBody::Report(ops)), source))
+        drafts.push(self.twin, Class::State, paths, source);
+        Ok(())
     }
 }
 
-pub(crate) fn event(twin: &TwinId, name: &str, payload: Value) -> Result<Draft, ReportError> {
+/// The general way: paths that are new, and patches that break a rule.
+fn encode_checked(
+    patch: Value,
+    dictionary: &RwLock<Dictionary>,
+    drafts: &mut Drafts,
+) -> Result<PathsNeeded, ReportError> {
+    // What does not fit by itself fits no section; what only the sum makes too large is the node's to refuse.
+    let size_bytes = compact_len(&patch);
+    if size_bytes > REPORTED_BYTES_MAX {
+        return Err(too_large("report", size_bytes, REPORTED_BYTES_MAX));
+    }
+    let ops = ops_of_patch(patch);
+    check_ops(&ops, SectionKind::Reported)?;
+    Ok(encode_body(&Body::State(StateBody::Report(ops)), &mut dictionary.write(), &mut drafts.bodies))
+}
+
+fn checked(source: Option<SourcePosition>) -> Result<Option<(Arc<str>, u64)>, ReportError> {
+    match source {
+        Some(SourcePosition { source, .. }) if source.is_empty() || source.len() > SOURCE_BYTES_MAX => Err(invalid(
+            format!("the name of a source has 1 to {SOURCE_BYTES_MAX} bytes, this one has {}", source.len()),
+        )),
+        source => Ok(source.map(|at| (at.source, at.position))),
+    }
+}
+
+pub(crate) fn event(name: &str, payload: Value) -> Result<Body, ReportError> {
     check_name(name, "event")?;
     check_payload(&payload, "event payload")?;
-    Ok(Draft::new(twin.clone(), Body::Event(name.to_owned(), payload), None))
+    Ok(Body::Event(name.to_owned(), payload))
 }
 
-pub(crate) fn applied(twin: &TwinId, version: Version) -> Draft {
-    Draft::new(twin.clone(), Body::State(StateBody::DesiredApplied(version)), None)
+pub(crate) fn applied(version: Version) -> Body {
+    Body::State(StateBody::DesiredApplied(version))
 }
 
-pub(crate) fn rejected(twin: &TwinId, path: &Path, version: Version, reason: &str) -> Result<Draft, ReportError> {
+pub(crate) fn rejected(path: &Path, version: Version, reason: &str) -> Result<Body, ReportError> {
     check_path(path, SectionKind::Desired)?;
     if reason.len() > REASON_BYTES_MAX {
         return Err(too_large("reason", reason.len(), REASON_BYTES_MAX));
     }
-    let body = StateBody::DesiredRejected { path: path.clone(), version, reason: reason.to_owned() };
-    Ok(Draft::new(twin.clone(), Body::State(body), None))
+    Ok(Body::State(StateBody::DesiredRejected { path: path.clone(), version, reason: reason.to_owned() }))
 }
 
 /// From serde_json's value, which holds integers that no document may.
@@ -106,11 +125,11 @@ pub(crate) fn value_of(json: &serde_json::Value) -> Result<Value, ReportError> {
     })
 }
 
-fn invalid(message: String) -> ReportError {
+pub(crate) fn invalid(message: String) -> ReportError {
     ReportError::Invalid(Refusal::Invalid { message })
 }
 
-fn too_large(what: &str, size_bytes: usize, limit_bytes: usize) -> ReportError {
+pub(crate) fn too_large(what: &str, size_bytes: usize, limit_bytes: usize) -> ReportError {
     ReportError::Invalid(Refusal::TooLarge {
         what: what.into(),
         pointer: String::new(),

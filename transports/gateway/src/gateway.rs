@@ -10,7 +10,7 @@ use twin_core::numbers::Version;
 use twin_core::path::Path;
 use twin_core::value::Value;
 
-use crate::core::append::{AppendError, Draft, Stamped};
+use crate::core::append::{AppendError, Drafts};
 use crate::core::attaching::TwinLink;
 use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};
@@ -19,13 +19,15 @@ use crate::error::{GetError, OpenError, ReportError};
 use crate::limits::{GET_TIMEOUT, OUTBOX_BYTES_MIN, UNCOMMITTED_BYTES_MAX};
 use crate::method::{MethodAnswer, MethodCall};
 use crate::options::Options;
+use crate::outbox::body::Body;
 use crate::outbox::dead_letters::DeadLetter;
 use crate::outbox::writer::Commit;
 use crate::outbox::{file, writer};
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, Receipts};
 use crate::session::connect::Connector;
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::update::{Property, Update};
 
 /// A gateway. Cheap to clone; all clones are the same one.
 #[derive(Clone)]
@@ -105,13 +107,14 @@ impl Gateway {
 
     /// As [`Gateway::report`], for a value of ours.
     pub async fn report_value(&self, twin: &TwinId, patch: Value) -> Result<Receipt, ReportError> {
-        self.append_one(Report::new(twin.clone(), patch).draft()?).await
+        let drafts = self.drafted([Report::new(twin.clone(), patch)])?;
+        self.append_one(drafts, self.running.wait_at_cap).await
     }
 
     /// As [`Gateway::report`], but at the cap of the outbox waits for room whatever the options say.
     pub async fn report_waiting(&self, twin: &TwinId, patch: &serde_json::Value) -> Result<Receipt, ReportError> {
-        let draft = Report::new(twin.clone(), draft::value_of(patch)?).draft()?;
-        one(self.append(vec![draft], true).await?)
+        let drafts = self.drafted([Report::new(twin.clone(), draft::value_of(patch)?)])?;
+        self.append_one(drafts, true).await
     }
 
     /// Reports, and stores in the same commit how far the source is. The position must rise. It is sent only once it is
@@ -123,12 +126,35 @@ impl Gateway {
         source: &str,
         position: u64,
     ) -> Result<Receipt, ReportError> {
-        self.append_one(Report::new(twin.clone(), draft::value_of(patch)?).at(source, position).draft()?).await
+        let drafts = self.drafted([Report::new(twin.clone(), draft::value_of(patch)?).at(source, position)])?;
+        self.append_one(drafts, self.running.wait_at_cap).await
     }
 
-    /// Reports many, in this order, in one commit: all of them, or none.
+    /// Reports many, in this order, in one commit: all of them, or none. [`Gateway::report_all`] gives one receipt for all.
     pub async fn report_many(&self, reports: Vec<Report>) -> Result<Vec<Receipt>, ReportError> {
-        let drafts = reports.into_iter().map(Report::draft).collect::<Result<_, _>>()?;
+        Ok(self.report_all(reports).await?.into_iter().collect())
+    }
+
+    /// As [`Gateway::report_many`], with one receipt for all.
+    pub async fn report_all(&self, reports: Vec<Report>) -> Result<Receipts, ReportError> {
+        let drafts = self.drafted(reports)?;
+        self.append(drafts, self.running.wait_at_cap).await
+    }
+
+    /// Prepares a property of `reported` for [`Update`]s, by its JSON pointer.
+    pub fn property(&self, pointer: &str) -> Result<Property, ReportError> {
+        Property::new(pointer, &self.shared.dictionary)
+    }
+
+    /// Reports prepared properties: the cheapest way. Returns once it is durable in the outbox.
+    pub async fn update(&self, update: Update) -> Result<Receipt, ReportError> {
+        let drafts = self.updated([update])?;
+        self.append_one(drafts, self.running.wait_at_cap).await
+    }
+
+    /// Reports prepared properties of many, in this order, in one commit: all of them, or none.
+    pub async fn update_all(&self, updates: Vec<Update>) -> Result<Receipts, ReportError> {
+        let drafts = self.updated(updates)?;
         self.append(drafts, self.running.wait_at_cap).await
     }
 
@@ -139,12 +165,12 @@ impl Gateway {
 
     /// Tells of an event. Events of a device are in order, and need no attach.
     pub async fn event(&self, twin: &TwinId, name: &str, payload: &serde_json::Value) -> Result<Receipt, ReportError> {
-        self.append_one(draft::event(twin, name, draft::value_of(payload)?)?).await
+        self.append_body(twin, &draft::event(name, draft::value_of(payload)?)?).await
     }
 
     /// The device has taken over everything up to this version of `desired`.
     pub async fn ack_desired(&self, twin: &TwinId, version: Version) -> Result<Receipt, ReportError> {
-        self.append_one(draft::applied(twin, version)).await
+        self.append_body(twin, &draft::applied(version)).await
     }
 
     /// The device rejects what this version of `desired` set at this path.
@@ -155,7 +181,7 @@ impl Gateway {
         version: Version,
         reason: &str,
     ) -> Result<Receipt, ReportError> {
-        self.append_one(draft::rejected(twin, path, version, reason)?).await
+        self.append_body(twin, &draft::rejected(path, version, reason)?).await
     }
 
     /// The gateway serves this device from now on, and has heard it. The node is told when there is a session; see
@@ -220,7 +246,7 @@ impl Gateway {
 
     /// Waits until the outbox is empty: everything acked (or refused for good).
     pub async fn drained(&self) -> Result<(), ReportError> {
-        self.shared.until(|core| if core.messages() == 0 { Some(Ok(())) } else { core.failure().map(Err) }).await
+        self.shared.until(|core, _| if core.messages() == 0 { Some(Ok(())) } else { core.failure().map(Err) }).await
     }
 
     /// Takes no more messages, waits for the outbox to drain (as long as the options say), stops. What is left goes when the
@@ -249,20 +275,56 @@ impl Gateway {
         drained || self.shared.core.lock().messages() == 0
     }
 
-    async fn append_one(&self, draft: Draft) -> Result<Receipt, ReportError> {
-        one(self.append(vec![draft], self.running.wait_at_cap).await?)
+    fn drafted(
+        &self,
+        reports: impl IntoIterator<Item = Report, IntoIter: ExactSizeIterator>,
+    ) -> Result<Drafts, ReportError> {
+        let reports = reports.into_iter();
+        let mut drafts = Drafts::with_capacity(reports.len());
+        for report in reports {
+            report.draft(&self.shared.dictionary, &mut drafts)?;
+        }
+        Ok(drafts)
     }
 
-    async fn append(&self, drafts: Vec<Draft>, wait_at_cap: bool) -> Result<Vec<Receipt>, ReportError> {
+    fn updated(
+        &self,
+        updates: impl IntoIterator<Item = Update, IntoIter: ExactSizeIterator>,
+    ) -> Result<Drafts, ReportError> {
+        let updates = updates.into_iter();
+        let mut drafts = Drafts::with_capacity(updates.len());
+        let identity = self.shared.dictionary.read().identity();
+        for update in updates {
+            update.draft(identity, &mut drafts)?;
+        }
+        Ok(drafts)
+    }
+
+    async fn append_body(&self, twin: &TwinId, body: &Body) -> Result<Receipt, ReportError> {
+        let drafts = Drafts::one(twin.clone(), body, &self.shared.dictionary);
+        self.append_one(drafts, self.running.wait_at_cap).await
+    }
+
+    async fn append_one(&self, drafts: Drafts, wait_at_cap: bool) -> Result<Receipt, ReportError> {
+        // One draft gives one receipt.
+        let receipts = self.append(drafts, wait_at_cap).await?;
+        receipts.into_iter().next().ok_or(ReportError::Append(AppendError::ShutDown))
+    }
+
+    async fn append(&self, drafts: Drafts, wait_at_cap: bool) -> Result<Receipts, ReportError> {
+        if drafts.items.is_empty() {
+            // Nothing is queued, so no commit would come to wait for.
+            return Ok(Receipts { shared: Arc::clone(&self.shared), stamped: Vec::new() });
+        }
         let mut drafts = Some(drafts);
         let (stamped, commit) = self
             .shared
-            .until(|core| {
+            .until(|core, now| {
                 if core.writes.queued_bytes() > UNCOMMITTED_BYTES_MAX && core.failure().is_none() {
                     return None;
                 }
                 let taken = drafts.take()?;
-                match core.append(taken, self.shared.clock.monotonic()) {
+                match core.append(taken, now) {
                     Ok(stamped) => Some(Ok((stamped, core.writes.commit()))),
                     Err((AppendError::Full { .. }, back)) if wait_at_cap => {
                         drafts = Some(back);
@@ -273,27 +335,12 @@ impl Gateway {
             })
             .await?;
         self.durable(&commit).await?;
-        Ok(stamped.into_iter().map(|stamped| self.receipt(stamped)).collect())
+        Ok(Receipts { shared: Arc::clone(&self.shared), stamped })
     }
 
     async fn durable(&self, commit: &Commit) -> Result<(), ReportError> {
         commit.wait().await.map_err(|message| ReportError::NotDurable { message: message.to_string() })
     }
-
-    fn receipt(&self, stamped: Stamped) -> Receipt {
-        Receipt {
-            shared: Arc::clone(&self.shared),
-            twin: stamped.twin,
-            class: stamped.class,
-            stay: stamped.stay,
-            number: stamped.number,
-        }
-    }
-}
-
-fn one(receipts: Vec<Receipt>) -> Result<Receipt, ReportError> {
-    // One draft gives one receipt.
-    receipts.into_iter().next().ok_or(ReportError::Append(AppendError::ShutDown))
 }
 
 impl std::fmt::Debug for Gateway {

@@ -15,14 +15,29 @@ pub const MESSAGE_OVERHEAD_BYTES: u64 = 64;
 pub const COALESCE_FROM_PERCENT: u64 = 80;
 /// Most neighbours that one report is coalesced with: bounds the work of one call.
 pub const COALESCE_NEIGHBOURS_MAX: usize = 64;
-/// Bodies kept in memory so that sending need not read the disk; beyond, they are read when their turn comes.
+/// Messages that share a row, at most: what one `report_many` of a batch's size needs.
+pub const CHUNK_MESSAGES_MAX: usize = 256;
+/// Bytes of a row of several messages, at most; a larger message has one of its own.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// A row that is so many rows older than the newest lingers: what is done of it is noted with each commit.
+pub const LINGER_CHUNKS: u64 = 32;
+/// What is done and still in the file may take this part of the cap before rows are rewritten without it.
+pub const GARBAGE_PART: u64 = 8;
+/// Rows rewritten at a time to get rid of what is done in them: bounds the work of one call.
+pub const REWRITES_MAX: usize = 8;
+/// Paths that have numbers. Beyond, a body carries its further paths itself and is translated when it is sent.
+pub const DICTIONARY_PATHS_MAX: usize = 2048;
+/// Bytes of those paths: all of them fit a batch together with its messages.
+pub const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
+/// Rows kept in memory so that sending need not read the disk; beyond, the oldest are read when their turn comes.
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Appends that may wait for one commit. Past it, callers wait their turn: the writer takes megabytes a second from flash.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Cache of the outbox file. Appends touch few pages.
 pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
-/// Removals of acked messages wait this long for an append to ride along with.
-pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Removals of acked messages, and notes of them, wait this long for an append to ride along with: a commit of their own costs as
+/// much as one of many messages, and a crash before only sends them again.
+pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(500);
 
 /// Dead letters kept, the oldest go first (and are counted).
 pub const DEAD_LETTERS_MAX: usize = 4096;

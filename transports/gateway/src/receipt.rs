@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use twin_core::numbers::{Seq, Stay};
 use twin_core::refusal::Refusal;
 
 use crate::core::TwinIndex;
+use crate::core::append::Stamped;
 use crate::outbox::format::Class;
 use crate::shared::Shared;
 
@@ -43,14 +43,9 @@ impl Receipt {
             if let Some(fate) = twin.fate(self.class, self.stay, self.number) {
                 return fate;
             }
-            let (sender, receiver) = oneshot::channel();
-            twin.wait(self.class, self.stay, self.number, sender);
-            receiver
+            twin.promise(self.class, self.stay, self.number)
         };
-        tokio::select! {
-            fate = receiver => fate.unwrap_or(Err(NotAcked::ShutDown)),
-            () = self.shared.stop.cancelled() => Err(NotAcked::ShutDown),
-        }
+        self.shared.told(receiver).await
     }
 
     /// What became of it so far; `None`: it is still in the outbox.
@@ -66,6 +61,70 @@ impl Receipt {
     /// Its number in the stay.
     pub fn number(&self) -> Seq {
         self.number
+    }
+}
+
+/// Many messages in the outbox, as one.
+#[derive(Clone)]
+pub struct Receipts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stamped: Vec<Stamped>,
+}
+
+impl Receipts {
+    /// Waits until the node has committed all of them, as [`Receipt::acked`]; or says why one will not be, by the first such.
+    pub async fn acked(&self) -> Result<(), NotAcked> {
+        let mut settled = 0;
+        loop {
+            // One wait for what is often all of them: batches are acked whole.
+            let receiver = {
+                let mut core = self.shared.core.lock();
+                loop {
+                    let Some(next) = self.stamped.get(settled) else { return Ok(()) };
+                    let twin = core.twin_mut(next.twin);
+                    match twin.fate(next.class, next.stay, next.number) {
+                        Some(fate) => fate?,
+                        None => break twin.promise(next.class, next.stay, next.number),
+                    }
+                    settled += 1;
+                }
+            };
+            self.shared.told(receiver).await?;
+            settled += 1;
+        }
+    }
+
+    /// How many messages.
+    pub fn len(&self) -> usize {
+        self.stamped.len()
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        self.stamped.is_empty()
+    }
+}
+
+impl IntoIterator for Receipts {
+    type Item = Receipt;
+    type IntoIter = std::vec::IntoIter<Receipt>;
+
+    /// One for each message, in the order of the reports.
+    fn into_iter(self) -> Self::IntoIter {
+        let receipt = |stamped: Stamped| Receipt {
+            shared: Arc::clone(&self.shared),
+            twin: stamped.twin,
+            class: stamped.class,
+            stay: stamped.stay,
+            number: stamped.number,
+        };
+        self.stamped.iter().copied().map(receipt).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl std::fmt::Debug for Receipts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipts").field("len", &self.stamped.len()).finish_non_exhaustive()
     }
 }
 

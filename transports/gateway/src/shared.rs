@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use twin_core::clock::Clock;
 use twin_transports::entropy::Entropy;
 
 use crate::core::Core;
+use crate::core::twin::Told;
 use crate::method::Methods;
 use crate::options::TraceBatch;
+use crate::outbox::dictionary::Dictionary;
+use crate::receipt::NotAcked;
 
 /// Shared by the handle, the session and the writer.
 pub(crate) struct Shared {
     pub(crate) core: Mutex<Core>,
+    /// The outbox's paths by number: the state's, for those who encode and send without its lock.
+    pub(crate) dictionary: Arc<RwLock<Dictionary>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) trace_batch: Option<TraceBatch>,
@@ -56,6 +61,7 @@ impl Shared {
         trace_batch: Option<TraceBatch>,
     ) -> Self {
         Self {
+            dictionary: Arc::clone(&core.dictionary),
             core: Mutex::new(core),
             clock,
             entropy,
@@ -72,12 +78,19 @@ impl Shared {
     }
 
     /// Asks again whenever there may be room, until there is an answer.
-    pub(crate) async fn until<T, E>(&self, mut ask: impl FnMut(&mut Core) -> Option<Result<T, E>>) -> Result<T, E> {
+    pub(crate) async fn until<T, E>(
+        &self,
+        mut ask: impl FnMut(&mut Core, Duration) -> Option<Result<T, E>>,
+    ) -> Result<T, E> {
+        // There is room almost always.
+        if let Some(answer) = self.with(&mut ask) {
+            return answer;
+        }
         loop {
             let mut notified = std::pin::pin!(self.room_wake.notified());
             // Registered before asking, so that nothing is missed in between.
             notified.as_mut().enable();
-            if let Some(answer) = self.with(|core, _| ask(core)) {
+            if let Some(answer) = self.with(&mut ask) {
                 return answer;
             }
             notified.await;
@@ -89,10 +102,20 @@ impl Shared {
         let now = self.clock.monotonic();
         let mut core = self.core.lock();
         let result = step(&mut core, now);
-        let wakes = std::mem::take(&mut core.wakes);
+        let mut wakes = std::mem::take(&mut core.wakes);
+        // What nobody waits for is found when the writer looks next; it need not look at once.
+        wakes.writer &= core.writes.is_urgent() || (core.writes.is_idle() && core.has_writes());
         drop(core);
         self.wake(wakes);
         result
+    }
+
+    /// What became of a message.
+    pub(crate) async fn told(&self, told: Told) -> Result<(), NotAcked> {
+        tokio::select! {
+            fate = told => fate.unwrap_or(Err(NotAcked::ShutDown)),
+            () = self.stop.cancelled() => Err(NotAcked::ShutDown),
+        }
     }
 
     fn wake(&self, wakes: Wakes) {

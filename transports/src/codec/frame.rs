@@ -1,7 +1,8 @@
 //! All kinds of frames, and their encoding.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use twin_core::msgpack::Reader;
 
 use super::FrameError;
 use super::skim::{head, skim};
@@ -9,6 +10,7 @@ use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
 use crate::frames::device::{
     Attach, AttachResults, Call, CallResult, Desired, DesiredReceived, Detach, DetachResults, Document, Get,
 };
+use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
 use crate::frames::session::{Challenge, Heartbeat, Hello, Open, Proof, Refused, Welcome};
 use crate::limits::{ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES};
 
@@ -105,15 +107,28 @@ impl Frame {
 /// Appends the frame with its length to `out`. On an error `out` is as before.
 pub fn encode(frame: &Frame, limit_bytes: usize, out: &mut BytesMut) -> Result<(), FrameError> {
     frame.check_counts()?;
+    encode_with(limit_bytes, out, |out| {
+        let from = out.len();
+        frame
+            .serialize_into((&mut *out).writer())
+            .map_err(|error| FrameError::malformed(format!("{} cannot be encoded: {error}", frame.kind_name())))?;
+        if frame.carries_payload() { skim(&out[from..]) } else { Ok(()) }
+    })
+}
+
+/// Appends what `write` writes, with its length, to `out`. On an error `out` is as before.
+pub(super) fn encode_with(
+    limit_bytes: usize,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
+) -> Result<(), FrameError> {
     let start = out.len();
     out.put_bytes(0, FRAME_HEADER_BYTES);
-    let encoded = frame.serialize_into((&mut *out).writer());
+    let written = write(out);
     let length = out.len() - start - FRAME_HEADER_BYTES;
-    let result = match encoded {
-        Err(error) => Err(FrameError::malformed(format!("{} cannot be encoded: {error}", frame.kind_name()))),
+    let result = match written {
         Ok(()) if length > limit_bytes => Err(FrameError::TooLong { claimed_bytes: length as u64, limit_bytes }),
-        Ok(()) if frame.carries_payload() => skim(&out[start + FRAME_HEADER_BYTES..]),
-        Ok(()) => Ok(()),
+        written => written,
     };
     if result.is_ok() {
         out[start..start + FRAME_HEADER_BYTES].copy_from_slice(&(length as u32).to_be_bytes());
@@ -133,6 +148,31 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
         frame.check_counts()?;
     }
     Ok(frame)
+}
+
+/// A frame on a state or telemetry stream.
+#[derive(Debug)]
+pub enum UplinkFrame {
+    /// A batch of state messages, its reports as they came.
+    State(IncomingBatch),
+    /// Any other kind.
+    Other(Frame),
+}
+
+/// As [`decode`], for the streams on which batches come up.
+pub fn decode_uplink(bytes: &Bytes) -> Result<Option<UplinkFrame>, FrameError> {
+    // A batch's reader keeps the bounds that the skim keeps for serde.
+    let (kind, body_at) = head(bytes)?;
+    if kind != STATE_BATCH_KIND {
+        return Ok(decode(bytes)?.map(UplinkFrame::Other));
+    }
+    let (batch, length) = incoming::read(&bytes.slice(body_at..))?;
+    // What a newer release puts behind the body is skipped.
+    let mut behind = Reader::new(&bytes[body_at + length..]);
+    while !behind.is_at_end() {
+        behind.raw().map_err(|error| FrameError::malformed(format!("behind the body of kind {kind}: {error}")))?;
+    }
+    Ok(Some(UplinkFrame::State(batch)))
 }
 
 /// A heartbeat as a datagram: the frame without a length, because the datagram has one.

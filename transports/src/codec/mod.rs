@@ -6,11 +6,12 @@
 
 mod error;
 mod frame;
+pub mod pack;
 mod reader;
 mod skim;
 mod writer;
 
 pub use error::FrameError;
-pub use frame::{Frame, decode, decode_datagram, encode, encode_datagram};
+pub use frame::{Frame, UplinkFrame, decode, decode_datagram, decode_uplink, encode, encode_datagram};
 pub use reader::FrameReader;
 pub use writer::FrameWriter;

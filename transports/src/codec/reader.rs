@@ -1,6 +1,6 @@
 //! Frames off a stream.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Frame, FrameError, decode};
@@ -50,6 +50,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// The next frame of a known kind; `None` when the stream ended between frames.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        self.next_as(|bytes| decode(bytes)).await
+    }
+
+    /// The next frame that `decode` knows (`None`: it does not). The bytes it is given are the frame's own, not a copy.
+    pub(crate) async fn next_as<T>(
+        &mut self,
+        decode: impl Fn(&Bytes) -> Result<Option<T>, FrameError>,
+    ) -> Result<Option<T>, FrameError> {
         loop {
             let need = if self.buffer.len() < FRAME_HEADER_BYTES {
                 FRAME_HEADER_BYTES
@@ -57,8 +65,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 FRAME_HEADER_BYTES + self.claimed()?
             };
             if need > FRAME_HEADER_BYTES && self.buffer.len() >= need {
-                let frame = decode(&self.buffer[FRAME_HEADER_BYTES..need]);
-                self.buffer.advance(need);
+                let mut bytes = self.buffer.split_to(need).freeze();
+                bytes.advance(FRAME_HEADER_BYTES);
+                let frame = decode(&bytes);
                 if need > KEPT_BUFFER_BYTES {
                     // A backlog sent after an outage may not leave a megabyte behind in every reader.
                     self.buffer = BytesMut::from(&self.buffer[..]);

@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::frame::encode_with;
 use super::{Frame, FrameError, encode};
 use crate::limits::KEPT_BUFFER_BYTES;
 
@@ -30,6 +31,16 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Encodes a frame into the buffer. On an error the buffer is as before.
     pub fn put(&mut self, frame: &Frame) -> Result<(), FrameError> {
         let result = encode(frame, self.limit_bytes, &mut self.buffer);
+        self.peak_bytes = self.peak_bytes.max(self.buffer.len());
+        result
+    }
+
+    /// Puts a frame whose MessagePack `write` appends, as [`put`](Self::put) does. On an error the buffer is as before.
+    pub fn put_encoded(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), FrameError> {
+        let result = encode_with(self.limit_bytes, &mut self.buffer, |out| {
+            write(out);
+            Ok(())
+        });
         self.peak_bytes = self.peak_bytes.max(self.buffer.len());
         result
     }

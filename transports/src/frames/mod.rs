@@ -15,4 +15,5 @@
 
 pub mod batch;
 pub mod device;
+pub mod incoming;
 pub mod session;

@@ -1,13 +1,17 @@
 //! The receiving side's tables.
 
+use std::sync::Arc;
+
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
+use twin_core::msgpack::Malformed;
 use twin_core::numbers::{Seq, Stay};
-use twin_core::op::Op;
 use twin_core::path::Path;
+use twin_core::report::{PackedReport, ReportError};
 
 use super::size::{path_weight_bytes, twin_weight_bytes};
-use crate::frames::batch::{StateMessage, WireBody, WireOp};
+use crate::frames::batch::WireBody;
+use crate::frames::incoming::{IncomingBatch, IncomingBody, IncomingMessage};
 use crate::limits::{INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX};
 
 /// What is wrong with a batch's use of the tables. The peer breaks the protocol: the stream is of no more use.
@@ -38,6 +42,9 @@ pub enum InternError {
         /// Entries in the table.
         known: usize,
     },
+    /// A report that is none.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// Numbers begin at 1 and fit 64 bits.
     #[error("a message covers {first} and {more} more: numbers begin at 1 and end at 2^64 - 1")]
     BadRange {
@@ -46,6 +53,21 @@ pub enum InternError {
         /// How many more.
         more: u64,
     },
+}
+
+/// Body of a message that was received.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    /// A report, checked.
+    Report(PackedReport),
+    /// Any other.
+    Other(StateBody),
+}
+
+impl From<StateBody> for Received {
+    fn from(body: StateBody) -> Self {
+        Self::Other(body)
+    }
 }
 
 /// A state message with its ids and paths resolved.
@@ -60,14 +82,15 @@ pub struct ReceivedState {
     /// Last number covered.
     pub last: Seq,
     /// What.
-    pub body: StateBody,
+    pub body: Received,
 }
 
 /// The tables of one stream.
 #[derive(Debug, Default)]
 pub struct InternReceiver {
     twins: Vec<TwinId>,
-    paths: Vec<Path>,
+    /// Shared with the reports that refer to it.
+    paths: Arc<[Path]>,
     weight_bytes: usize,
 }
 
@@ -100,7 +123,9 @@ impl InternReceiver {
             return Err(InternError::TooManyBytes(weight_bytes));
         }
         self.twins.extend(twins);
-        self.paths.extend(paths);
+        if !paths.is_empty() {
+            self.paths = self.paths.iter().cloned().chain(paths).collect();
+        }
         self.weight_bytes = weight_bytes;
         Ok(())
     }
@@ -115,29 +140,27 @@ impl InternReceiver {
         self.paths.get(index as usize).ok_or(InternError::UnknownPath { index, known: self.paths.len() })
     }
 
-    /// Resolves a message.
-    pub fn state(&self, message: StateMessage) -> Result<ReceivedState, InternError> {
-        let StateMessage { twin, stay, first, more, body } = message;
+    /// Takes a batch's additions and resolves its messages.
+    pub fn receive(&mut self, batch: IncomingBatch) -> Result<Vec<ReceivedState>, InternError> {
+        self.add(batch.reset, batch.twins, batch.paths)?;
+        batch.messages.into_iter().map(|message| self.state(message)).collect()
+    }
+
+    fn state(&self, message: IncomingMessage) -> Result<ReceivedState, InternError> {
+        let IncomingMessage { twin, stay, first, more, body } = message;
         let last = first.get().checked_add(more).filter(|_| first.get() > 0);
         let last = last.map(Seq::new).ok_or(InternError::BadRange { first, more })?;
         let body = match body {
-            WireBody::Report(ops) => StateBody::Report(
-                ops.into_iter()
-                    .map(|(path, op)| {
-                        let path = self.path(path)?.clone();
-                        Ok(match op {
-                            WireOp::Set(value) => Op::Set { path, value },
-                            WireOp::Remove => Op::Remove { path },
-                            WireOp::Replace(value) => Op::Replace { path, value },
-                        })
-                    })
-                    .collect::<Result<_, InternError>>()?,
-            ),
-            WireBody::DesiredApplied(version) => StateBody::DesiredApplied(version),
-            WireBody::DesiredRejected(path, version, reason) => {
-                StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }
+            IncomingBody::Report(ops) => Received::Report(PackedReport::new(self.paths.clone(), ops)?),
+            IncomingBody::Other(WireBody::DesiredApplied(version)) => StateBody::DesiredApplied(version).into(),
+            IncomingBody::Other(WireBody::DesiredRejected(path, version, reason)) => {
+                StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }.into()
             }
-            WireBody::Lost => StateBody::Lost,
+            IncomingBody::Other(WireBody::Lost) => StateBody::Lost.into(),
+            // A report whose map or key is not in its shortest form.
+            IncomingBody::Other(WireBody::Report(_)) => {
+                return Err(ReportError::from(Malformed::Expected("a report in its shortest form")).into());
+            }
         };
         Ok(ReceivedState { twin: self.twin(twin)?.clone(), stay, first, last, body })
     }

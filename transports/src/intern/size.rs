@@ -37,7 +37,7 @@ pub(super) fn twin_weight_bytes(twin: &TwinId) -> usize {
     PREFIX_BYTES + twin.as_str().len()
 }
 
-/// See [`twin_weight_bytes`].
-pub(super) fn path_weight_bytes(path: &Path) -> usize {
+/// What an interned path counts towards [`crate::limits::INTERNED_BYTES_MAX`]; at least its encoded size.
+pub fn path_weight_bytes(path: &Path) -> usize {
     PREFIX_BYTES + path.keys().iter().map(|key| text_bytes_max(key)).sum::<usize>()
 }

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use twin_core::command::{Answer, Command};
+use twin_core::command::Command;
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, TwinId};
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder};
 use twin_core::refusal::Refusal;
@@ -48,8 +49,17 @@ pub struct SessionGrant {
     pub enrolment_open: bool,
 }
 
-/// Where the answer to a submitted command goes. Called exactly once, from any thread; must not block.
-pub type Reply = Box<dyn FnOnce(Result<Answer, Refusal>) + Send>;
+/// A numbered message on its way to its twin.
+pub struct Submission {
+    /// Which twin.
+    pub twin: TwinId,
+    /// A [`Command::State`] or [`Command::Event`].
+    pub command: Command,
+    /// What it weighs for admission.
+    pub bytes: usize,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
 
 /// The node's side of things, as a session sees it. Implemented by the cluster.
 pub trait Backend: Send + Sync + 'static {
@@ -71,6 +81,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Gives a command to a twin. `bytes` is what it weighs for admission (its encoded size); past the budget the answer is
     /// `Busy` at once. The commands that one session submits for one twin are carried out in the order of these calls.
     fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply);
+
+    /// Gives the messages of one batch to their twins, in their order: [`Backend::submit`] for each, at less cost.
+    fn submit_all(&self, batch: Vec<Submission>);
 
     /// A device's answer to a method call.
     fn call_answered(&self, gateway: &GatewayId, result: crate::frames::device::CallResult);

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use twin_core::command::Answer;
+use twin_core::grain::{Answers, Reply};
 use twin_core::refusal::Refusal;
-
-use super::backend::Reply;
 
 /// What is done with the answers. Called from any thread; must not block.
 pub(super) trait Gather: Send + Sync + 'static {
@@ -31,8 +30,7 @@ impl<G: Gather> Collector<G> {
     /// A reply for one more command.
     pub(super) fn reply(self: &Arc<Self>, index: usize) -> Reply {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot { collector: Some(self.clone()), index };
-        Box::new(move |result| slot.answer(result))
+        Reply::shared(self.clone(), index as u32)
     }
 
     /// Settles a command that is not submitted at all.
@@ -53,28 +51,11 @@ impl<G: Gather> Collector<G> {
     }
 }
 
-/// **Invariant:** every command is settled exactly once, also when its reply is dropped unanswered (a grain that died): a
-/// batch without an ack would block its stream for ever.
-struct Slot<G: Gather> {
-    collector: Option<Arc<Collector<G>>>,
-    index: usize,
-}
-
-impl<G: Gather> Slot<G> {
-    fn answer(mut self, result: Result<Answer, Refusal>) {
-        if let Some(collector) = self.collector.take() {
-            collector.gather.settle(self.index, result);
-            collector.close_one();
-        }
-    }
-}
-
-impl<G: Gather> Drop for Slot<G> {
-    fn drop(&mut self) {
-        if let Some(collector) = self.collector.take() {
-            let message = "the twin was thrown away before it answered".to_owned();
-            collector.gather.settle(self.index, Err(Refusal::Unavailable { message, retry_after_ms: 200 }));
-            collector.close_one();
-        }
+/// **Invariant:** every command is settled exactly once, also when its reply is dropped unanswered (a grain that died; see
+/// [`Reply`]): a batch without an ack would block its stream for ever.
+impl<G: Gather> Answers for Collector<G> {
+    fn answer(&self, index: u32, answer: Result<Answer, Refusal>) {
+        self.gather.settle(index as usize, answer);
+        self.close_one();
     }
 }

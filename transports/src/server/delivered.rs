@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use twin_core::command::{Answer, Command};
+use twin_core::grain::Reply;
 use twin_core::ids::TwinId;
 use twin_core::numbers::Version;
 use twin_core::refusal::Refusal;
@@ -44,7 +45,7 @@ pub(super) fn deliver<B: Backend>(
 ) {
     let command = Command::DesiredDelivered { gateway: session.gateway.clone(), version };
     let delivery = Delivery { link: session.link.clone(), open: Some((twin.clone(), version)), _permit: permit };
-    session.backend.submit(&twin, command, weight::command_bytes(), Box::new(move |result| delivery.answer(result)));
+    session.backend.submit(&twin, command, weight::command_bytes(), Reply::once(move |result| delivery.answer(result)));
 }
 
 struct Delivery {

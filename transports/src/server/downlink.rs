@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use twin_core::command::{Answer, Command};
+use twin_core::grain::Reply;
 use twin_core::ids::TwinId;
 use twin_core::numbers::OwnerOrder;
 use twin_core::refusal::Refusal;
@@ -180,7 +181,7 @@ pub(super) async fn fetch_desired<B: Backend>(session: &Session<B>) {
             &twin,
             Command::ReadDelta { since },
             weight::command_bytes(),
-            Box::new(move |result| fetching.answer(result)),
+            Reply::once(move |result| fetching.answer(result)),
         );
     }
 }

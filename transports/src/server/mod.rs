@@ -24,6 +24,6 @@ mod uplink;
 mod weight;
 
 pub use accept::{Server, ServerError, ServerHandle};
-pub use backend::{Backend, Downlink, GatewayCredential, Reply, SessionGrant, VerifiedHello};
+pub use backend::{Backend, Downlink, GatewayCredential, SessionGrant, Submission, VerifiedHello};
 pub use options::{OnTraceparent, ServerOptions};
 pub use stats::{Counter, Gauge, TransportStats};

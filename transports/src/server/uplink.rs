@@ -9,17 +9,18 @@ use tracing::Span;
 use twin_core::command::{Answer, Command};
 use twin_core::refusal::Refusal;
 
-use super::backend::Backend;
+use super::backend::{Backend, Submission};
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
 use super::ending::Ending;
 use super::session::Session;
 use super::stats::TransportStats;
 use super::weight;
-use crate::codec::{Frame, FrameReader, FrameWriter};
-use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
+use crate::codec::{Frame, FrameReader, FrameWriter, UplinkFrame, decode_uplink};
+use crate::frames::batch::{BatchAck, EventBatch};
+use crate::frames::incoming::IncomingBatch;
 use crate::frames::session::StreamClass;
-use crate::intern::{InternError, InternReceiver};
+use crate::intern::{InternError, InternReceiver, Received, ReceivedState};
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, FRAME_BYTES_MAX};
 use crate::refuse::{RefusalCode, SessionRefusal};
 
@@ -44,7 +45,7 @@ pub(super) async fn uplink<B: Backend>(
     let read = async {
         while let Ok(permit) = permits.clone().acquire_owned().await {
             let skipped = reader.skipped();
-            let frame = match reader.next().await {
+            let frame = match reader.next_as(decode_uplink).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => return ending.frame_error(&error),
@@ -79,43 +80,46 @@ impl Stream {
     fn submit<B: Backend>(
         &mut self,
         session: &Session<B>,
-        frame: Frame,
+        frame: UplinkFrame,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), SessionRefusal> {
         match (self.class, frame) {
-            (StreamClass::State, Frame::StateBatch(batch)) => self.submit_state(session, batch, permit),
-            (StreamClass::Telemetry, Frame::EventBatch(batch)) => self.submit_events(session, batch, permit),
-            (class, frame) => Err(bad_frame(format!("a {} does not belong on a {class:?} stream", frame.kind_name()))),
+            (StreamClass::State, UplinkFrame::State(batch)) => self.submit_state(session, batch, permit),
+            (StreamClass::Telemetry, UplinkFrame::Other(Frame::EventBatch(batch))) => {
+                self.submit_events(session, batch, permit)
+            }
+            (class, UplinkFrame::State(_)) => {
+                Err(bad_frame(format!("a StateBatch does not belong on a {class:?} stream")))
+            }
+            (class, UplinkFrame::Other(frame)) => {
+                Err(bad_frame(format!("a {} does not belong on a {class:?} stream", frame.kind_name())))
+            }
         }
     }
 
     fn submit_state<B: Backend>(
         &mut self,
         session: &Session<B>,
-        batch: StateBatch,
+        batch: IncomingBatch,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), SessionRefusal> {
         self.check_number(batch.batch)?;
-        self.tables.add(batch.reset, batch.twins, batch.paths).map_err(bad_index)?;
-        let messages = batch
-            .messages
-            .into_iter()
-            .map(|message| self.tables.state(message))
-            .collect::<Result<Vec<_>, InternError>>()
-            .map_err(bad_index)?;
-        let span = session.batch_span(self.class, batch.batch, messages.len(), batch.trace.as_deref());
-        let collector = self.collector(session, batch.batch, messages.len(), permit, span.clone());
+        let (number, trace) = (batch.batch, batch.trace.clone());
+        let messages = self.tables.receive(batch).map_err(bad_index)?;
+        let span = session.batch_span(self.class, number, messages.len(), trace.as_deref());
+        let collector = self.collector(session, number, messages.len(), permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
-        for (index, message) in messages.into_iter().enumerate() {
-            let bytes = weight::state_bytes(&message.body);
-            let command = Command::State {
-                sender: session.sender(message.stay),
-                first: message.first,
-                last: message.last,
-                body: message.body,
+        let submissions = messages.into_iter().enumerate().map(|(index, message)| {
+            let ReceivedState { twin, stay, first, last, body } = message;
+            let bytes = weight::message_bytes(&body);
+            let sender = session.sender(stay);
+            let command = match body {
+                Received::Report(report) => Command::Report { sender, first, last, report },
+                Received::Other(body) => Command::State { sender, first, last, body },
             };
-            session.backend.submit(&message.twin, command, bytes, collector.reply(index));
-        }
+            Submission { twin, command, bytes, reply: collector.reply(index) }
+        });
+        session.backend.submit_all(submissions.collect());
         collector.seal();
         Ok(())
     }
@@ -134,18 +138,22 @@ impl Stream {
         let span = session.batch_span(self.class, batch.batch, batch.messages.len(), batch.trace.as_deref());
         let collector = self.collector(session, batch.batch, batch.messages.len(), permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
+        let mut submissions = Vec::with_capacity(batch.messages.len());
         for (index, message) in batch.messages.into_iter().enumerate() {
-            let twin = self.tables.twin(message.twin).map_err(bad_index)?;
-            let bytes = weight::event_bytes(&message.name, &message.payload);
-            let command = Command::Event {
-                sender: session.sender(twin_core::numbers::Stay::default()),
-                boot: message.boot,
-                seq: message.seq,
-                name: message.name,
-                payload: message.payload,
-            };
-            session.backend.submit(twin, command, bytes, collector.reply(index));
+            submissions.push(Submission {
+                twin: self.tables.twin(message.twin).map_err(bad_index)?.clone(),
+                bytes: weight::event_bytes(&message.name, &message.payload),
+                command: Command::Event {
+                    sender: session.sender(twin_core::numbers::Stay::default()),
+                    boot: message.boot,
+                    seq: message.seq,
+                    name: message.name,
+                    payload: message.payload,
+                },
+                reply: collector.reply(index),
+            });
         }
+        session.backend.submit_all(submissions);
         collector.seal();
         Ok(())
     }

@@ -5,6 +5,8 @@ use twin_core::command::StateBody;
 use twin_core::path::Path;
 use twin_core::value::Value;
 
+use crate::intern::Received;
+
 /// A command with its sender, reply and place in a mailbox.
 const COMMAND_BYTES: usize = 256;
 /// A value without what it points to, and a map's or vector's share.
@@ -14,7 +16,15 @@ pub(super) fn command_bytes() -> usize {
     COMMAND_BYTES
 }
 
-pub(super) fn state_bytes(body: &StateBody) -> usize {
+pub(super) fn message_bytes(body: &Received) -> usize {
+    match body {
+        // Stays as it came until it is applied.
+        Received::Report(report) => COMMAND_BYTES + report.size_bytes(),
+        Received::Other(body) => state_bytes(body),
+    }
+}
+
+fn state_bytes(body: &StateBody) -> usize {
     COMMAND_BYTES
         + match body {
             StateBody::Report(ops) => ops

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use twin_core::command::{Answer, Command, DesiredDelta};
+use twin_core::command::{Answer, Command, DesiredDelta, StateBody};
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::numbers::{AttachmentNo, OwnerOrder, Version};
 use twin_core::op::Op;
@@ -17,7 +18,7 @@ use twin_transports::auth::{Credentials, GatewaySecret};
 use twin_transports::entropy::SystemEntropy;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::Heartbeat;
-use twin_transports::server::{Backend, Downlink, GatewayCredential, Reply, SessionGrant, VerifiedHello};
+use twin_transports::server::{Backend, Downlink, GatewayCredential, SessionGrant, Submission, VerifiedHello};
 
 /// What the backend does with a submitted command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Recorder {
         let held = std::mem::take(&mut *self.held.lock());
         for (twin, command, reply) in held {
             let answer = self.answer(&twin, &command);
-            reply(answer);
+            reply.send(answer);
         }
     }
 
@@ -176,11 +177,21 @@ impl Backend for Recorder {
         self.closed.lock().push(session);
     }
 
-    fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, reply: Reply) {
+        // Kept in the form in which it is told.
+        if let Command::Report { sender, first, last, report } = command {
+            command = Command::State { sender, first, last, body: StateBody::Report(report.unpack()) };
+        }
         self.commands.lock().push((twin.clone(), command.clone(), bytes));
         match *self.answering.lock() {
             Answering::Held => self.held.lock().push((twin.clone(), command, reply)),
-            Answering::Now => reply(self.answer(twin, &command)),
+            Answering::Now => reply.send(self.answer(twin, &command)),
+        }
+    }
+
+    fn submit_all(&self, batch: Vec<Submission>) {
+        for Submission { twin, command, bytes, reply } in batch {
+            self.submit(&twin, command, bytes, reply);
         }
     }
 

@@ -12,6 +12,7 @@ mod gateway;
 mod handshake;
 mod hostile;
 mod interning;
+mod node_cost;
 mod restart;
 mod server;
 mod wire_size;

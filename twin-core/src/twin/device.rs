@@ -1,20 +1,35 @@
 //! What comes up from the device: reports, acknowledgements, rejections, events.
 
-use super::Effect;
 use super::life::Life;
+use super::{Effect, StepContext};
 use crate::command::{Answer, Sender, StateBody};
 use crate::convergence::{Rejection, concerns, keep};
 use crate::event::OutboundKind;
 use crate::ids::GatewayId;
 use crate::limits::REASON_BYTES_MAX;
 use crate::mark::{Place, check_range, place};
-use crate::numbers::{Boot, Seq, Version, WallTime};
+use crate::numbers::{Boot, Seq, Version};
 use crate::path::Path;
 use crate::refusal::Refusal;
+use crate::report::PackedReport;
 use crate::rows::{ChangedRows, RowKind};
 use crate::rules::{check_name, check_ops, check_path, check_payload};
-use crate::section::SectionKind;
+use crate::section::{Overwrite, PackedReported, SectionKind};
 use crate::value::Value;
+
+/// What a numbered message of the twin-state class says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said {
+    /// A report as it came.
+    Report(PackedReport),
+    Other(StateBody),
+}
+
+impl From<StateBody> for Said {
+    fn from(body: StateBody) -> Self {
+        Self::Other(body)
+    }
+}
 
 impl Life {
     /// A message of the twin-state class.
@@ -26,25 +41,30 @@ impl Life {
         sender: &Sender,
         first: Seq,
         last: Seq,
-        body: StateBody,
-        now: WallTime,
+        said: Said,
+        context: StepContext,
     ) -> Result<Effect, Refusal> {
         check_range(first, last)?;
         let current = self.is_current(sender)?;
         let seen = self.mark_of(sender).map(|mark| mark.state).unwrap_or_default();
         match place(seen, first, last) {
             Place::Duplicate => return Ok(Effect::unchanged(Answer::Duplicate)),
-            Place::Gap { next } if current || body == StateBody::Lost => return Err(Refusal::Gap { next }),
+            Place::Gap { next } if current || said == Said::Other(StateBody::Lost) => {
+                return Err(Refusal::Gap { next });
+            }
             Place::Gap { .. } | Place::Next => {}
         }
-        if !current && body != StateBody::Lost {
+        if !current && said != Said::Other(StateBody::Lost) {
             return Err(Refusal::Superseded);
         }
-        let mut effect = match body {
-            StateBody::Report(ops) => self.report(ops, now)?,
-            StateBody::DesiredApplied(version) => self.applied(version),
-            StateBody::DesiredRejected { path, version, reason } => self.rejected(path, version, reason)?,
-            StateBody::Lost => Effect::done(ChangedRows::NONE),
+        let mut effect = match said {
+            Said::Report(report) => self.report(&report, context)?,
+            Said::Other(StateBody::Report(ops)) => self.report(&PackedReport::from(&ops[..]), context)?,
+            Said::Other(StateBody::DesiredApplied(version)) => self.applied(version),
+            Said::Other(StateBody::DesiredRejected { path, version, reason }) => {
+                self.rejected(path, version, reason)?
+            }
+            Said::Other(StateBody::Lost) => Effect::done(ChangedRows::NONE),
         };
         // The mark moves even where nothing else did: the number is taken.
         if current {
@@ -61,13 +81,25 @@ impl Life {
         Ok(effect)
     }
 
-    fn report(&mut self, ops: Vec<crate::op::Op>, now: WallTime) -> Result<Effect, Refusal> {
-        check_ops(&ops, SectionKind::Reported)?;
+    /// Nearly every report overwrites what stands: that is done in the stored bytes. The tree is for the others.
+    fn report(&mut self, report: &PackedReport, context: StepContext) -> Result<Effect, Refusal> {
         let effect = Effect::done(RowKind::Hot);
-        Ok(match self.hot.reported.apply(ops, now)? {
-            Some(ops) => effect.event(OutboundKind::Reported { version: self.hot.reported.version(), ops }),
-            None => effect,
-        })
+        if !context.observed {
+            match self.hot.reported.overwrite(report, context.now) {
+                Overwrite::Unchanged => return Ok(effect),
+                Overwrite::Changed(reported) => {
+                    self.hot.reported = reported;
+                    return Ok(effect);
+                }
+                Overwrite::NeedsTree => {}
+            }
+        }
+        let ops = report.unpack();
+        check_ops(&ops, SectionKind::Reported)?;
+        let mut reported = self.hot.reported.to_section();
+        let Some(ops) = reported.apply(ops, context.now)? else { return Ok(effect) };
+        self.hot.reported = PackedReported::from(&reported);
+        Ok(effect.event(OutboundKind::Reported { version: reported.version(), ops }))
     }
 
     fn applied(&mut self, version: Version) -> Effect {

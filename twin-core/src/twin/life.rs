@@ -5,7 +5,7 @@ use crate::ids::{GatewayId, SiteId};
 use crate::mark::Marks;
 use crate::numbers::{AttachmentNo, CallNo, Floor, Incarnation, Version, WallTime};
 use crate::rows::{HeadRow, HotRow};
-use crate::section::Section;
+use crate::section::{PackedReported, Section};
 
 /// The rows of an existing twin, in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ impl Life {
                 attachment: AttachmentNo::new(base),
                 attached: false,
                 mark: None,
-                reported: Section::new(version, now),
+                reported: PackedReported::new(version, now),
             },
             head: HeadRow {
                 site,

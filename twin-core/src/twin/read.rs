@@ -12,7 +12,8 @@ impl Twin {
     pub fn document(&self) -> Result<TwinDocument, Refusal> {
         let life = self.life()?;
         let desired = life.desired.section();
-        let reported = &life.hot.reported;
+        let progress = self.progress()?;
+        let reported = &progress.reported;
         Ok(TwinDocument {
             id: self.id.clone(),
             site: life.head.site.clone(),
@@ -25,7 +26,7 @@ impl Twin {
             desired_version: desired.version(),
             reported: reported.to_json(),
             reported_version: reported.version(),
-            convergence: self.progress()?.to_json(),
+            convergence: progress.to_json(),
             gateway: life.gateway().cloned(),
             attachment: life.hot.attachment,
             reported_at: reported.updated(),
@@ -42,7 +43,7 @@ impl Twin {
         let life = self.life()?;
         Ok(Progress {
             desired: life.desired.section(),
-            reported: &life.hot.reported,
+            reported: life.hot.reported.to_section(),
             delivered: life.head.delivered,
             acked: life.head.acked,
             rejections: &life.head.rejections,

@@ -4,7 +4,8 @@ use super::Twin;
 use super::life::Life;
 use crate::ids::TwinId;
 use crate::mark::Marks;
-use crate::rows::{ChangedRows, HeadRow, HomeRow, RowError, RowKind, Rows, decode, encode};
+use crate::rows::{ChangedRows, HeadRow, HomeRow, HotRow, RowError, RowImages, RowKind, Rows, decode, encode};
+use bytes::Bytes;
 
 impl Twin {
     /// From its rows. Without a home row the twin does not exist: that row decides.
@@ -19,7 +20,7 @@ impl Twin {
             return Err(RowError::Torn { home: home.incarnation, head: head.incarnation });
         }
         let life = Life {
-            hot: decode(RowKind::Hot, row(RowKind::Hot)?)?,
+            hot: HotRow::decode(row(RowKind::Hot)?)?,
             head,
             desired: decode(RowKind::Desired, row(RowKind::Desired)?)?,
             marks: match rows.get(RowKind::Marks) {
@@ -31,16 +32,16 @@ impl Twin {
     }
 
     /// After-images of the rows named; `None`: the row is gone.
-    pub fn encode(&self, changed: ChangedRows) -> Vec<(RowKind, Option<Vec<u8>>)> {
+    pub fn encode(&self, changed: ChangedRows) -> RowImages {
         changed.iter().map(|kind| (kind, self.life.as_deref().and_then(|life| life.row(kind)))).collect()
     }
 }
 
 impl Life {
-    fn row(&self, kind: RowKind) -> Option<Vec<u8>> {
+    fn row(&self, kind: RowKind) -> Option<Bytes> {
         Some(match kind {
             RowKind::Home => encode(&HomeRow { site: self.head.site.clone(), incarnation: self.head.incarnation }),
-            RowKind::Hot => encode(&self.hot),
+            RowKind::Hot => self.hot.encode(),
             RowKind::Head => encode(&self.head),
             RowKind::Desired => encode(&self.desired),
             RowKind::Marks if self.marks.is_empty() => return None,

@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Seq, Stay};
 
 use crate::core::twin::Twin;
-use crate::core::{Core, Spill, TwinIndex, lane_of};
-use crate::limits::{COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, MESSAGE_OVERHEAD_BYTES, SOURCES_MAX, TWINS_MAX};
+use crate::core::{Core, TwinIndex, lane_of};
+use crate::limits::{
+    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, REWRITES_MAX, SOURCES_MAX,
+    TWINS_MAX,
+};
+use crate::outbox::body::{Body, decode_body, encode_body};
 use crate::outbox::coalesce::coalesce;
-use crate::outbox::format::{Body, Class, Header, encode_body, encode_row};
+use crate::outbox::dictionary::{Dictionary, PathsNeeded};
+use crate::outbox::format::Class;
 use crate::outbox::lane::Pending;
+use crate::outbox::row;
 use crate::outbox::writer::Write;
 
 /// Why the outbox does not take a message.
@@ -69,31 +76,51 @@ pub enum AppendError {
     ShutDown,
 }
 
-/// A message, validated and encoded, that has no number yet.
+/// Messages, validated and encoded, that have no numbers yet.
+#[derive(Debug, Default)]
+pub(crate) struct Drafts {
+    /// Their bodies, one after the other.
+    pub(crate) bodies: Vec<u8>,
+    pub(crate) items: Vec<Draft>,
+}
+
+/// One of them.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) twin: TwinId,
-    pub(crate) body: Body,
-    pub(crate) encoded: Vec<u8>,
+    pub(crate) class: Class,
+    /// Where its body ends among the bodies.
+    pub(crate) end: usize,
+    /// How much of the dictionary of paths the body needs.
+    pub(crate) paths: PathsNeeded,
     pub(crate) source: Option<(Arc<str>, u64)>,
+    /// Found at admission.
+    index: Option<TwinIndex>,
 }
 
-impl Draft {
-    pub(crate) fn new(twin: TwinId, body: Body, source: Option<(Arc<str>, u64)>) -> Self {
-        let encoded = encode_body(&body);
-        Self { twin, body, encoded, source }
+impl Drafts {
+    /// With room for so many small ones.
+    pub(crate) fn with_capacity(drafts: usize) -> Self {
+        Self { bodies: Vec::with_capacity(drafts * 256), items: Vec::with_capacity(drafts) }
     }
 
-    fn class(&self) -> Class {
-        match self.body {
-            Body::Event(..) => Class::Event,
-            Body::State(_) => Class::State,
-        }
+    /// One message.
+    pub(crate) fn one(twin: TwinId, body: &Body, dictionary: &RwLock<Dictionary>) -> Self {
+        let mut drafts = Self::with_capacity(1);
+        let paths = encode_body(body, &mut dictionary.write(), &mut drafts.bodies);
+        drafts.push(twin, body.class(), paths, None);
+        drafts
     }
 
-    /// What it will count against the cap, a little too much rather than too little.
+    /// The message whose body was just appended.
+    pub(crate) fn push(&mut self, twin: TwinId, class: Class, paths: PathsNeeded, source: Option<(Arc<str>, u64)>) {
+        self.items.push(Draft { twin, class, end: self.bodies.len(), paths, source, index: None });
+    }
+
+    /// What they will count against the cap, a little too much rather than too little.
     fn weight(&self) -> u64 {
-        self.encoded.len() as u64 + self.twin.as_str().len() as u64 + 32 + MESSAGE_OVERHEAD_BYTES
+        let headers = self.items.iter().map(|draft| draft.twin.as_str().len() as u64 + 48 + MESSAGE_OVERHEAD_BYTES);
+        self.bodies.len() as u64 + headers.sum::<u64>()
     }
 }
 
@@ -108,22 +135,26 @@ pub(crate) struct Stamped {
 
 impl Core {
     /// Takes all messages, or none: then it gives them back.
-    pub(crate) fn append(
-        &mut self,
-        drafts: Vec<Draft>,
-        now: Duration,
-    ) -> Result<Vec<Stamped>, (AppendError, Vec<Draft>)> {
+    pub(crate) fn append(&mut self, mut drafts: Drafts, now: Duration) -> Result<Vec<Stamped>, (AppendError, Drafts)> {
+        for draft in &mut drafts.items {
+            draft.index = self.by_id.get(&draft.twin).copied();
+        }
         if let Err(error) = self.admit(&drafts) {
             self.heard(&drafts, now);
             return Err((error, drafts));
         }
-        let mut stamped = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            let index = match self.by_id.get(&draft.twin) {
-                Some(index) => *index,
-                None => self.add_twin(Twin::new(draft.twin.clone())),
+        self.file_paths();
+        self.chunks.expect(drafts.bodies.len() + drafts.items.len() * 64);
+        let mut stamped = Vec::with_capacity(drafts.items.len());
+        let mut begin = 0;
+        for draft in drafts.items {
+            let index = match draft.index.or_else(|| self.by_id.get(&draft.twin).copied()) {
+                Some(index) => index,
+                None => self.add_twin(Twin::new(draft.twin)),
             };
-            stamped.push(self.append_one(index, draft, now));
+            let body = &drafts.bodies[begin..draft.end];
+            begin = draft.end;
+            stamped.push(self.append_one(index, draft.class, body, draft.paths, draft.source, now));
         }
         self.wakes.writer = true;
         Ok(stamped)
@@ -131,37 +162,42 @@ impl Core {
 
     /// A device whose message is refused was heard all the same. At the cap this matters: its older messages, which take the
     /// room, may be waiting for just that.
-    fn heard(&mut self, drafts: &[Draft], now: Duration) {
-        for draft in drafts {
-            if let Some(index) = self.by_id.get(&draft.twin).copied() {
-                self.twin_mut(index).stays.heard();
-                self.refresh(index, now);
-            }
+    fn heard(&mut self, drafts: &Drafts, now: Duration) {
+        for index in drafts.items.iter().filter_map(|draft| draft.index) {
+            self.twin_mut(index).stays.heard();
+            self.refresh(index, now);
         }
     }
 
-    fn admit(&self, drafts: &[Draft]) -> Result<(), AppendError> {
+    fn admit(&mut self, drafts: &Drafts) -> Result<(), AppendError> {
         if self.closing {
             return Err(AppendError::ShutDown);
         }
         if let Some(message) = self.writes.failed() {
             return Err(AppendError::Disk { message: Arc::clone(message) });
         }
-        let (used_bytes, cap_bytes) = (self.used_bytes, self.rules.cap_bytes);
-        let size_bytes = drafts.iter().map(Draft::weight).sum::<u64>();
+        let cap_bytes = self.rules.cap_bytes;
+        let size_bytes = drafts.weight();
         if size_bytes > cap_bytes {
             return Err(AppendError::TooLarge { size_bytes, cap_bytes });
         }
-        if used_bytes + size_bytes > cap_bytes {
-            return Err(AppendError::Full { used_bytes, cap_bytes });
+        // What is done and still in the file takes room, too; it is the first to go.
+        if self.chunks.garbage_bytes() > cap_bytes / GARBAGE_PART {
+            self.rewrite(false);
+        }
+        if self.held_bytes() + size_bytes > cap_bytes {
+            self.rewrite(true);
+        }
+        if self.held_bytes() + size_bytes > cap_bytes {
+            return Err(AppendError::Full { used_bytes: self.held_bytes(), cap_bytes });
         }
         // Counted too high where a new one occurs twice: refused a little early, never late.
-        let new_twins = drafts.iter().filter(|draft| !self.by_id.contains_key(&draft.twin)).count();
+        let new_twins = drafts.items.iter().filter(|draft| draft.index.is_none()).count();
         if self.twins.len() + new_twins > TWINS_MAX && new_twins > 0 {
             return Err(AppendError::TooManyTwins { max: TWINS_MAX });
         }
         let mut last_of_list: Option<(&Arc<str>, u64)> = None;
-        for (source, position) in drafts.iter().filter_map(|draft| draft.source.as_ref()) {
+        for (source, position) in drafts.items.iter().filter_map(|draft| draft.source.as_ref()) {
             let in_list = last_of_list.filter(|(other, _)| *other == source).map(|(_, position)| position);
             match in_list.or_else(|| self.positions.get(source).copied()) {
                 Some(last) if *position <= last => {
@@ -192,8 +228,15 @@ impl Core {
         Ok(self.add_twin(Twin::new(id.clone())))
     }
 
-    fn append_one(&mut self, index: TwinIndex, draft: Draft, now: Duration) -> Stamped {
-        let class = draft.class();
+    fn append_one(
+        &mut self,
+        index: TwinIndex,
+        class: Class,
+        body: &[u8],
+        paths: PathsNeeded,
+        source: Option<(Arc<str>, u64)>,
+        now: Duration,
+    ) -> Stamped {
         let boot = self.boot;
         let twin = &mut self.twins[index as usize];
         let (stay, number) = match class {
@@ -207,83 +250,121 @@ impl Core {
                 (Stay { boot, counter: 0 }, twin.last_event)
             }
         };
-        let id = twin.id.clone();
-        let (first, body, encoded, replaced) = self.coalesced(index, class, stay, number, draft.body, draft.encoded);
-        let header = Header { twin: id, stay, first, more: number.get() - first.get(), class };
-        let row = encode_row(&header, &encoded);
+        let near = self.used_bytes * 100 >= self.rules.cap_bytes * COALESCE_FROM_PERCENT;
+        let mut merged = None;
+        if near && self.rules.coalesce && class == Class::State {
+            merged = self.coalesced(index, stay, number, body);
+        }
+        let (first, body, paths) =
+            merged.as_ref().map_or((number, body, paths), |merged| (merged.first, &*merged.body, merged.paths));
         let key = self.next_key;
         self.next_key += 1;
-        for gone in replaced {
-            self.forget(&gone);
-            self.counters.coalesced += 1;
-        }
-        let weight = row.len() as u64 + MESSAGE_OVERHEAD_BYTES;
-        self.used_bytes += weight;
-        self.messages += 1;
-        self.counters.appended += 1;
-        let body_bytes = encoded.len();
-        let write = self.writes.push(Write::Put { key, row });
-        let mut hold = if self.rules.send_before_durable { 0 } else { write };
-        if let Some((source, position)) = draft.source {
+        let stamp = row::Stamp { twin: &self.twins[index as usize].id, stay, first, last: number, class, paths };
+        let laid = self.chunks.push(key, &stamp, body, &mut self.writes);
+        // A merged message is never sent before it is durable: a crash would bring back what it replaced, and numbers that went
+        // out with one content would go out with another.
+        let overlaps = self.rules.send_before_durable && merged.is_none();
+        let mut hold = if overlaps { 0 } else { laid.write };
+        if let Some((source, position)) = source {
             // In the same commit as the message. And the message is not sent before: after a crash that forgets both, the
             // source says it again, which would then be a second effect.
             self.positions.insert(Arc::clone(&source), position);
             hold = self.writes.push(Write::Position { source, position });
         }
-        let windowed = self.take_window(body_bytes);
-        if !windowed {
-            self.spills.push_back(Spill { write, twin: index, class, key });
-        }
-        self.twins[index as usize].lanes[lane_of(class)].push(Pending {
+        let pending = Pending {
             key,
+            chunk: laid.chunk,
+            at: laid.at,
+            body_bytes: body.len() as u32,
+            row_bytes: laid.row_bytes,
+            paths,
             stay,
             first,
             last: number,
-            weight,
-            body_bytes,
             batch: 0,
             sent: false,
             hold,
-            windowed,
-            body: Some(Arc::new(body)),
-        });
+            stand_in: None,
+        };
+        self.used_bytes += pending.weight();
+        self.messages += 1;
+        self.counters.appended += 1;
+        self.twins[index as usize].lanes[lane_of(class)].push(pending);
         self.refresh(index, now);
         Stamped { twin: index, class, stay, number }
     }
 
-    /// Near the cap, merges a report with the unsent ones right before it. The merged message covers all their numbers.
-    fn coalesced(
-        &mut self,
-        index: TwinIndex,
-        class: Class,
-        stay: Stay,
-        number: Seq,
-        body: Body,
-        encoded: Vec<u8>,
-    ) -> (Seq, Body, Vec<u8>, Vec<Pending>) {
-        let near = self.used_bytes * 100 >= self.rules.cap_bytes * COALESCE_FROM_PERCENT;
-        let mut replaced = Vec::new();
-        let Body::State(StateBody::Report(mut ops)) = body else { return (number, body, encoded, replaced) };
-        if !near || !self.rules.coalesce {
-            return (number, Body::State(StateBody::Report(ops)), encoded, replaced);
-        }
+    /// Near the cap, merges a report with the unsent ones right before it. The merged message covers all their numbers, which
+    /// is how a start after a crash knows that they are in it.
+    fn coalesced(&mut self, index: TwinIndex, stay: Stay, number: Seq, body: &[u8]) -> Option<Merged> {
+        let lane = lane_of(Class::State);
+        let joins = |before: &&Pending, first: Seq| !before.sent && before.stay == stay && before.last.next() == first;
+        self.twins[index as usize].lanes[lane].last_unsent().filter(|before| joins(before, number))?;
+        let decoded = decode_body(Class::State, body, &self.dictionary.read()).ok()?;
+        let Body::State(StateBody::Report(mut ops)) = decoded else { return None };
         let mut first = number;
-        while replaced.len() < COALESCE_NEIGHBOURS_MAX {
-            let Some(before) = self.twins[index as usize].lanes[lane_of(class)].last_unsent() else { break };
-            if before.sent || before.stay != stay || before.last.next() != first {
+        let mut replaced = 0;
+        while replaced < COALESCE_NEIGHBOURS_MAX {
+            let Some(before) =
+                self.twins[index as usize].lanes[lane].last_unsent().filter(|b| joins(b, first)).cloned()
+            else {
                 break;
-            }
+            };
             // Most of a long backlog is on disk only; near the cap a read under the lock is the smaller evil.
-            let before = before.clone();
-            let Some(Body::State(StateBody::Report(older))) = self.body_of(&before) else { break };
+            let Some(Body::State(StateBody::Report(older))) = self.body_of(Class::State, &before) else { break };
             let Some(merged) = coalesce(&older, &ops) else { break };
             ops = merged;
             first = before.first;
-            let Some(gone) = self.twins[index as usize].lanes[lane_of(class)].pop_unsent_back() else { break };
-            replaced.push(gone);
+            let Some(gone) = self.twins[index as usize].lanes[lane].pop_unsent_back() else { break };
+            self.forget(&gone, false);
+            self.counters.coalesced += 1;
+            replaced += 1;
         }
-        let body = Body::State(StateBody::Report(ops));
-        let encoded = if replaced.is_empty() { encoded } else { encode_body(&body) };
-        (first, body, encoded, replaced)
+        if replaced == 0 {
+            return None;
+        }
+        let mut body = Vec::new();
+        let paths = encode_body(&Body::State(StateBody::Report(ops)), &mut self.dictionary.write(), &mut body);
+        Some(Merged { first, body, paths })
     }
+
+    /// What counts against the cap: messages, and what of their rows is done.
+    fn held_bytes(&self) -> u64 {
+        self.used_bytes + self.chunks.garbage_bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rewrite_for_test(&mut self) {
+        self.rewrite(true);
+    }
+
+    /// Rewrites some rows without what is done in them. `eager`: also where that is little.
+    fn rewrite(&mut self, eager: bool) {
+        self.chunks.seal(&mut self.writes);
+        for chunk in self.chunks.wasteful(eager, REWRITES_MAX) {
+            let Some(key) = self.chunks.key(chunk) else { continue };
+            let read = || crate::outbox::file::read_row(self.db.as_ref()?, key).ok()?;
+            let Some(old) = self.chunks.row(chunk).or_else(read) else { continue };
+            let mut row = Vec::new();
+            for laid in row::messages(key, &old).map_while(Result::ok) {
+                let Ok(header) = row::decode_header(key, &old[laid.header.clone()]) else { continue };
+                let message = key + u64::from(laid.place);
+                let Some(index) = self.by_id.get(&header.twin).copied() else { continue };
+                let lane = &mut self.twins[index as usize].lanes[lane_of(header.class)];
+                // Only what is in a lane is not done.
+                let Some(pending) = lane.position(message).and_then(|place| lane.get_mut(place)) else { continue };
+                pending.at = (row.len() + laid.body.start - laid.all.start) as u32;
+                row.extend_from_slice(&old[laid.all]);
+            }
+            self.chunks.rewritten(chunk, row, &mut self.writes);
+            self.wakes.writer = true;
+        }
+    }
+}
+
+/// A report with those before it in it.
+struct Merged {
+    first: Seq,
+    body: Vec<u8>,
+    paths: PathsNeeded,
 }

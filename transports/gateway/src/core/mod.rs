@@ -22,6 +22,8 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
 use tokio::sync::oneshot;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Seq, Stay};
@@ -30,14 +32,16 @@ use twin_core::value::Value;
 use twin_transports::frames::device::CallResult;
 
 use crate::core::counters::Counters;
+use crate::core::refusals::stand_in;
 use crate::core::sending::Sent;
 use crate::core::twin::Twin;
-use crate::limits::{MESSAGE_OVERHEAD_BYTES, WINDOW_BYTES_MAX};
+use crate::outbox::chunks::{Chunks, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
-use crate::outbox::file::Opened;
+use crate::outbox::dictionary::Dictionary;
+use crate::outbox::file::{Opened, OpenedChunk};
 use crate::outbox::format::{Class, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
-use crate::outbox::writer::{Write, WriteQueue};
+use crate::outbox::writer::{Commit, Write, WriteQueue};
 use crate::shared::Wakes;
 
 /// Index of a device in this run.
@@ -58,15 +62,6 @@ pub(crate) struct Session {
     pub(crate) owner: OwnerOrder,
 }
 
-/// A body in memory only until it is durable.
-#[derive(Debug)]
-pub(crate) struct Spill {
-    pub(crate) write: u64,
-    pub(crate) twin: TwinIndex,
-    pub(crate) class: Class,
-    pub(crate) key: u64,
-}
-
 /// The answer to a `get`.
 pub(crate) type GetReply = oneshot::Sender<Result<Value, Refusal>>;
 
@@ -76,7 +71,14 @@ pub(crate) struct Core {
     pub(crate) outbox: OutboxId,
     pub(crate) boot: Boot,
     pub(crate) twins: Vec<Twin>,
-    pub(crate) by_id: HashMap<TwinId, TwinIndex>,
+    /// With a quick hash: the ids come from the application in this process, and there are at most
+    /// [`TWINS_MAX`](crate::limits::TWINS_MAX) of them, so nobody gains by making them collide.
+    pub(crate) by_id: HashMap<TwinId, TwinIndex, RandomState>,
+    /// The outbox's paths by number. Taken after this state's own lock, never the other way round.
+    pub(crate) dictionary: Arc<RwLock<Dictionary>>,
+    /// So many of them are in the file, or on their way there.
+    paths_filed: usize,
+    pub(crate) chunks: Chunks,
     pub(crate) writes: WriteQueue,
     pub(crate) wakes: Wakes,
     pub(crate) counters: Counters,
@@ -94,8 +96,6 @@ pub(crate) struct Core {
     next_key: u64,
     used_bytes: u64,
     messages: u64,
-    window_bytes: u64,
-    spills: VecDeque<Spill>,
     /// Twins with something to send, by the age of it; per class.
     ready: [BinaryHeap<Reverse<(u64, TwinIndex)>>; 2],
     /// Twins that wait for a write to be durable.
@@ -138,7 +138,10 @@ impl Core {
             outbox: opened.outbox,
             boot: opened.boot,
             twins: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
+            paths_filed: opened.dictionary.paths().len(),
+            dictionary: Arc::new(RwLock::new(opened.dictionary)),
+            chunks: Chunks::default(),
             writes: WriteQueue::default(),
             wakes: Wakes::default(),
             counters: Counters::default(),
@@ -152,8 +155,6 @@ impl Core {
             next_key: 1,
             used_bytes: 0,
             messages: 0,
-            window_bytes: 0,
-            spills: VecDeque::new(),
             ready: Default::default(),
             held: Vec::new(),
             timers: BinaryHeap::new(),
@@ -175,31 +176,55 @@ impl Core {
         for (id, row) in opened.twins {
             core.add_twin(Twin::load(id, &row));
         }
-        for (key, header, row_bytes) in opened.messages {
-            let index = match core.by_id.get(&header.twin) {
+        for chunk in opened.chunks {
+            core.load(chunk);
+        }
+        core
+    }
+
+    /// Takes a chunk that the file holds. Of its messages those are done that the note says, that their device's row says, or
+    /// whose numbers a later message covers, for they were coalesced into it.
+    fn load(&mut self, opened: OpenedChunk) {
+        let OpenedChunk { key: chunk_key, row_bytes, note, messages } = opened;
+        let chunk = self.chunks.load(chunk_key, row_bytes, note.clone());
+        self.next_key = self.next_key.max(chunk_key + 1);
+        for (laid, header) in messages {
+            let key = chunk_key + u64::from(laid.place);
+            self.next_key = self.next_key.max(key + 1);
+            let index = match self.by_id.get(&header.twin) {
                 Some(index) => *index,
-                None => core.add_twin(Twin::new(header.twin)),
+                None => self.add_twin(Twin::new(header.twin)),
             };
-            let weight = row_bytes as u64 + MESSAGE_OVERHEAD_BYTES;
-            core.used_bytes += weight;
-            core.messages += 1;
-            core.next_key = key + 1;
-            core.twins[index as usize].lanes[lane_of(header.class)].push(Pending {
+            let gone = note.as_ref().is_some_and(|note| note.gone.contains(&laid.place));
+            if gone || self.twins[index as usize].is_done(header.class, header.stay) {
+                continue;
+            }
+            let message = Pending {
                 key,
+                chunk,
+                at: laid.body.start as u32,
+                body_bytes: laid.body.len() as u32,
+                row_bytes: laid.all.len() as u32,
+                paths: header.paths,
                 stay: header.stay,
                 first: header.first,
                 last: Seq::new(header.first.get() + header.more),
-                weight,
-                body_bytes: row_bytes,
                 batch: 0,
                 // It may have been sent before the restart.
                 sent: true,
                 hold: 0,
-                windowed: false,
-                body: None,
-            });
+                stand_in: lost_code(note.as_ref(), laid.place).map(|code| stand_in(header.class, &code)),
+            };
+            self.chunks.load_message(chunk, laid.place, message.row_bytes);
+            self.used_bytes += message.weight();
+            self.messages += 1;
+            let lane = lane_of(header.class);
+            while let Some(covered) = self.twins[index as usize].lanes[lane].pop_covered(header.stay, header.first) {
+                self.forget(&covered, false);
+            }
+            self.twins[index as usize].lanes[lane].push(message);
         }
-        core
+        self.chunks.loaded(chunk, &mut self.writes);
     }
 
     fn add_twin(&mut self, twin: Twin) -> TwinIndex {
@@ -227,43 +252,43 @@ impl Core {
         self.used_bytes
     }
 
-    /// Does a body of this size fit into the window in memory? Counts it if so.
-    fn take_window(&mut self, body_bytes: usize) -> bool {
-        let fits = self.window_bytes + body_bytes as u64 <= WINDOW_BYTES_MAX;
-        if fits {
-            self.window_bytes += body_bytes as u64;
-        }
-        fits
-    }
-
-    /// A message left the outbox: its room is free, its row goes with the next commit.
-    fn forget(&mut self, gone: &Pending) {
-        if gone.windowed {
-            self.window_bytes -= gone.body_bytes as u64;
-        }
+    /// A message left the outbox: its room is free, its row goes once nothing in it is left. `due`: that it left must be
+    /// known after a crash, with the next commit.
+    fn forget(&mut self, gone: &Pending, due: bool) {
         if gone.key == 0 {
             return;
         }
-        self.used_bytes -= gone.weight;
+        self.used_bytes -= gone.weight();
         self.messages -= 1;
-        self.writes.push_lazy(Write::Remove { key: gone.key });
+        self.chunks.done(gone.chunk, gone.key, gone.row_bytes, due, &mut self.writes);
         self.wakes.writer = true;
         self.wakes.room = true;
     }
 
-    /// The writer committed: bodies that were in memory only for it go, and what waited for it may go on.
-    pub(crate) fn written(&mut self, now: Duration) {
-        let durable = self.writes.durable();
-        while self.spills.front().is_some_and(|spill| spill.write <= durable) {
-            let Some(spill) = self.spills.pop_front() else { break };
-            let lane = &mut self.twins[spill.twin as usize].lanes[lane_of(spill.class)];
-            if let Some(index) = lane.position(spill.key)
-                && let Some(pending) = lane.get_mut(index)
-                && !pending.windowed
-            {
-                pending.body = None;
-            }
+    /// Is there anything for the writer?
+    pub(crate) fn has_writes(&self) -> bool {
+        !self.writes.is_empty() || self.chunks.is_stale()
+    }
+
+    /// What the writer commits next; `all`: also what could wait.
+    pub(crate) fn take_writes(&mut self, all: bool) -> (Vec<Write>, u64, Arc<Commit>) {
+        self.chunks.seal(&mut self.writes);
+        self.chunks.note(all, &mut self.writes);
+        self.writes.take()
+    }
+
+    /// Queues the paths that got numbers since, so that they are durable with the first message that uses them.
+    fn file_paths(&mut self) {
+        let dictionary = self.dictionary.read();
+        for (index, path) in dictionary.paths().iter().enumerate().skip(self.paths_filed) {
+            self.writes.push_lazy(Write::Path { index: index as u32, row: encode_record(path) });
         }
+        self.paths_filed = dictionary.paths().len();
+    }
+
+    /// The writer committed: rows that were in memory only for it may go, and what waited for it may go on.
+    pub(crate) fn written(&mut self, now: Duration) {
+        self.chunks.evict(self.writes.durable());
         for index in std::mem::take(&mut self.held) {
             self.twin_mut(index).held = false;
             self.refresh(index, now);

@@ -11,10 +11,12 @@ use twin_core::refusal::Refusal;
 use crate::backoff::jittered;
 use crate::core::sending::Sent;
 use crate::core::{Core, TwinIndex, lane_of};
-use crate::limits::{MESSAGE_OVERHEAD_BYTES, REATTACH_AFTER, RETRY_AFTER_MAX, UNREGISTERED_RETRY};
+use crate::limits::{REATTACH_AFTER, RETRY_AFTER_MAX, UNREGISTERED_RETRY};
+use crate::outbox::body::{Body, decode_body, encode_body};
 use crate::outbox::dead_letters::DeadLetter;
-use crate::outbox::format::{Body, Class, Header, encode_body, encode_record, encode_row};
-use crate::outbox::lane::Pending;
+use crate::outbox::dictionary::Dictionary;
+use crate::outbox::format::{Class, encode_record};
+use crate::outbox::lane::{Pending, StandIn};
 use crate::outbox::writer::Write;
 use crate::stay::StayOutcome;
 
@@ -54,8 +56,7 @@ impl Core {
             }
             refusal => {
                 let lane = &self.twins[message.twin as usize].lanes[lane_of(Class::State)];
-                let lost_already =
-                    lane.next_unsent().is_some_and(|p| matches!(p.body.as_deref(), Some(Body::State(StateBody::Lost))));
+                let lost_already = lane.next_unsent().is_some_and(|pending| pending.stand_in.is_some());
                 if lost_already {
                     // Not even that is taken: there is no way on for this stay.
                     self.settle_stay(message.twin, StayOutcome::Abandon(stay, refusal));
@@ -113,7 +114,7 @@ impl Core {
                 let lost = last.get() - next.get() + 1;
                 tracing::warn!(twin = %self.twins[index as usize].id, ?stay, from = %next, to = %last, "the node knows these numbers no more, though it may have acked them (the twin was deleted, or the node restored): going on after them");
                 self.counters.numbers_lost += lost;
-                let body = stand_in(class, None);
+                let body = stand_in(class, "gone");
                 self.twin_mut(index).lanes[lane_of(class)].push_gone(stay, next, last, body);
             }
             (Some(at), _) if next != refused => lane.rewind(at),
@@ -130,28 +131,19 @@ impl Core {
         let lane = &mut twin.lanes[lane_of(class)];
         let Some(pending) = lane.position(message.key).and_then(|index| lane.get_mut(index)) else { return };
         let original = pending.clone();
-        let body = stand_in(class, Some(refusal));
-        let encoded = encode_body(&body);
-        if original.windowed {
-            self.window_bytes -= original.body_bytes as u64;
-        }
-        pending.body = Some(Arc::new(body));
-        pending.windowed = false;
-        pending.body_bytes = encoded.len();
-        if pending.key != 0 {
-            let header = Header {
-                twin: twin.id.clone(),
-                stay: original.stay,
-                first: original.first,
-                more: original.last.get() - original.first.get(),
-                class,
-            };
-            let row = encode_row(&header, &encoded);
-            pending.weight = row.len() as u64 + MESSAGE_OVERHEAD_BYTES;
-            self.used_bytes = self.used_bytes - original.weight + pending.weight;
-            pending.hold = self.writes.push(Write::Put { key: original.key, row });
-        }
+        let stand_in = stand_in(class, refusal.code());
+        pending.body_bytes = stand_in.encoded.len() as u32;
+        pending.stand_in = Some(stand_in);
         self.bury(message.twin, class, &original, refusal);
+        if original.key != 0 {
+            self.chunks.lost(original.chunk, original.key, refusal.code());
+            let hold = self.writes.issued();
+            let lane = &mut self.twins[message.twin as usize].lanes[lane_of(class)];
+            if let Some(pending) = lane.position(message.key).and_then(|index| lane.get_mut(index)) {
+                // The note goes in the commit that the dead letter is in.
+                pending.hold = hold;
+            }
+        }
     }
 
     fn class_of(&self, message: Sent) -> Class {
@@ -173,7 +165,7 @@ impl Core {
             if pending.key != 0 {
                 self.bury(index, class, &pending, refusal);
             }
-            self.forget(&pending);
+            self.forget(&pending, true);
             self.raise_fence(index, pending.stay);
         }
     }
@@ -187,7 +179,7 @@ impl Core {
             last: pending.last,
             code: refusal.code().to_owned(),
             message: refusal.to_string(),
-            body: self.body_of(pending),
+            body: self.body_of(class, pending),
         };
         let row = encode_record(&letter);
         let buried = self.dead.bury(letter, row.len());
@@ -198,20 +190,32 @@ impl Core {
     }
 
     /// What a message says, from the disk if need be.
-    pub(crate) fn body_of(&self, pending: &Pending) -> Option<Body> {
-        if let Some(body) = pending.body.as_deref() {
-            return Some(body.clone());
+    pub(crate) fn body_of(&mut self, class: Class, pending: &Pending) -> Option<Body> {
+        if let Some(stand_in) = &pending.stand_in {
+            return Some(stand_in.body.clone());
         }
-        // Rare, so a read under the lock does no harm.
-        let bodies = crate::outbox::file::read_bodies(self.db.as_ref()?, &[pending.key]).ok()?;
-        bodies.into_iter().next().flatten()
+        if self.chunks.is_open(pending.chunk) {
+            self.chunks.seal(&mut self.writes);
+        }
+        let encoded = self.chunks.slice(pending.chunk, pending.at, pending.body_bytes).or_else(|| {
+            // Rare, so a read under the lock does no harm.
+            let filed = (self.chunks.key(pending.chunk)?, pending.key);
+            crate::outbox::file::read_bodies(self.db.as_ref()?, &[filed]).ok()?.into_iter().next().flatten()
+        })?;
+        decode_body(class, &encoded, &self.dictionary.read())
+            .inspect_err(|error| tracing::error!(%error, "a message is lost"))
+            .ok()
     }
 }
 
 /// What stands for numbers whose content is lost.
-fn stand_in(class: Class, refusal: Option<&Refusal>) -> Body {
-    match class {
+pub(crate) fn stand_in(class: Class, code: &str) -> Arc<StandIn> {
+    let body = match class {
         Class::State => Body::State(StateBody::Lost),
-        Class::Event => Body::Event(LOST_EVENT.into(), refusal.map_or("gone", Refusal::code).into()),
-    }
+        Class::Event => Body::Event(LOST_EVENT.into(), code.into()),
+    };
+    let mut encoded = Vec::new();
+    // It has no paths, so it needs no dictionary.
+    encode_body(&body, &mut Dictionary::load([]), &mut encoded);
+    Arc::new(StandIn { body, encoded: encoded.into() })
 }

@@ -1,17 +1,20 @@
 //! Batches up, and their answers.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use twin_core::ids::TwinId;
-use twin_core::numbers::{Seq, Stay};
+use twin_core::numbers::{Boot, Seq, Stay};
 use twin_core::refusal::Refusal;
 use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
 
 use crate::core::{CLASSES, Core, Session, TwinIndex, lane_of};
 use crate::limits::{BATCH_BYTES_MAX, EAGER_BATCHES, WORTHWHILE_MESSAGES};
-use crate::outbox::format::{Body, Class};
+use crate::outbox::dictionary::PathsNeeded;
+use crate::outbox::file::Filed;
+use crate::outbox::format::{Class, encode_record};
+use crate::outbox::writer::Write;
 
 /// A message under way.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +31,14 @@ pub(crate) struct Outgoing {
     pub(crate) stay: Stay,
     pub(crate) first: Seq,
     pub(crate) last: Seq,
+    /// The row that it lies in.
+    pub(crate) filed: Filed,
+    /// The twin's place here.
+    pub(crate) slot: TwinIndex,
+    /// How much of the dictionary of paths the body needs.
+    pub(crate) paths: PathsNeeded,
     /// `None`: it is on disk only.
-    pub(crate) body: Option<Arc<Body>>,
+    pub(crate) body: Option<Bytes>,
 }
 
 /// Messages that go out together.
@@ -50,8 +59,8 @@ impl Core {
             return None;
         }
         let batch = self.next_batch[lane];
-        let mut messages = Vec::new();
-        let mut sent = Vec::new();
+        let mut messages = Vec::with_capacity(BATCH_MESSAGES_MAX);
+        let mut sent = Vec::with_capacity(BATCH_MESSAGES_MAX);
         let mut size_bytes = 0;
         while messages.len() < BATCH_MESSAGES_MAX
             && let Some(Reverse((_, index))) = self.ready[lane].pop()
@@ -62,20 +71,31 @@ impl Core {
             {
                 let older_elsewhere = self.ready[lane].peek().is_some_and(|Reverse((other, _))| *other < key);
                 let twin = &mut self.twins[index as usize];
-                let next_bytes = twin.lanes[lane].next_unsent().map_or(0, |next| next.body_bytes as u64);
+                let next_bytes = twin.lanes[lane].next_unsent().map_or(0, |next| u64::from(next.body_bytes));
                 if older_elsewhere || (size_bytes + next_bytes > BATCH_BYTES_MAX && !messages.is_empty()) {
                     break;
                 }
                 let Some(pending) = twin.lanes[lane].send_next(batch) else { break };
                 size_bytes += next_bytes + 64;
                 sent.push(Sent { twin: index, key });
+                let body = if let Some(stand_in) = &pending.stand_in {
+                    Some(stand_in.encoded.clone())
+                } else {
+                    if self.chunks.is_open(pending.chunk) {
+                        self.chunks.seal(&mut self.writes);
+                    }
+                    self.chunks.slice(pending.chunk, pending.at, pending.body_bytes)
+                };
                 messages.push(Outgoing {
                     twin: twin.id.clone(),
                     key,
                     stay: pending.stay,
                     first: pending.first,
                     last: pending.last,
-                    body: pending.body.clone(),
+                    filed: (self.chunks.key(pending.chunk).unwrap_or(0), key),
+                    slot: index,
+                    paths: if pending.stand_in.is_some() { 0 } else { pending.paths },
+                    body,
                 });
             }
             self.refresh(index, now);
@@ -159,20 +179,29 @@ impl Core {
         let lane = &mut twin.lanes[lane_of(class)];
         let Some(gone) = lane.position(message.key).and_then(|index| lane.remove(index)) else { return };
         self.counters.acked += u64::from(gone.key != 0);
-        self.forget(&gone);
+        self.forget(&gone, false);
         self.raise_fence(message.twin, gone.stay);
     }
 
-    /// If that was the last of an older stay, what is newer waits until its removal is durable (see [`crate::core::twin::Twin::fence`]).
+    /// If that was the last of an older stay, what is newer waits until it is durable that it is done (see
+    /// [`crate::core::twin::Twin::fence`]). The device's row says so: the messages' own rows may stay for others'.
     pub(crate) fn raise_fence(&mut self, index: TwinIndex, gone: Stay) {
-        let (boot, issued) = (self.boot, self.writes.issued());
+        let boot = self.boot;
         let twin = self.twin_mut(index);
         let older_boot_done = gone.boot < boot && twin.oldest_boot() != Some(gone.boot);
         let older_stay_done = gone.counter != 0
             && twin.stays.current() != Some(gone)
             && twin.lanes[lane_of(Class::State)].front().is_none_or(|front| front.stay != gone);
-        if older_boot_done || older_stay_done {
-            twin.fence = issued;
+        let news = match (older_boot_done, older_stay_done) {
+            (true, _) => twin.all_done(Stay { boot: gone.boot, counter: u32::MAX }, gone.boot),
+            (false, true) => twin.all_done(gone, Boot::new(0)),
+            (false, false) => return,
+        };
+        if news {
+            let write = Write::Twin { id: twin.id.clone(), row: encode_record(&twin.row()) };
+            let number = self.writes.push_lazy(write);
+            self.twin_mut(index).fence = number;
+            self.wakes.writer = true;
         }
     }
 

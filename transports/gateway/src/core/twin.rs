@@ -33,6 +33,10 @@ pub(crate) struct Twin {
     /// A write that must be durable before anything newer than the drained stay is sent: else a crash could bring the older
     /// one's messages back after the newer one was attached, and they would be refused as superseded.
     pub(crate) fence: u64,
+    /// All of the twin-state class up to this stay is done, and the file says so.
+    done: Stay,
+    /// All events up to this boot are done, and the file says so.
+    done_events: Boot,
     pub(crate) desired: DesiredCopy,
     /// The highest method call seen: lower ones are ignored.
     pub(crate) last_call: CallNo,
@@ -50,6 +54,9 @@ pub(crate) struct Twin {
     refusals: VecDeque<Refused>,
     forgotten: [(Stay, Seq); 2],
 }
+
+/// What became of a message.
+pub(crate) type Told = oneshot::Receiver<Result<(), NotAcked>>;
 
 #[derive(Debug)]
 struct Waiter {
@@ -82,6 +89,8 @@ impl Twin {
             last_event: Seq::new(0),
             not_before: [Duration::ZERO; 2],
             fence: 0,
+            done: row.done,
+            done_events: row.done_events,
             desired: DesiredCopy::default(),
             last_call: CallNo::new(0),
             queued: [false; 2],
@@ -96,7 +105,28 @@ impl Twin {
     }
 
     pub(crate) fn row(&self) -> TwinRow {
-        TwinRow { saw: self.stays.saw(), attached: self.stays.last_attached() }
+        TwinRow {
+            saw: self.stays.saw(),
+            attached: self.stays.last_attached(),
+            done: self.done,
+            done_events: self.done_events,
+        }
+    }
+
+    /// Says the file that all of this stay is done? A row may still hold messages of it.
+    pub(crate) fn is_done(&self, class: Class, stay: Stay) -> bool {
+        match class {
+            Class::State => stay <= self.done,
+            Class::Event => stay.boot <= self.done_events,
+        }
+    }
+
+    /// All of the twin-state class up to this stay, and all events up to this boot, are done; whether that is news.
+    pub(crate) fn all_done(&mut self, stay: Stay, events: Boot) -> bool {
+        let news = stay > self.done || events > self.done_events;
+        self.done = self.done.max(stay);
+        self.done_events = self.done_events.max(events);
+        news
     }
 
     /// The boot whose content goes first: nothing of a later one is sent before all of it is done.
@@ -129,9 +159,11 @@ impl Twin {
         Some(Ok(()))
     }
 
-    /// Tells this one what becomes of the message.
-    pub(crate) fn wait(&mut self, class: Class, stay: Stay, number: Seq, reply: oneshot::Sender<Result<(), NotAcked>>) {
+    /// Will be told what becomes of the message.
+    pub(crate) fn promise(&mut self, class: Class, stay: Stay, number: Seq) -> Told {
+        let (reply, told) = oneshot::channel();
         self.waiters.push(Waiter { class, stay, number, reply });
+        told
     }
 
     /// Something was acked: tells those who waited for it.

@@ -8,7 +8,8 @@ use twin_core::numbers::{Seq, Stay};
 use twin_core::record;
 
 use crate::limits::{DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX};
-use crate::outbox::format::{Body, Class};
+use crate::outbox::body::Body;
+use crate::outbox::format::Class;
 
 record! {
     /// A message that the node will never take.

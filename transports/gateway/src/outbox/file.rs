@@ -5,6 +5,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, OutboxId};
@@ -12,10 +13,12 @@ use twin_transports::entropy::{Entropy, random_array};
 
 use crate::limits::OUTBOX_CACHE_BYTES;
 use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
+use crate::outbox::dictionary::Dictionary;
 use crate::outbox::format::{
-    Body, DEAD_LETTERS, FORMAT_VERSION, Header, MESSAGES, META, META_KEY, OutboxMeta, POSITIONS, TWINS, TwinRow,
-    decode_header, decode_row, encode_record,
+    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS,
+    TwinRow, encode_record,
 };
+use crate::outbox::row::{Laid, RowError, decode_header, messages};
 
 /// Name of the file in the state directory.
 pub const OUTBOX_FILE: &str = "outbox.redb";
@@ -42,8 +45,19 @@ pub enum OutboxError {
         source: Box<redb::Error>,
     },
     /// A newer release wrote it.
-    #[error("the outbox {path} has format {found}, this release reads up to {FORMAT_VERSION}: run the newer release")]
+    #[error("the outbox {path} has format {found}, this release reads {FORMAT_VERSION}: run the newer release")]
     Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A release before this one wrote it, in a layout that is no longer read.
+    #[error(
+        "the outbox {path} has format {found}, this release reads {FORMAT_VERSION} only: let the release that wrote it send what \
+         it holds, then move the file away to begin a new outbox"
+    )]
+    Older {
         /// Which file.
         path: PathBuf,
         /// Its format.
@@ -81,10 +95,18 @@ pub(crate) struct Opened {
     pub(crate) outbox: OutboxId,
     pub(crate) boot: Boot,
     pub(crate) twins: Vec<(TwinId, TwinRow)>,
-    /// Key, header, length of the row, length of the body.
-    pub(crate) messages: Vec<(u64, Header, usize)>,
+    pub(crate) chunks: Vec<OpenedChunk>,
+    pub(crate) dictionary: Dictionary,
     pub(crate) positions: HashMap<String, u64>,
     pub(crate) dead: DeadLetters,
+}
+
+/// A row of messages.
+pub(crate) struct OpenedChunk {
+    pub(crate) key: u64,
+    pub(crate) row_bytes: usize,
+    pub(crate) note: Option<Note>,
+    pub(crate) messages: Vec<(Laid, Header)>,
 }
 
 /// Opens or makes the outbox in this folder. **Invariant:** the boot is durable before anything is stamped with it, so no two
@@ -107,7 +129,8 @@ pub(crate) fn open(directory: &Path, entropy: &dyn Entropy) -> Result<Opened, Ou
         outbox: meta.outbox,
         boot: Boot::new(meta.boot),
         twins: Vec::new(),
-        messages: Vec::new(),
+        chunks: Vec::new(),
+        dictionary: Dictionary::load([]),
         positions: HashMap::new(),
         dead: DeadLetters::default(),
     };
@@ -186,6 +209,9 @@ fn raise_boot(
                 message: error.to_string(),
             })?,
         };
+        if meta.format < FORMAT_VERSION {
+            return Err(OutboxError::Older { path: path.to_owned(), found: meta.format });
+        }
         if meta.format > FORMAT_VERSION {
             return Err(OutboxError::Newer { path: path.to_owned(), found: meta.format });
         }
@@ -194,7 +220,9 @@ fn raise_boot(
         meta
     };
     for result in [
-        txn.open_table(MESSAGES).map(drop),
+        txn.open_table(CHUNKS).map(drop),
+        txn.open_table(NOTES).map(drop),
+        txn.open_table(PATHS).map(drop),
         txn.open_table(TWINS).map(drop),
         txn.open_table(POSITIONS).map(drop),
         txn.open_table(DEAD_LETTERS).map(drop),
@@ -225,12 +253,32 @@ fn load(opened: &mut Opened, dropped: u64, _path: &Path) -> Result<(), LoadError
         let row = rmp_serde::from_slice(row.value()).map_err(|error| damaged(error.to_string()))?;
         opened.twins.push((id, row));
     }
-    for row in txn.open_table(MESSAGES)?.iter()? {
+    let mut paths = Vec::new();
+    for row in txn.open_table(PATHS)?.iter()? {
+        let (index, row) = row?;
+        let damaged = |message: String| LoadError::Row(format!("path {}", index.value()), message);
+        if index.value() as usize != paths.len() {
+            return Err(damaged(format!("{} come before it", paths.len())));
+        }
+        paths.push(
+            rmp_serde::from_slice::<twin_core::path::Path>(row.value()).map_err(|error| damaged(error.to_string()))?,
+        );
+    }
+    opened.dictionary = Dictionary::load(paths);
+    let notes = txn.open_table(NOTES)?;
+    for row in txn.open_table(CHUNKS)?.iter()? {
         let (key, row) = row?;
-        let row = row.value();
-        let header = decode_header(key.value(), row)
-            .map_err(|error| LoadError::Row(format!("message {}", key.value()), error.message))?;
-        opened.messages.push((key.value(), header, row.len()));
+        let (key, row) = (key.value(), row.value());
+        let damaged = |message: String| LoadError::Row(format!("chunk {key}"), message);
+        let note = match notes.get(key)? {
+            Some(note) => Some(rmp_serde::from_slice(note.value()).map_err(|error| damaged(error.to_string()))?),
+            None => None,
+        };
+        let messages: Result<_, RowError> = messages(key, row)
+            .map(|laid| laid.and_then(|laid| Ok((laid.clone(), decode_header(key, &row[laid.header])?))))
+            .collect();
+        let messages = messages.map_err(|error| damaged(error.message))?;
+        opened.chunks.push(OpenedChunk { key, row_bytes: row.len(), note, messages });
     }
     for row in txn.open_table(POSITIONS)?.iter()? {
         let (source, position) = row?;
@@ -247,28 +295,73 @@ fn load(opened: &mut Opened, dropped: u64, _path: &Path) -> Result<(), LoadError
     Ok(())
 }
 
-/// Reads bodies by key, as of now. `None`: the row is not there, or cannot be read.
-pub(crate) fn read_bodies(db: &Database, keys: &[u64]) -> Result<Vec<Option<Body>>, redb::Error> {
+/// A message that is on disk: the key of its chunk, and its own.
+pub(crate) type Filed = (u64, u64);
+
+/// Reads bodies, as of now. `None`: the message is not there, or cannot be read.
+///
+/// They are looked up by their place and not by where they lay: a row may have been rewritten since.
+pub(crate) fn read_bodies(db: &Database, wanted: &[Filed]) -> Result<Vec<Option<Bytes>>, redb::Error> {
     let txn = db.begin_read()?;
-    let table = txn.open_table(MESSAGES)?;
-    keys.iter()
-        .map(|key| {
-            let row = table.get(*key)?;
-            Ok(row.and_then(|row| match decode_row(*key, row.value()) {
-                Ok((_, body)) => Some(body),
-                Err(error) => {
-                    tracing::error!(%error, "a message is lost");
-                    None
-                }
-            }))
-        })
-        .collect()
+    let table = txn.open_table(CHUNKS)?;
+    let mut read = vec![None; wanted.len()];
+    let mut at = 0;
+    // Those that lie together are asked for together.
+    for together in wanted.chunk_by(|a, b| a.0 == b.0) {
+        let key = together[0].0;
+        if let Some(row) = table.get(key)? {
+            let row = Bytes::copy_from_slice(row.value());
+            let lying: HashMap<u64, Laid> = messages(key, &row)
+                .filter_map(|laid| laid.inspect_err(|error| tracing::error!(%error, "messages are lost")).ok())
+                .map(|laid| (key + u64::from(laid.place), laid))
+                .collect();
+            for (place, (_, message)) in together.iter().enumerate() {
+                // A copy: one message must not keep all of its row in memory.
+                read[at + place] = lying.get(message).map(|laid| Bytes::copy_from_slice(&row[laid.body.clone()]));
+            }
+        }
+        at += together.len();
+    }
+    Ok(read)
+}
+
+/// Reads a whole row.
+pub(crate) fn read_row(db: &Database, key: u64) -> Result<Option<Bytes>, redb::Error> {
+    Ok(db.begin_read()?.open_table(CHUNKS)?.get(key)?.map(|row| Bytes::copy_from_slice(row.value())))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use twin_transports::entropy::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_format_is_refused_with_what_to_do_and_left_as_it_is() {
+        for (format, told) in [(1, "let the release that wrote it send"), (FORMAT_VERSION + 1, "run the newer release")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            drop(open(dir.path(), &SystemEntropy::new()).unwrap());
+            let meta = OutboxMeta { format, outbox: OutboxId([7; 16]), boot: 3, dead_letters_dropped: 0 };
+            let rewrite = |meta: Option<&OutboxMeta>| {
+                let db = Database::open(dir.path().join(OUTBOX_FILE)).unwrap();
+                let txn = db.begin_write().unwrap();
+                let row = {
+                    let mut table = txn.open_table(META).unwrap();
+                    if let Some(meta) = meta {
+                        table.insert(META_KEY, encode_record(meta).as_slice()).unwrap();
+                    }
+                    table.get(META_KEY).unwrap().unwrap().value().to_vec()
+                };
+                txn.commit().unwrap();
+                row
+            };
+            let before = rewrite(Some(&meta));
+            let error = open(dir.path(), &SystemEntropy::new()).err().unwrap();
+            assert!(error.to_string().contains(told), "{error}");
+            assert_eq!(rewrite(None), before);
+        }
+    }
 
     #[test]
     fn what_a_start_that_was_cut_short_left_is_made_anew() {

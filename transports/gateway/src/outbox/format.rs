@@ -2,18 +2,20 @@
 
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
-use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
-use twin_core::numbers::{AttachmentNo, OutboxId, Seq, Stay, Version};
-use twin_core::op::Op;
-use twin_core::path::Path;
+use twin_core::numbers::{AttachmentNo, Boot, OutboxId, Seq, Stay};
 use twin_core::record;
-use twin_core::value::Value;
+
+use crate::outbox::dictionary::PathsNeeded;
 
 /// `outbox` -> [`OutboxMeta`].
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// Order of append -> [`Header`], then [`Body`].
-pub(crate) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
+/// Order of append -> messages that were appended together, see [`crate::outbox::row`].
+pub(crate) const CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("chunks");
+/// Key of a chunk -> [`Note`] of what became of single messages in it.
+pub(crate) const NOTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("notes");
+/// A path's number in bodies -> its keys.
+pub(crate) const PATHS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("paths");
 /// Twin id -> [`TwinRow`].
 pub(crate) const TWINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("twins");
 /// Name of a source -> position.
@@ -23,8 +25,8 @@ pub(crate) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition
 
 /// Key of the one row of [`META`].
 pub(crate) const META_KEY: &str = "outbox";
-/// Version of this layout. A file of a newer one is refused.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of this layout. A file of another one is refused: version 1 had a row for each message.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 record! {
     /// What the outbox is.
@@ -42,7 +44,7 @@ record! {
 }
 
 record! {
-    /// What must be known of a message to put it in order; the body follows it in the same row.
+    /// What must be known of a message to put it in order; the body follows it in the row.
     #[derive(Clone, Debug, PartialEq)]
     pub(crate) struct Header {
         /// Whose.
@@ -55,6 +57,20 @@ record! {
         pub(crate) more: u64,
         /// State or event.
         pub(crate) class: Class,
+        /// How much of the dictionary of paths the body needs.
+        pub(crate) paths: PathsNeeded,
+    }
+}
+
+record! {
+    /// What became of single messages of a chunk whose row is still there. Places are counted from the chunk's first message.
+    #[derive(Clone, Debug, PartialEq, Default)]
+    pub(crate) struct Note {
+        /// Places of those that are done: acked, coalesced into another, or dead letters.
+        pub(crate) gone: Vec<u32>,
+        /// Places of those whose content is a dead letter, with the refusal's code: in their stead goes word that their numbers
+        /// are lost.
+        pub(crate) lost: Vec<(u32, String)> = Vec::new(),
     }
 }
 
@@ -66,6 +82,10 @@ record! {
         pub(crate) saw: AttachmentNo,
         /// The last stay of ours that was attached, and under which number.
         pub(crate) attached: Option<(Stay, AttachmentNo)> = None,
+        /// All of the twin-state class up to this stay is done, whatever rows say.
+        pub(crate) done: Stay = Stay::default(),
+        /// All events up to this boot are done.
+        pub(crate) done_events: Boot = Boot::new(0),
     }
 }
 
@@ -80,140 +100,7 @@ pub enum Class {
     Event,
 }
 
-/// What a message says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    /// A message of the twin-state class.
-    State(StateBody),
-    /// An event: name and payload.
-    Event(String, Value),
-}
-
-/// A body as it is written.
-#[derive(Serialize)]
-enum StoredRef<'a> {
-    #[serde(rename = "r")]
-    Report(&'a [Op]),
-    #[serde(rename = "a")]
-    DesiredApplied(Version),
-    #[serde(rename = "x")]
-    DesiredRejected(&'a Path, Version, &'a str),
-    #[serde(rename = "l")]
-    Lost,
-    #[serde(rename = "e")]
-    Event(&'a str, &'a Value),
-}
-
-/// A body as it is read.
-#[derive(Deserialize)]
-enum Stored {
-    #[serde(rename = "r")]
-    Report(Vec<Op>),
-    #[serde(rename = "a")]
-    DesiredApplied(Version),
-    #[serde(rename = "x")]
-    DesiredRejected(Path, Version, String),
-    #[serde(rename = "l")]
-    Lost,
-    #[serde(rename = "e")]
-    Event(String, Value),
-}
-
-impl Serialize for Body {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let stored = match self {
-            Self::State(StateBody::Report(ops)) => StoredRef::Report(ops),
-            Self::State(StateBody::DesiredApplied(version)) => StoredRef::DesiredApplied(*version),
-            Self::State(StateBody::DesiredRejected { path, version, reason }) => {
-                StoredRef::DesiredRejected(path, *version, reason)
-            }
-            Self::State(StateBody::Lost) => StoredRef::Lost,
-            Self::Event(name, payload) => StoredRef::Event(name, payload),
-        };
-        stored.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Body {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Stored::deserialize(deserializer)? {
-            Stored::Report(ops) => Self::State(StateBody::Report(ops)),
-            Stored::DesiredApplied(version) => Self::State(StateBody::DesiredApplied(version)),
-            Stored::DesiredRejected(path, version, reason) => {
-                Self::State(StateBody::DesiredRejected { path, version, reason })
-            }
-            Stored::Lost => Self::State(StateBody::Lost),
-            Stored::Event(name, payload) => Self::Event(name, payload),
-        })
-    }
-}
-
-/// A row that this release cannot read.
-#[derive(Debug, thiserror::Error)]
-#[error("message {seq} in the outbox cannot be read: {message}")]
-pub(crate) struct RowError {
-    pub(crate) seq: u64,
-    pub(crate) message: String,
-}
-
-/// Encodes a body, before the message has its number.
-pub(crate) fn encode_body(body: &Body) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(96);
-    // Writing MessagePack into a Vec fails for none of our types.
-    rmp_serde::encode::write(&mut bytes, body).unwrap_or_else(|error| unreachable!("a body always encodes: {error}"));
-    bytes
-}
-
-/// Puts the header before an encoded body.
-pub(crate) fn encode_row(header: &Header, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(body.len() + header.twin.as_str().len() + 40);
-    rmp_serde::encode::write(&mut bytes, header)
-        .unwrap_or_else(|error| unreachable!("a header always encodes: {error}"));
-    bytes.extend_from_slice(body);
-    bytes
-}
-
 /// Encodes a record for a row of its own.
 pub(crate) fn encode_record<T: Serialize>(record: &T) -> Vec<u8> {
     rmp_serde::to_vec(record).unwrap_or_else(|error| unreachable!("a record always encodes: {error}"))
-}
-
-/// Reads a row's header only.
-pub(crate) fn decode_header(seq: u64, row: &[u8]) -> Result<Header, RowError> {
-    rmp_serde::from_slice(row).map_err(|error| RowError { seq, message: error.to_string() })
-}
-
-/// Reads a whole row.
-pub(crate) fn decode_row(seq: u64, row: &[u8]) -> Result<(Header, Body), RowError> {
-    let mut reader = rmp_serde::Deserializer::from_read_ref(row);
-    let wrong = |error: rmp_serde::decode::Error| RowError { seq, message: error.to_string() };
-    let header = Header::deserialize(&mut reader).map_err(wrong)?;
-    let body = Body::deserialize(&mut reader).map_err(wrong)?;
-    Ok((header, body))
-}
-
-#[cfg(test)]
-mod tests {
-    use twin_core::numbers::Boot;
-
-    use super::*;
-
-    #[test]
-    fn a_row_is_read_as_it_was_written_and_its_header_alone_too() {
-        let header = Header {
-            twin: TwinId::new("label-1").unwrap(),
-            stay: Stay { boot: Boot::new(3), counter: 2 },
-            first: Seq::new(7),
-            more: 1,
-            class: Class::State,
-        };
-        let body = Body::State(StateBody::Report(vec![
-            Op::Set { path: Path::from_keys(["price"]), value: Value::from(3.5) },
-            Op::Remove { path: Path::from_keys(["old", "er"]) },
-        ]));
-        let row = encode_row(&header, &encode_body(&body));
-        assert_eq!(decode_row(1, &row).unwrap(), (header.clone(), body));
-        assert_eq!(decode_header(1, &row).unwrap(), header);
-        assert!(decode_row(1, &row[..row.len() - 1]).is_err());
-    }
 }

@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use twin_core::numbers::{Seq, Stay};
 
-use crate::outbox::format::Body;
+use crate::limits::MESSAGE_OVERHEAD_BYTES;
+use crate::outbox::body::Body;
+use crate::outbox::chunks::ChunkIndex;
+use crate::outbox::dictionary::PathsNeeded;
 
 /// A message in the outbox.
 #[derive(Clone, Debug)]
@@ -18,20 +22,38 @@ pub(crate) struct Pending {
     pub(crate) first: Seq,
     /// Last number covered.
     pub(crate) last: Seq,
-    /// What it counts against the cap.
-    pub(crate) weight: u64,
+    /// The row that it lies in.
+    pub(crate) chunk: ChunkIndex,
+    /// Where its body begins there.
+    pub(crate) at: u32,
     /// Length of its encoded body.
-    pub(crate) body_bytes: usize,
+    pub(crate) body_bytes: u32,
+    /// What it takes of the row.
+    pub(crate) row_bytes: u32,
+    /// How much of the dictionary of paths the body needs.
+    pub(crate) paths: PathsNeeded,
     /// The batch that it is under way in; 0: in none.
     pub(crate) batch: u64,
     /// Was it ever sent? Then it is no more coalesced.
     pub(crate) sent: bool,
     /// The write that must be durable before it may be sent; 0: none.
     pub(crate) hold: u64,
-    /// Does its body count against the window of bodies in memory?
-    pub(crate) windowed: bool,
-    /// What it says, if it is in memory.
-    pub(crate) body: Option<Arc<Body>>,
+    /// What it says in place of what lies in the row: that its numbers are lost.
+    pub(crate) stand_in: Option<Arc<StandIn>>,
+}
+
+/// What goes in the place of content that is lost.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub(crate) body: Body,
+    pub(crate) encoded: Bytes,
+}
+
+impl Pending {
+    /// What it counts against the cap.
+    pub(crate) fn weight(&self) -> u64 {
+        if self.key == 0 { 0 } else { u64::from(self.row_bytes) + MESSAGE_OVERHEAD_BYTES }
+    }
 }
 
 /// A queue whose first `cursor` messages are under way.
@@ -132,21 +154,29 @@ impl Lane {
     }
 
     /// Puts a message that stands for numbers that are gone before all others; it is sent next.
-    pub(crate) fn push_gone(&mut self, stay: Stay, first: Seq, last: Seq, body: Body) {
+    pub(crate) fn push_gone(&mut self, stay: Stay, first: Seq, last: Seq, stand_in: Arc<StandIn>) {
         self.rewind(0);
         self.queue.push_front(Pending {
             key: 0,
             stay,
             first,
             last,
-            weight: 0,
-            body_bytes: 1,
+            chunk: 0,
+            at: 0,
+            body_bytes: stand_in.encoded.len() as u32,
+            row_bytes: 0,
+            paths: 0,
             batch: 0,
             sent: true,
             hold: 0,
-            windowed: false,
-            body: Some(Arc::new(body)),
+            stand_in: Some(stand_in),
         });
+    }
+
+    /// Takes back the last message, whatever its state: another covers all its numbers.
+    pub(crate) fn pop_covered(&mut self, stay: Stay, first: Seq) -> Option<Pending> {
+        let covered = self.queue.back().is_some_and(|last| last.stay == stay && last.first >= first);
+        if covered { self.queue.pop_back() } else { None }
     }
 
     /// Removes all messages that are meant; what is left is sent again.
@@ -173,13 +203,15 @@ mod tests {
             stay: STAY,
             first: Seq::new(n),
             last: Seq::new(n),
-            weight: 1,
+            chunk: 0,
+            at: 0,
             body_bytes: 1,
+            row_bytes: 1,
+            paths: 0,
             batch: 0,
             sent: false,
             hold: 0,
-            windowed: false,
-            body: None,
+            stand_in: None,
         }
     }
 
@@ -225,7 +257,8 @@ mod tests {
         lane.send_next(1);
         lane.remove(0);
         lane.send_next(1);
-        lane.push_gone(STAY, Seq::new(1), Seq::new(1), Body::State(StateBody::Lost));
+        let gone = StandIn { body: Body::State(StateBody::Lost), encoded: Bytes::new() };
+        lane.push_gone(STAY, Seq::new(1), Seq::new(1), Arc::new(gone));
         assert_eq!(lane.next_unsent().unwrap().first, Seq::new(1));
         assert_eq!(lane.unsent(), 3);
     }

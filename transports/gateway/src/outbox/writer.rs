@@ -4,23 +4,53 @@
 
 use std::sync::{Arc, OnceLock};
 
-use redb::Database;
+use bytes::Bytes;
+use redb::{Database, WriteTransaction};
 use tokio::sync::Notify;
 use twin_core::ids::TwinId;
 
 use crate::limits::IDLE_FLUSH_AFTER;
-use crate::outbox::format::{DEAD_LETTERS, MESSAGES, META, META_KEY, POSITIONS, TWINS};
+use crate::outbox::format::{CHUNKS, DEAD_LETTERS, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS};
 use crate::shared::Shared;
 
 /// One change of the file.
 #[derive(Debug)]
 pub(crate) enum Write {
-    Put { key: u64, row: Vec<u8> },
-    Remove { key: u64 },
-    Twin { id: TwinId, row: Vec<u8> },
-    Position { source: Arc<str>, position: u64 },
-    Bury { key: u64, row: Vec<u8>, dropped_keys: Vec<u64> },
-    Meta { row: Vec<u8> },
+    /// Messages that were appended together.
+    Chunk {
+        key: u64,
+        row: Bytes,
+    },
+    /// What became of some of them.
+    Note {
+        key: u64,
+        row: Vec<u8>,
+    },
+    /// All of them are done.
+    Remove {
+        key: u64,
+        noted: bool,
+    },
+    Path {
+        index: u32,
+        row: Vec<u8>,
+    },
+    Twin {
+        id: TwinId,
+        row: Vec<u8>,
+    },
+    Position {
+        source: Arc<str>,
+        position: u64,
+    },
+    Bury {
+        key: u64,
+        row: Vec<u8>,
+        dropped_keys: Vec<u64>,
+    },
+    Meta {
+        row: Vec<u8>,
+    },
 }
 
 /// One commit: everybody whose append is in it waits here.
@@ -60,6 +90,7 @@ pub(crate) struct WriteQueue {
     durable: u64,
     urgent: bool,
     closing: bool,
+    idle: bool,
     failed: Option<Arc<str>>,
     commit: Arc<Commit>,
 }
@@ -67,18 +98,53 @@ pub(crate) struct WriteQueue {
 impl WriteQueue {
     /// Queues a write that can wait; returns its number.
     pub(crate) fn push_lazy(&mut self, write: Write) -> u64 {
-        if let Write::Put { row, .. } | Write::Bury { row, .. } = &write {
-            self.queued_bytes += row.len() as u64;
+        match &write {
+            Write::Bury { row, .. } => self.queued_bytes += row.len() as u64,
+            Write::Chunk { row, .. } => self.queued_bytes += row.len() as u64,
+            _ => {}
         }
         self.writes.push(write);
         self.issued += 1;
         self.issued
     }
 
+    /// A place in the queue for a chunk whose row still grows: the write's number, and the place for [`WriteQueue::fill`].
+    /// **Invariant:** it is filled before the queue is taken.
+    pub(crate) fn reserve(&mut self, key: u64) -> (u64, usize) {
+        (self.push(Write::Chunk { key, row: Bytes::new() }), self.writes.len() - 1)
+    }
+
+    /// The row of a chunk that a place was reserved for.
+    pub(crate) fn fill(&mut self, slot: usize, filled: Bytes) {
+        if let Some(Write::Chunk { row, .. }) = self.writes.get_mut(slot) {
+            *row = filled;
+        }
+    }
+
+    /// A row that a place was reserved for grew by so much.
+    pub(crate) fn grows(&mut self, bytes: u64) {
+        self.queued_bytes += bytes;
+        self.urgent = true;
+    }
+
+    /// Is somebody waiting for what is queued?
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent || self.closing
+    }
+
+    /// The writer sleeps without a time to wake up at.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle
+    }
+
     /// Queues a write that somebody waits for.
     pub(crate) fn push(&mut self, write: Write) -> u64 {
         self.urgent = true;
         self.push_lazy(write)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
     }
 
     /// What is queued is waited for.
@@ -114,7 +180,7 @@ impl WriteQueue {
         self.closing = true;
     }
 
-    fn take(&mut self) -> (Vec<Write>, u64, Arc<Commit>) {
+    pub(crate) fn take(&mut self) -> (Vec<Write>, u64, Arc<Commit>) {
         self.urgent = false;
         self.queued_bytes = 0;
         (std::mem::take(&mut self.writes), self.issued, std::mem::take(&mut self.commit))
@@ -141,20 +207,26 @@ pub(crate) fn run(shared: &Shared) {
 fn write_all(shared: &Shared, db: &Database) {
     loop {
         let mut core = shared.core.lock();
+        let mut all = false;
         loop {
-            if core.writes.urgent || (core.writes.closing && !core.writes.writes.is_empty()) {
+            let waiting = core.has_writes();
+            if core.writes.urgent || (core.writes.closing && waiting) {
                 break;
             }
             if core.writes.closing {
                 return;
             }
-            if core.writes.writes.is_empty() {
+            if !waiting {
+                core.writes.idle = true;
                 shared.writer_wake.wait(&mut core);
+                core.writes.idle = false;
             } else if shared.writer_wake.wait_for(&mut core, IDLE_FLUSH_AFTER).timed_out() {
+                all = true;
                 break;
             }
         }
-        let (writes, upto, commit) = core.writes.take();
+        let all = all || core.writes.closing;
+        let (writes, upto, commit) = core.take_writes(all);
         drop(core);
         let result = apply(db, writes).map_err(|error| -> Arc<str> { error.to_string().into() });
         if let Err(message) = &result {
@@ -180,35 +252,71 @@ fn apply(db: &Database, writes: Vec<Write>) -> Result<(), redb::Error> {
     let mut txn = db.begin_write()?;
     // Costs little and makes reopening after a kill take a millisecond.
     txn.set_quick_repair(true);
+    // Most commits concern rows of messages only, and each table that is opened costs.
+    let mut rare = Vec::new();
     {
-        let mut messages = txn.open_table(MESSAGES)?;
-        let mut twins = txn.open_table(TWINS)?;
-        let mut positions = txn.open_table(POSITIONS)?;
-        let mut dead_letters = txn.open_table(DEAD_LETTERS)?;
+        let mut chunks = txn.open_table(CHUNKS)?;
         for write in writes {
             match write {
-                Write::Put { key, row } => drop(messages.insert(key, row.as_slice())?),
-                Write::Remove { key } => drop(messages.remove(key)?),
-                Write::Twin { id, row } => drop(twins.insert(id.as_str(), row.as_slice())?),
-                Write::Position { source, position } => drop(positions.insert(&*source, position)?),
-                Write::Bury { key, row, dropped_keys } => {
-                    dead_letters.insert(key, row.as_slice())?;
-                    for key in dropped_keys {
-                        dead_letters.remove(key)?;
+                Write::Chunk { key, row } => drop(chunks.insert(key, &*row)?),
+                Write::Remove { key, noted } => {
+                    chunks.remove(key)?;
+                    if noted {
+                        rare.push(Write::Remove { key, noted });
                     }
                 }
-                Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
+                write => rare.push(write),
             }
         }
+    }
+    if !rare.is_empty() {
+        apply_rare(&txn, rare)?;
     }
     txn.commit()?;
     Ok(())
 }
 
-/// Commits what is queued, as the writer would: for tests that drive the state by hand.
+/// All that is not rows of messages, in order.
+fn apply_rare(txn: &WriteTransaction, writes: Vec<Write>) -> Result<(), redb::Error> {
+    let mut notes = txn.open_table(NOTES)?;
+    let mut twins = txn.open_table(TWINS)?;
+    let mut positions = txn.open_table(POSITIONS)?;
+    let mut dead_letters = txn.open_table(DEAD_LETTERS)?;
+    for write in writes {
+        match write {
+            Write::Chunk { .. } => {}
+            Write::Remove { key, .. } => drop(notes.remove(key)?),
+            Write::Note { key, row } => drop(notes.insert(key, row.as_slice())?),
+            Write::Path { index, row } => drop(txn.open_table(PATHS)?.insert(index, row.as_slice())?),
+            Write::Twin { id, row } => drop(twins.insert(id.as_str(), row.as_slice())?),
+            Write::Position { source, position } => drop(positions.insert(&*source, position)?),
+            Write::Bury { key, row, dropped_keys } => {
+                dead_letters.insert(key, row.as_slice())?;
+                for key in dropped_keys {
+                    dead_letters.remove(key)?;
+                }
+            }
+            Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
+        }
+    }
+    Ok(())
+}
+
+/// Commits what is queued and what could wait, as the writer would in idle time: for tests that drive the state by hand.
 #[cfg(test)]
 pub(crate) fn commit_now(core: &mut crate::core::Core, now: std::time::Duration) {
-    let (writes, upto, commit) = core.writes.take();
+    commit(core, true, now);
+}
+
+/// Commits what is queued, as the writer would that has more to do.
+#[cfg(test)]
+pub(crate) fn commit_urgent(core: &mut crate::core::Core, now: std::time::Duration) {
+    commit(core, false, now);
+}
+
+#[cfg(test)]
+fn commit(core: &mut crate::core::Core, all: bool, now: std::time::Duration) {
+    let (writes, upto, commit) = core.take_writes(all);
     if let Some(db) = core.db.clone() {
         apply(&db, writes).unwrap();
     }

@@ -1,9 +1,9 @@
 //! Batches up, acks down: one stream per class, opened when there is something to send.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::Notify;
@@ -11,29 +11,26 @@ use tracing::Span;
 use twin_core::refusal::Refusal;
 use twin_transports::codec::{Frame, FrameReader, FrameWriter};
 use twin_transports::frames::session::{Open, StreamClass};
-use twin_transports::intern::{EventBatcher, PushError, StateBatcher};
+use twin_transports::intern::{PushError, Splicer, Stamp};
 use twin_transports::limits::FRAME_BYTES_MAX;
 
 use crate::core::sending::{Outgoing, Outgoings};
-use crate::outbox::file::read_bodies;
-use crate::outbox::format::{Body, Class};
+use crate::outbox::body::{Body, decode_body};
+use crate::outbox::dictionary::INLINE;
+use crate::outbox::file::{Filed, read_bodies};
+use crate::outbox::format::Class;
 use crate::session::due::Due;
 use crate::session::end::End;
 use crate::shared::Shared;
 
-/// Makes frames of one class.
-enum Batcher {
-    State(StateBatcher),
-    Event(EventBatcher),
-}
-
 /// Sends one class until the session ends.
 pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Class, due: &Due) -> End {
     let first = next(shared, class).await;
-    let (stream_class, batcher) = match class {
-        Class::State => (StreamClass::State, Batcher::State(StateBatcher::new())),
-        Class::Event => (StreamClass::Telemetry, Batcher::Event(EventBatcher::new())),
+    let stream_class = match class {
+        Class::State => StreamClass::State,
+        Class::Event => StreamClass::Telemetry,
     };
+    let batcher = Splicer::new(stream_class);
     let (send, recv) = match connection.open_bi().await {
         Ok(stream) => stream,
         Err(error) => return error.into(),
@@ -87,7 +84,7 @@ async fn write(
     shared: &Shared,
     class: Class,
     mut writer: FrameWriter<SendStream>,
-    mut batcher: Batcher,
+    mut batcher: Splicer,
     first: Outgoings,
     traced: &Traced,
     due: &Due,
@@ -99,14 +96,11 @@ async fn write(
         if let Err(error) = fill(shared, class, &mut batcher, batch) {
             return End::Failed(error);
         }
-        let frame = match &mut batcher {
-            Batcher::State(batcher) => batcher.take(trace).map(Frame::from),
-            Batcher::Event(batcher) => batcher.take(trace).map(Frame::from),
-        };
-        if let Some(frame) = frame {
-            if let Err(error) = writer.put(&frame) {
+        if let Some(taken) = batcher.take(trace.as_deref()) {
+            if let Err(error) = writer.put_encoded(|out| taken.write(out)) {
                 return error.into();
             }
+            drop(taken);
             if let Err(error) = writer.flush().await {
                 return error.into();
             }
@@ -120,14 +114,14 @@ async fn write(
 
 /// Puts the messages into the batcher. What does not fit goes with the next batch; what fits no frame, or cannot be read, is
 /// treated as refused, and the batch ends before it.
-fn fill(shared: &Shared, class: Class, batcher: &mut Batcher, batch: Outgoings) -> Result<(), String> {
+fn fill(shared: &Shared, class: Class, batcher: &mut Splicer, batch: Outgoings) -> Result<(), String> {
     let bodies = bodies(shared, &batch.messages)?;
     for (place, (message, body)) in batch.messages.iter().zip(bodies).enumerate() {
         let Some(body) = body else {
             give_up(shared, class, batch.batch, place, message, "it cannot be read from the outbox");
             return Ok(());
         };
-        match push(batcher, message, &body) {
+        match push(shared, class, batcher, message, &body) {
             Ok(()) => {}
             Err(PushError::Full) => {
                 shared.with(|core, now| core.take_back(class, batch.batch, place, now));
@@ -148,32 +142,45 @@ fn give_up(shared: &Shared, class: Class, batch: u64, place: usize, message: &Ou
     shared.with(|core, now| core.cannot_send(class, batch, place, message.key, refusal, now));
 }
 
-fn push(batcher: &mut Batcher, message: &Outgoing, body: &Body) -> Result<(), PushError> {
-    match (batcher, body) {
-        (Batcher::State(batcher), Body::State(body)) => {
-            batcher.push(&message.twin, message.stay, message.first, message.last, body)
-        }
-        (Batcher::Event(batcher), Body::Event(name, payload)) => {
-            batcher.push(&message.twin, message.stay.boot, message.first, name, payload)
-        }
-        // A row whose header and body are of different classes: as good as unreadable.
-        _ => Err(PushError::BadRange),
+fn push(
+    shared: &Shared,
+    class: Class,
+    batcher: &mut Splicer,
+    message: &Outgoing,
+    body: &[u8],
+) -> Result<(), PushError> {
+    let stamp =
+        Stamp { slot: message.slot, twin: &message.twin, stay: message.stay, first: message.first, last: message.last };
+    if message.paths == 0 {
+        return batcher.push(&stamp, body, &[]);
+    }
+    // For this message only: whoever holds it may not wait for the state's lock.
+    let dictionary = shared.dictionary.read();
+    if message.paths != INLINE {
+        let paths = dictionary.paths();
+        // More than the dictionary has: as good as unreadable.
+        return batcher.push(&stamp, body, paths.get(..message.paths as usize).ok_or(PushError::BadRange)?);
+    }
+    match decode_body(class, body, &dictionary) {
+        Ok(Body::State(body)) => batcher.push_translated(&stamp, &body, dictionary.paths()),
+        // Events have no paths.
+        Ok(Body::Event(..)) | Err(_) => Err(PushError::BadRange),
     }
 }
 
-/// The bodies: from memory, or from disk where the window did not hold them.
-fn bodies(shared: &Shared, messages: &[Outgoing]) -> Result<Vec<Option<Arc<Body>>>, String> {
-    let keys: Vec<u64> = messages.iter().filter(|m| m.body.is_none()).map(|m| m.key).collect();
+/// The bodies: from memory, or from disk where memory did not hold them.
+fn bodies(shared: &Shared, messages: &[Outgoing]) -> Result<Vec<Option<Bytes>>, String> {
+    let filed: Vec<Filed> = messages.iter().filter(|m| m.body.is_none()).map(|m| m.filed).collect();
     let mut read = Vec::new().into_iter();
-    if !keys.is_empty() {
+    if !filed.is_empty() {
         let db = shared.core.lock().db.clone().ok_or("the gateway is shut down")?;
-        read = read_bodies(&db, &keys).map_err(|error| format!("the outbox cannot be read: {error}"))?.into_iter();
+        read = read_bodies(&db, &filed).map_err(|error| format!("the outbox cannot be read: {error}"))?.into_iter();
     }
     Ok(messages
         .iter()
         .map(|message| match &message.body {
-            Some(body) => Some(Arc::clone(body)),
-            None => read.next().flatten().map(Arc::new),
+            Some(body) => Some(body.clone()),
+            None => read.next().flatten(),
         })
         .collect())
 }

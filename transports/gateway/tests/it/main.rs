@@ -7,3 +7,4 @@ mod node;
 mod refusals;
 mod sessions;
 mod silence;
+mod updates;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use twin_core::command::{Answer, ChangeKind, Command, Precondition, SectionChange};
 use twin_core::event::OutboundKind;
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::json::to_compact;
 use twin_core::numbers::{Boot, CallNo, Floor, OutboxId, OwnerOrder, WallTime};
@@ -22,7 +23,7 @@ use twin_transports::entropy::SystemEntropy;
 use twin_transports::frames::device::{Call, CallResult};
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{
-    Backend, Downlink, GatewayCredential, Reply, Server, ServerHandle, ServerOptions, SessionGrant, VerifiedHello,
+    Backend, Downlink, GatewayCredential, Server, ServerHandle, ServerOptions, SessionGrant, Submission, VerifiedHello,
 };
 use twin_transports::tls::{NodeCertificates, SERVER_NAME};
 
@@ -77,7 +78,8 @@ impl World {
             return Err(refusal);
         }
         let entry = state.twins.entry(twin.clone()).or_insert_with(|| Twin::absent(twin.clone()));
-        let step = entry.step(command.clone(), StepContext { now: WallTime::new(1_000), floor: Floor::new(0) });
+        let step = entry
+            .step(command.clone(), StepContext { now: WallTime::new(1_000), floor: Floor::new(0), observed: true });
         let told: Vec<Arc<dyn Downlink>> = step
             .events
             .iter()
@@ -197,7 +199,13 @@ impl Backend for World {
     }
 
     fn submit(&self, twin: &TwinId, command: Command, _: usize, reply: Reply) {
-        reply(self.command(twin, command));
+        reply.send(self.command(twin, command));
+    }
+
+    fn submit_all(&self, batch: Vec<Submission>) {
+        for Submission { twin, command, bytes, reply } in batch {
+            self.submit(&twin, command, bytes, reply);
+        }
     }
 
     fn call_answered(&self, _: &GatewayId, result: CallResult) {

@@ -55,14 +55,19 @@ fn rows_of_another_format_or_damaged_or_missing_are_refused_by_name() {
         Twin::load(twin.twin.id().clone(), rows).unwrap_err().to_string()
     };
     assert!(
-        load(&|rows| rows.head.as_mut().unwrap()[0] = 9)
-            .contains("the head row has format 9, this release reads 1: upgrade")
+        load(&|rows| {
+            let mut head = rows.head.take().unwrap().to_vec();
+            head[0] = 9;
+            rows.head = Some(head.into());
+        })
+        .contains("the head row has format 9, this release reads 1: upgrade")
     );
     assert!(load(&|rows| rows.hot = None).contains("the hot row is missing"));
-    assert!(load(&|rows| rows.desired = Some(vec![])).contains("the desired row is empty"));
+    assert!(load(&|rows| rows.desired = Some(bytes::Bytes::new())).contains("the desired row is empty"));
     assert!(
         load(&|rows| {
-            rows.hot.as_mut().unwrap().pop();
+            let hot = rows.hot.as_mut().unwrap();
+            hot.truncate(hot.len() - 1);
         })
         .contains("the hot row is damaged")
     );
@@ -73,7 +78,7 @@ fn rows_of_another_format_or_damaged_or_missing_are_refused_by_name() {
                 let mut rows = twin.rows.clone();
                 let mut bytes = row.to_vec();
                 bytes[at] = value;
-                rows.set(kind, Some(bytes));
+                rows.set(kind, Some(bytes.into()));
                 let _ = Twin::load(twin.twin.id().clone(), rows);
             }
         }

@@ -64,7 +64,8 @@ impl Stored {
     pub(crate) fn step(&mut self, command: Command) -> Step {
         self.now += 1000;
         let before = self.twin.clone();
-        let step = self.twin.step(command, StepContext { now: WallTime::new(self.now), floor: self.floor });
+        let step =
+            self.twin.step(command, StepContext { now: WallTime::new(self.now), floor: self.floor, observed: true });
         if step.changed.is_empty() {
             assert_eq!(self.twin, before);
         }

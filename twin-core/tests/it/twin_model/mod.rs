@@ -168,7 +168,8 @@ impl Bench {
         self.now += 1;
         let before = self.twin.clone();
         let expected = self.expect(act, &command);
-        let context = StepContext { now: WallTime::new(self.now), floor: Floor::new(self.floor) };
+        let context =
+            StepContext { now: WallTime::new(self.now), floor: Floor::new(self.floor), observed: self.now % 3 == 0 };
         let step = self.twin.step(command, context);
         assert_eq!(outcome(&step.answer), expected, "{act:?}");
         if step.answer.is_err() || step.changed.is_empty() {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use twin_cluster::Cluster;
 use twin_core::command::Answer;
+use twin_core::grain::Reply;
 use twin_core::refusal::Refusal;
 
 use super::super::problem::Problem;
@@ -206,7 +207,7 @@ impl Batch {
     fn give(&mut self, item: u64, Item { twin, command }: Item, bytes: usize) {
         self.answers.expect();
         let answers = Arc::clone(&self.answers);
-        let reply = Box::new(move |answer| answers.push(item, answer));
+        let reply = Reply::once(move |answer| answers.push(item, answer));
         self.cluster.submit(&twin, command, REQUEST_BYTES + bytes, reply);
         // Looked at before the next item is given: what is behind a refused one must not overtake it.
         if self.answers.take_pressure() {

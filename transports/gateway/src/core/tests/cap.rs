@@ -40,16 +40,18 @@ fn at_the_cap_the_caller_is_told_and_an_ack_makes_room() {
 #[test]
 fn a_message_larger_than_the_cap_is_refused_for_that_reason() {
     let mut bench = Bench::new(200, true);
-    assert!(bench.report("a", &"k".repeat(150), 1).is_err_and(|error| matches!(error, AppendError::TooLarge { .. })));
+    let text = "x".repeat(150);
+    assert!(bench.report("a", "k", text.as_str()).is_err_and(|error| matches!(error, AppendError::TooLarge { .. })));
+    assert!(bench.report("a", "k", 1).is_ok());
 }
 
 #[test]
 fn a_backlog_larger_than_the_window_in_memory_is_read_from_disk_in_order() {
     let mut bench = Bench::new(64 << 20, false);
-    let key = "k".repeat(1000);
+    let text = "x".repeat(1000);
     let reports = i64::try_from(crate::limits::WINDOW_BYTES_MAX / 1000 + 500).unwrap();
     for n in 0..reports {
-        bench.report("a", &key, n).unwrap();
+        bench.report("a", "v", format!("{n}-{text}").as_str()).unwrap();
         if n % 500 == 0 {
             bench.commit();
         }
@@ -58,6 +60,11 @@ fn a_backlog_larger_than_the_window_in_memory_is_read_from_disk_in_order() {
     let mut node = NaiveNode::default();
     bench.drain(&mut node);
     assert_eq!(i64::try_from(node.effects.len()).unwrap(), reports);
+    assert!(bench.read >= 300, "{} came from the disk", bench.read);
+    assert_eq!(
+        node.document("a").unwrap().as_object().unwrap()["v"].as_str().unwrap(),
+        format!("{}-{text}", reports - 1)
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::merge::apply_ops;
@@ -13,18 +14,28 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_transports::entropy::SystemEntropy;
 
-use crate::core::append::{AppendError, Draft, Stamped};
-use crate::core::sending::Outgoings;
+use crate::core::append::{AppendError, Drafts, Stamped};
+use crate::core::sending::{Outgoing, Outgoings};
 use crate::core::{Core, Rules, Session};
-use crate::outbox::file;
-use crate::outbox::format::{Body, Class};
-use crate::outbox::writer::commit_now;
+use crate::outbox::body::{Body, decode_body, encode_body};
+use crate::outbox::file::{self, Filed};
+use crate::outbox::format::{CHUNKS, Class, NOTES};
+use crate::outbox::writer::{commit_now, commit_urgent};
 
 pub(super) struct Bench {
     pub(super) core: Core,
     pub(super) now: Duration,
+    /// Bodies that were read from the disk to be sent.
+    pub(super) read: usize,
     dir: tempfile::TempDir,
     rules: Rules,
+}
+
+/// A batch that was taken.
+pub(super) struct Taken {
+    pub(super) batch: u64,
+    pub(super) messages: Vec<Outgoing>,
+    pub(super) bodies: Vec<Body>,
 }
 
 impl Bench {
@@ -32,7 +43,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let rules = Rules { cap_bytes, coalesce, send_before_durable: true };
         let core = Core::new(file::open(dir.path(), &SystemEntropy::new()).unwrap(), rules.clone(), 1);
-        Self { core, now: Duration::from_secs(1), dir, rules }
+        Self { core, now: Duration::from_secs(1), read: 0, dir, rules }
     }
 
     /// Kill -9, and a new start: what was queued and not committed is gone.
@@ -46,10 +57,43 @@ impl Bench {
         commit_now(&mut self.core, self.now);
     }
 
-    pub(super) fn report(&mut self, twin: &str, key: &str, value: i64) -> Result<Stamped, AppendError> {
-        let ops = vec![Op::Set { path: Path::from_keys([key]), value: Value::from(value) }];
-        let draft = Draft::new(TwinId::new(twin).unwrap(), Body::State(StateBody::Report(ops)), None);
-        self.core.append(vec![draft], self.now).map(|stamped| stamped[0]).map_err(|(error, _)| error)
+    /// Commits as the writer does that has more to do: what can wait waits.
+    pub(super) fn commit_busy(&mut self) {
+        commit_urgent(&mut self.core, self.now);
+    }
+
+    /// Rows of messages and notes in the file.
+    pub(super) fn rows(&self) -> (usize, usize) {
+        let txn = self.core.db.as_ref().unwrap().begin_read().unwrap();
+        let chunks = txn.open_table(CHUNKS).unwrap().len().unwrap();
+        let notes = txn.open_table(NOTES).unwrap().len().unwrap();
+        (usize::try_from(chunks).unwrap(), usize::try_from(notes).unwrap())
+    }
+
+    /// Bytes of all rows of messages in the file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let txn = self.core.db.as_ref().unwrap().begin_read().unwrap();
+        let rows = txn.open_table(CHUNKS).unwrap();
+        rows.iter().unwrap().map(|row| row.unwrap().1.value().len() as u64).sum()
+    }
+
+    pub(super) fn report(&mut self, twin: &str, key: &str, value: impl Into<Value>) -> Result<Stamped, AppendError> {
+        let ops = vec![Op::Set { path: Path::from_keys([key]), value: value.into() }];
+        let body = Body::State(StateBody::Report(ops));
+        let drafts = Drafts::one(TwinId::new(twin).unwrap(), &body, &self.core.dictionary);
+        self.core.append(drafts, self.now).map(|stamped| stamped[0]).map_err(|(error, _)| error)
+    }
+
+    /// One report of each, in one call.
+    pub(super) fn report_all(&mut self, twins: &[String], value: i64) -> Result<Vec<Stamped>, AppendError> {
+        let mut drafts = Drafts::default();
+        for twin in twins {
+            let ops = vec![Op::Set { path: Path::from_keys(["v"]), value: Value::from(value) }];
+            let body = Body::State(StateBody::Report(ops));
+            let paths = encode_body(&body, &mut self.core.dictionary.write(), &mut drafts.bodies);
+            drafts.push(TwinId::new(twin).unwrap(), Class::State, paths, None);
+        }
+        self.core.append(drafts, self.now).map_err(|(error, _)| error)
     }
 
     pub(super) fn connect(&mut self) {
@@ -66,16 +110,23 @@ impl Bench {
         }
     }
 
-    pub(super) fn take(&mut self) -> Option<Outgoings> {
-        let mut batch = self.core.take_batch(Class::State, self.now)?;
-        let keys: Vec<u64> = batch.messages.iter().filter(|m| m.body.is_none()).map(|m| m.key).collect();
+    /// The next batch, with its bodies as they are on the wire, read.
+    pub(super) fn take(&mut self) -> Option<Taken> {
+        let Outgoings { batch, mut messages } = self.core.take_batch(Class::State, self.now)?;
+        let filed: Vec<Filed> = messages.iter().filter(|m| m.body.is_none()).map(|m| m.filed).collect();
         let db = self.core.db.clone().unwrap();
-        let mut read = file::read_bodies(&db, &keys).unwrap().into_iter();
-        for message in batch.messages.iter_mut().filter(|m| m.body.is_none()) {
-            message.body = read.next().flatten().map(Into::into);
+        self.read += filed.len();
+        let mut read = file::read_bodies(&db, &filed).unwrap().into_iter();
+        for message in messages.iter_mut().filter(|m| m.body.is_none()) {
+            message.body = read.next().flatten();
             assert!(message.body.is_some(), "a body is in memory or on disk");
         }
-        Some(batch)
+        let dictionary = self.core.dictionary.read();
+        let bodies = messages
+            .iter()
+            .map(|message| decode_body(Class::State, message.body.as_ref().unwrap(), &dictionary).unwrap());
+        let bodies = bodies.collect();
+        Some(Taken { batch, messages, bodies })
     }
 
     /// Sends a batch and brings back its answer.
@@ -117,9 +168,13 @@ struct NaiveTwin {
     document: Value,
 }
 
+type Refuse = Box<dyn Fn(&str, &Body) -> Option<Refusal>>;
+
 #[derive(Default)]
 pub(super) struct NaiveNode {
     twins: HashMap<TwinId, NaiveTwin>,
+    /// What it refuses, and changes nothing by.
+    pub(super) refuse: Option<Refuse>,
     /// What was sent under a first number: the same for ever.
     sent: BTreeMap<(TwinId, Stay, Seq), (Seq, Body)>,
     /// How often each number took effect.
@@ -127,6 +182,11 @@ pub(super) struct NaiveNode {
 }
 
 impl NaiveNode {
+    /// That refuses what this says, and changes nothing by it.
+    pub(super) fn refusing(refuse: impl Fn(&str, &Body) -> Option<Refusal> + 'static) -> Self {
+        Self { refuse: Some(Box::new(refuse)), ..Self::default() }
+    }
+
     fn attach(&mut self, twin: &TwinId, stay: Stay, saw: AttachmentNo) -> Result<AttachmentNo, Refusal> {
         let twin = self.twins.entry(twin.clone()).or_default();
         let last = AttachmentNo::new(twin.attachment);
@@ -145,10 +205,14 @@ impl NaiveNode {
         Ok(last.next())
     }
 
-    pub(super) fn take(&mut self, batch: &Outgoings) -> Vec<(u32, Refusal)> {
+    pub(super) fn take(&mut self, batch: &Taken) -> Vec<(u32, Refusal)> {
         let mut refused = Vec::new();
-        for (place, message) in batch.messages.iter().enumerate() {
-            let body = message.body.as_deref().unwrap().clone();
+        for (place, (message, body)) in batch.messages.iter().zip(&batch.bodies).enumerate() {
+            let body = body.clone();
+            if let Some(refusal) = self.refuse.as_ref().and_then(|refuse| refuse(message.twin.as_str(), &body)) {
+                refused.push((place as u32, refusal));
+                continue;
+            }
             let key = (message.twin.clone(), message.stay, message.first);
             let before = self.sent.entry(key).or_insert_with(|| (message.last, body.clone()));
             assert_eq!(*before, (message.last, body.clone()), "a number is sent with other content");

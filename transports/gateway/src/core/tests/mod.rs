@@ -1,5 +1,7 @@
 //! The whole state, driven one event at a time against a naive twin.
 
 mod cap;
+mod chunks;
+mod cost;
 mod harness;
 mod history;
