@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use twin_core::command::{Answer, ChangeKind, Command, Precondition, SectionChange};
+use twin_core::command::{Answer, ChangeKind, Command, Precondition, SectionChange, StateBody};
 use twin_core::event::OutboundKind;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
@@ -198,7 +198,11 @@ impl Backend for World {
         }
     }
 
-    fn submit(&self, twin: &TwinId, command: Command, _: usize, reply: Reply) {
+    fn submit(&self, twin: &TwinId, mut command: Command, _: usize, reply: Reply) {
+        // Taken apart, so that tests can look into it.
+        if let Command::Report { sender, first, last, report } = command {
+            command = Command::State { sender, first, last, body: StateBody::Report(report.unpack()) };
+        }
         reply.send(self.command(twin, command));
     }
 
