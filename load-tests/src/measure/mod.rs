@@ -1,6 +1,6 @@
 //! How things are measured.
 //!
-//! [`closed_loop`] for capacity: each client does one thing after the other. [`open_loop`] for latency: arrivals keep to a
+//! [`closed_loop()`] for capacity: each client does one thing after the other. [`open_loop()`] for latency: arrivals keep to a
 //! schedule whatever the service does, and each is timed from its *intended* start, so that a stall is charged to everyone it
 //! delayed. [`cpu`] tells whose CPU time it took and how much others used, [`spread`] sums up repeats.
 

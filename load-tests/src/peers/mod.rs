@@ -1,7 +1,7 @@
 //! What a user would run instead, measured on the same machine in the same run.
 //!
 //! Each is a program from the system's packages, started on loopback with a directory of its own ([`process`]), durable as far
-//! as it can be ([`Peer::durability`] says how far), and loaded by as many clients as we have gateways, each pipelining over one
+//! as it can be (each says how far), and loaded by as many clients as we have gateways, each pipelining over one
 //! TCP connection ([`pipelined`]). A program that is not installed is skipped by name.
 
 mod etcd;
