@@ -3,6 +3,7 @@
 use twin_core::refusal::{Refusal, RuleViolation};
 
 use crate::core::append::AppendError;
+use crate::limits::GETS_MAX;
 use crate::outbox::file::OutboxError;
 
 /// Why a gateway could not be opened.
@@ -65,6 +66,9 @@ pub enum GetError {
     /// No session, or it ended before the answer came.
     #[error("the gateway is not connected to the node")]
     NotConnected,
+    /// Too many readings are under way.
+    #[error("{GETS_MAX} readings are under way, which is as many as may be; wait for one of them")]
+    Busy,
     /// The node said no.
     #[error(transparent)]
     Refused(Refusal),

@@ -203,9 +203,7 @@ impl Gateway {
     /// A linearizable reading of a twin of the site: `{"deviceId", "version", "properties": {"desired", "reported"}, ...}`.
     pub async fn get(&self, twin: &TwinId) -> Result<Value, GetError> {
         let (sender, receiver) = oneshot::channel();
-        if !self.shared.with(|core, _| core.ask(twin.clone(), sender)) {
-            return Err(GetError::NotConnected);
-        }
+        self.shared.with(|core, _| core.ask(twin.clone(), sender))?;
         match tokio::time::timeout(GET_TIMEOUT, receiver).await {
             Ok(Ok(result)) => result.map_err(GetError::Refused),
             Ok(Err(_)) => Err(GetError::NotConnected),

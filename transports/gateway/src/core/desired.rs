@@ -13,6 +13,7 @@ use twin_transports::frames::device::{Desired, DesiredReceived, Get};
 use twin_transports::limits::ATTACH_ITEMS_MAX;
 
 use crate::core::{Core, GetReply, TwinIndex};
+use crate::error::GetError;
 use crate::limits::{DESIRED_OPS_MAX, GETS_MAX};
 
 /// A change of `desired`, for the application. Changes that came faster than they were taken are one.
@@ -159,17 +160,23 @@ impl Core {
         Some(DesiredReceived { items })
     }
 
-    /// Asks for a reading of a twin; `false`: too many are under way, or there is no session.
-    pub(crate) fn ask(&mut self, twin: TwinId, reply: GetReply) -> bool {
-        self.gets.retain(|_, waiting| !waiting.is_closed());
-        if self.session.is_none() || self.gets.len() >= GETS_MAX {
-            return false;
+    /// Asks for a reading of a twin.
+    pub(crate) fn ask(&mut self, twin: TwinId, reply: GetReply) -> Result<(), GetError> {
+        if self.session.is_none() {
+            return Err(GetError::NotConnected);
+        }
+        if self.gets.len() >= GETS_MAX {
+            // Some of them may have given up.
+            self.gets.retain(|_, waiting| !waiting.is_closed());
+        }
+        if self.gets.len() >= GETS_MAX {
+            return Err(GetError::Busy);
         }
         let request = self.next_request();
         self.gets.insert(request, reply);
         self.get_queue.push_back((request, twin));
         self.wakes.control = true;
-        true
+        Ok(())
     }
 
     /// The next get frame.
