@@ -8,6 +8,7 @@ mod change;
 mod encode;
 mod node;
 mod overlap;
+mod overwrite;
 mod packed;
 mod render;
 mod stamp;
