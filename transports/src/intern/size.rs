@@ -2,34 +2,16 @@
 
 use twin_core::ids::TwinId;
 use twin_core::path::Path;
-use twin_core::value::Value;
 
 /// MessagePack's longest length prefix.
 const PREFIX_BYTES: usize = 5;
-/// Longest number.
-const NUMBER_BYTES: usize = 9;
 /// A state or event message without its body: index, stay, numbers, array and map prefixes.
 pub(super) const MESSAGE_BYTES: usize = 64;
-/// A path operation without its value.
-pub(super) const OP_BYTES: usize = 12;
 /// A batch without its lists' elements: frame, number, list prefixes, trace context.
 pub(super) const BATCH_BYTES: usize = 256;
 
-pub(super) fn text_bytes_max(text: &str) -> usize {
+fn text_bytes_max(text: &str) -> usize {
     PREFIX_BYTES + text.len()
-}
-
-pub(super) fn value_bytes_max(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 1,
-        Value::Number(_) => NUMBER_BYTES,
-        Value::String(text) => text_bytes_max(text),
-        Value::Array(items) => PREFIX_BYTES + items.iter().map(value_bytes_max).sum::<usize>(),
-        Value::Object(members) => {
-            PREFIX_BYTES
-                + members.iter().map(|(key, value)| text_bytes_max(key) + value_bytes_max(value)).sum::<usize>()
-        }
-    }
 }
 
 /// What an entry counts towards [`crate::limits::INTERNED_BYTES_MAX`], on both sides; at least its encoded size.

@@ -13,12 +13,25 @@ use twin_core::ids::TwinId;
 use twin_core::numbers::{Seq, Stay};
 use twin_core::path::Path;
 
-use super::PushError;
 use super::size::{BATCH_BYTES, MESSAGE_BYTES, path_weight_bytes, twin_weight_bytes};
 use crate::codec::pack;
 use crate::frames::batch::{WireBody, WireOp};
 use crate::frames::session::StreamClass;
 use crate::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX};
+
+/// Why a message is not in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The batch is full: take it, send it, and push the message again.
+    #[error("the batch is full: take it and push the message again")]
+    Full,
+    /// The message fits no frame, even alone.
+    #[error("the message needs more than a frame's {FRAME_BYTES_MAX} bytes; split it")]
+    TooLarge,
+    /// `last` is before `first`, or `first` is 0.
+    #[error("numbers begin at 1 and a range does not end before it begins")]
+    BadRange,
+}
 
 /// Whose message it is, and its numbers.
 #[derive(Clone, Copy, Debug)]

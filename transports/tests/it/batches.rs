@@ -13,10 +13,10 @@ use twin_core::value::Value;
 use twin_transports::codec::Frame;
 use twin_transports::frames::batch::{BatchAck, StateBatch};
 use twin_transports::frames::session::StreamClass;
-use twin_transports::intern::{EventBatcher, StateBatcher};
 use twin_transports::limits::BATCHES_IN_FLIGHT_MAX;
 
 use crate::backend::{Answering, until};
+use crate::batcher::{EventBatcher, StateBatcher};
 use crate::gateway::{Gateway, next};
 use crate::server::TestServer;
 

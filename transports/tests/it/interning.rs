@@ -11,13 +11,12 @@ use twin_transports::codec::{Frame, FrameWriter, UplinkFrame, decode, decode_upl
 use twin_transports::frames::batch::{StateBatch, WireBody, WireOp};
 use twin_transports::frames::incoming::IncomingBatch;
 use twin_transports::frames::session::StreamClass;
-use twin_transports::intern::{
-    InternError, InternReceiver, PushError, Received, ReceivedState, Splicer, Stamp, StateBatcher,
-};
+use twin_transports::intern::{InternError, InternReceiver, PushError, Received, ReceivedState, Splicer, Stamp};
 use twin_transports::limits::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, INTERNED_BYTES_MAX, INTERNED_PATHS_MAX, INTERNED_TWINS_MAX,
 };
 
+use crate::batcher::StateBatcher;
 use crate::codec::value;
 
 fn path() -> impl Strategy<Value = Path> {

@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_wrap, reason = "small numbers")]
 
 mod backend;
+mod batcher;
 mod batches;
 mod codec;
 mod control;

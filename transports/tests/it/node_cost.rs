@@ -10,8 +10,10 @@ use twin_core::rows::RowKind;
 use twin_core::twin::{StepContext, Twin};
 use twin_core::value::Value;
 use twin_transports::codec::{UplinkFrame, decode_uplink, encode};
-use twin_transports::intern::{InternReceiver, Received, StateBatcher};
+use twin_transports::intern::{InternReceiver, Received};
 use twin_transports::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
+
+use crate::batcher::StateBatcher;
 
 /// Properties of a report: with their names about 300 bytes of JSON.
 const PROPERTIES: usize = 12;

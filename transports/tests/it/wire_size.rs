@@ -8,8 +8,9 @@ use twin_core::op::Op;
 use twin_core::path::Path;
 use twin_core::value::Value;
 use twin_transports::codec::encode;
-use twin_transports::intern::StateBatcher;
 use twin_transports::limits::FRAME_BYTES_MAX;
+
+use crate::batcher::StateBatcher;
 
 /// Bytes per report above the value's own, in batches of 250, when all ids and paths have been seen once.
 fn bytes_above_the_value(stay: Stay, first: u64) -> f64 {
