@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use twin_core::ids::TwinId;
-use twin_gateway::Gateway;
+use twin_gateway::{Gateway, GetError};
 
 use crate::fleet::Fleet;
 use crate::measure::Client;
@@ -12,6 +13,11 @@ use crate::seeded::seeded_id;
 
 /// Reads of each gateway under way, in a closed loop.
 pub(crate) const READS_IN_FLIGHT: usize = 64;
+
+/// How long a reading is asked for again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause before that.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// Cold twins in an order that is none: neighbours on the disk are read far apart.
 #[derive(Debug)]
@@ -32,6 +38,21 @@ impl ColdIds {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.twins;
         let number = (u128::from(at) * STEP) % u128::from(self.twins);
         Ok(TwinId::new(&seeded_id(number as u64))?)
+    }
+}
+
+/// Reads a twin as an application would: a session that is just being replaced, or too many readings under way, is a reason to
+/// ask again. What that takes is charged to the reading.
+pub(crate) async fn read(gateway: &Gateway, twin: &TwinId) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match gateway.get(twin).await {
+            Ok(_) => return Ok(()),
+            Err(GetError::NotConnected | GetError::Busy) if begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -76,9 +97,9 @@ impl Client for SdkReads {
         match &mut self.which {
             Which::Hot { devices, next } => {
                 *next = (*next + 1) % devices.len();
-                self.gateway.get(&devices[*next]).await?;
+                read(&self.gateway, &devices[*next]).await?;
             }
-            Which::Cold(ids) => drop(self.gateway.get(&ids.next()?).await?),
+            Which::Cold(ids) => read(&self.gateway, &ids.next()?).await?,
         }
         Ok(1)
     }

@@ -11,7 +11,7 @@ use crate::document::Documents;
 use crate::measure::{Arrivals, CpuWatch, closed_loop, open_loop};
 use crate::output::{Figure, Target};
 use crate::plan::DOCUMENT_BYTES;
-use crate::reads::{ColdIds, SdkReads};
+use crate::reads::{ColdIds, SdkReads, read};
 use crate::stage::Stage;
 
 const PER_S_MIN: f64 = 40_000.0;
@@ -45,7 +45,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
                     let reads = group.into_iter().map(|due| {
                         let (gateway, ids, done) = (&gateway, &ids, &done);
                         async move {
-                            gateway.get(&ids.next()?).await?;
+                            read(gateway, &ids.next()?).await?;
                             done.tell(due);
                             anyhow::Ok(())
                         }
