@@ -41,8 +41,8 @@ impl Observers {
     pub fn tell(&self, events: Vec<Outbound>) {
         for event in events {
             match &event.kind {
-                OutboundKind::Desired { gateway: Some(gateway), .. } => {
-                    self.sessions.desired_changed(gateway, &event.twin);
+                OutboundKind::Desired { gateway: Some(gateway), version, ops } => {
+                    self.sessions.desired_became(gateway, &event.twin, *version, ops);
                 }
                 OutboundKind::Attached { gateway, before: Some(before), .. } if before != gateway => {
                     self.sessions.detached(before, &event.twin);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use twin_core::ids::{GatewayId, TwinId};
-use twin_core::numbers::WallTime;
+use twin_core::numbers::{Version, WallTime};
+use twin_core::op::Op;
 use twin_transports::frames::device::Call;
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{Downlink, VerifiedHello};
@@ -111,10 +112,10 @@ impl Sessions {
         }
     }
 
-    /// Tells a gateway that `desired` of a twin is newer, if it is connected.
-    pub fn desired_changed(&self, gateway: &GatewayId, twin: &TwinId) {
+    /// Tells a gateway that `desired` of a twin became this version by these operations, if it is connected.
+    pub fn desired_became(&self, gateway: &GatewayId, twin: &TwinId, version: Version, ops: &[Op]) {
         if let Some(session) = self.table.read().open.get(gateway) {
-            session.downlink.desired_changed(twin);
+            session.downlink.desired_became(twin, version, ops);
         }
     }
 

@@ -131,6 +131,7 @@ async fn open(
         boot: Boot::new(1),
         boot_nonce: rand::random(),
         agent: format!("thin/{number}"),
+        desired_many: true,
     };
     writer.put(&Open { class: StreamClass::Control }.into())?;
     writer.put(&hello.clone().into())?;

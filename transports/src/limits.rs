@@ -76,8 +76,23 @@ pub const CONNECTIONS_MAX: usize = 12_000;
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 16;
 /// Method calls that may wait to be written to a session.
 pub const CALLS_QUEUED_MAX: usize = 64;
-/// Desired changes of a session that are being fetched or wait to be written.
+/// Twins of a session whose desired changes are being fetched.
 pub const DESIRED_IN_FLIGHT_MAX: usize = 64;
+/// Most deltas in one frame down.
+pub const DESIRED_ITEMS_MAX: usize = 256;
+/// Encoded deltas of a session that wait to be written; beyond, changes are noted and fetched later. A busy gateway takes this in
+/// a few milliseconds, and ten thousand that take nothing hold 320 MB at the very most.
+pub const DELTAS_WAITING_BYTES: usize = WRITE_BYTES;
+/// Largest delta: a whole section of 32 KiB as MessagePack, or as many operations with long paths. What is larger as operations is
+/// fetched, where a snapshot may say it in less.
+pub const DELTA_BYTES_MAX: usize = 256 * 1024;
+/// Deltas that follow a frame of deltas within this time...
+pub const DELTAS_BUSY: Duration = Duration::from_millis(10);
+/// ...wait this long for others: a change by itself goes at once, and many go together.
+pub const DELTAS_LINGER: Duration = Duration::from_millis(2);
+/// How often a session tells its twins what was delivered. What the device says that it applied within one to two of these needs no
+/// telling: most devices follow at once, and a commit is saved for each.
+pub const DELIVERED_INTERVAL: Duration = Duration::from_millis(500);
 /// Frames are written together up to about this size.
 pub const WRITE_BYTES: usize = 32 * 1024;
 /// How often failed fetches of a session are tried again.

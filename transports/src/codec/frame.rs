@@ -8,11 +8,13 @@ use super::FrameError;
 use super::skim::{head, skim};
 use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
 use crate::frames::device::{
-    Attach, AttachResults, Call, CallResult, Desired, DesiredReceived, Detach, DetachResults, Document, Get,
+    Attach, AttachResults, Call, CallResult, Desired, DesiredMany, DesiredReceived, Detach, DetachResults, Document, Get,
 };
 use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
 use crate::frames::session::{Challenge, Heartbeat, Hello, Open, Proof, Refused, Welcome};
-use crate::limits::{ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES};
+use crate::limits::{
+    ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, DESIRED_ITEMS_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES,
+};
 
 macro_rules! frames {
     ($( $(#[$doc:meta])* $number:literal => $kind:ident ),* $(,)?) => {
@@ -70,6 +72,7 @@ frames! {
     23 => DesiredReceived,
     24 => Call,
     25 => CallResult,
+    26 => DesiredMany,
     32 => StateBatch,
     33 => EventBatch,
     34 => BatchAck,
@@ -89,6 +92,7 @@ impl Frame {
             Self::Detach(Detach { items, .. }) => ("detach items", items.len(), ATTACH_ITEMS_MAX),
             Self::DetachResults(DetachResults { results, .. }) => ("detach results", results.len(), ATTACH_ITEMS_MAX),
             Self::DesiredReceived(DesiredReceived { items }) => ("received items", items.len(), ATTACH_ITEMS_MAX),
+            Self::DesiredMany(DesiredMany { items }) => ("deltas", items.len(), DESIRED_ITEMS_MAX),
             Self::StateBatch(StateBatch { messages, .. }) => ("messages", messages.len(), BATCH_MESSAGES_MAX),
             Self::EventBatch(EventBatch { messages, .. }) => ("messages", messages.len(), BATCH_MESSAGES_MAX),
             Self::BatchAck(BatchAck { refused, .. }) => ("refusals", refused.len(), BATCH_MESSAGES_MAX),

@@ -111,6 +111,16 @@ record! {
 }
 
 record! {
+    /// Node to gateway: as many [`Desired`] at once, each as if it had come by itself, in this order. Sent only to a gateway whose
+    /// hello says that it takes them.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct DesiredMany {
+        /// At most [`crate::limits::DESIRED_ITEMS_MAX`].
+        pub items: Vec<Desired>,
+    }
+}
+
+record! {
     /// Gateway to node: these are in the application's hands ("delivered").
     #[derive(Clone, Debug, PartialEq)]
     pub struct DesiredReceived {

@@ -50,6 +50,8 @@ record! {
         pub boot_nonce: [u8; 16],
         /// Name and version of the software, for people. At most 128 bytes.
         pub agent: String = String::new(),
+        /// It takes [`DesiredMany`](super::device::DesiredMany).
+        pub desired_many: bool = false,
     }
 }
 

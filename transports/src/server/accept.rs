@@ -188,10 +188,11 @@ impl<B: Backend> Server<B> {
         let (out, queue) = outgoing();
         let link = Arc::new(Link::new(out, stats.clone()));
         let handshake = async {
-            let hello = self
+            let (hello, takes) = self
                 .verifier
                 .handshake(&*self.backend, &*self.options.entropy, connection, &mut reader, &mut writer)
                 .await?;
+            link.takes(&takes);
             self.open(hello, link.clone()).await
         };
         let opened = tokio::select! {
@@ -266,6 +267,7 @@ impl<B: Backend> Server<B> {
                 return Err(SessionRefusal::new(RefusalCode::Internal, "the node failed to open the session").into());
             }
         };
+        link.owned_by(open.grant.owner);
         let session = Session {
             backend: self.backend.clone(),
             gateway,

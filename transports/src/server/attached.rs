@@ -19,6 +19,20 @@ pub(super) struct Fetch {
     ticket: u64,
 }
 
+/// What a change means to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It does not serve the twin.
+    Nothing,
+    /// What was sent ends right before it.
+    Follows {
+        /// Where that is.
+        from: Version,
+    },
+    /// It does not, or something is under way: what is lacking must be fetched.
+    Fetch,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     /// The stay that is attached; `None` while the first attach is under way.
@@ -115,6 +129,31 @@ impl AttachedTwins {
         self.queue_if_due(twin)
     }
 
+    /// `desired` became this version, one above what it was: what that means here. Nothing is changed yet; the caller says
+    /// [`AttachedTwins::sent`] or [`AttachedTwins::changed`].
+    pub(super) fn became(&self, twin: &TwinId, version: Version) -> News {
+        let Some(entry) = self.entries.get(twin) else { return News::Nothing };
+        let is_quiet = entry.stay.is_some()
+            && entry.attaching == 0
+            && entry.queued.is_none()
+            && entry.fetching.is_none()
+            && !entry.dirty
+            && !entry.waiting;
+        // A version that no change led to (0, or one that the gateway made up) is followed by none.
+        if is_quiet && entry.sent.get() > 0 && entry.sent.next() == version {
+            News::Follows { from: entry.sent }
+        } else {
+            News::Fetch
+        }
+    }
+
+    /// The delta up to this version was put behind those that wait.
+    pub(super) fn sent(&mut self, twin: &TwinId, version: Version) {
+        if let Some(entry) = self.entries.get_mut(twin) {
+            entry.sent = version;
+        }
+    }
+
     /// The next fetch to make.
     pub(super) fn next_fetch(&mut self) -> Option<Fetch> {
         while let Some((twin, ticket)) = self.queue.pop_front() {
@@ -132,7 +171,25 @@ impl AttachedTwins {
         None
     }
 
-    /// The fetch brought the twin to `to`. True: the delta is still wanted, and must be sent now, before the next one.
+    /// Is the fetch's delta still wanted?
+    pub(super) fn wants(&self, fetch: &Fetch) -> bool {
+        self.entries.get(&fetch.twin).is_some_and(|entry| entry.fetching == Some(fetch.ticket))
+    }
+
+    /// The delta is too large to be sent: another fetch brings a snapshot, unless this was one.
+    pub(super) fn unsendable(&mut self, fetch: &Fetch, is_snapshot: bool) {
+        let Some(entry) = self.entries.get_mut(&fetch.twin).filter(|entry| entry.fetching == Some(fetch.ticket)) else {
+            return;
+        };
+        entry.fetching = None;
+        if !is_snapshot {
+            entry.sent = Version::default();
+            entry.dirty = true;
+        }
+        self.queue_if_due(&fetch.twin);
+    }
+
+    /// The fetch brought the twin to `to`. True: the delta was still wanted, and is sent now, before the next one.
     pub(super) fn fetched(&mut self, fetch: &Fetch, to: Version) -> bool {
         let Some(entry) = self.entries.get_mut(&fetch.twin).filter(|entry| entry.fetching == Some(fetch.ticket)) else {
             return false;
@@ -248,6 +305,37 @@ mod tests {
         attached(&mut twins, "a", 0, 0);
         assert!(!twins.fetched(&old, v(2)));
         assert_eq!(twins.next_fetch().unwrap().since, v(0));
+    }
+
+    #[test]
+    fn a_change_follows_only_what_was_sent_last_and_only_while_nothing_is_under_way() {
+        let mut twins = AttachedTwins::new(4);
+        assert_eq!(twins.became(&twin("a"), v(3)), News::Nothing);
+        twins.begin_attach(&twin("a")).unwrap();
+        assert_eq!(twins.became(&twin("a"), v(3)), News::Fetch, "not attached yet");
+        twins.attached(&twin("a"), Stay::default(), v(2), v(2));
+        assert_eq!(twins.became(&twin("a"), v(3)), News::Follows { from: v(2) });
+        twins.sent(&twin("a"), v(3));
+        assert_eq!(twins.became(&twin("a"), v(3)), News::Fetch);
+        assert_eq!(twins.became(&twin("a"), v(5)), News::Fetch, "4 is missing");
+        assert!(twins.changed(&twin("a")));
+        assert_eq!(twins.became(&twin("a"), v(4)), News::Fetch, "a fetch is to be made");
+        let fetch = twins.next_fetch().unwrap();
+        assert_eq!((fetch.since, twins.became(&twin("a"), v(4))), (v(3), News::Fetch));
+        twins.fetched(&fetch, v(5));
+        assert_eq!(twins.became(&twin("a"), v(6)), News::Follows { from: v(5) });
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_fetched_as_a_snapshot_once() {
+        let mut twins = AttachedTwins::new(4);
+        attached(&mut twins, "a", 3, 9);
+        let fetch = twins.next_fetch().unwrap();
+        twins.unsendable(&fetch, false);
+        let again = twins.next_fetch().unwrap();
+        assert_eq!(again.since, v(0));
+        twins.unsendable(&again, true);
+        assert_eq!(twins.next_fetch(), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use twin_core::command::Command;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, TwinId};
-use twin_core::numbers::{Boot, OutboxId, OwnerOrder};
+use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Version};
+use twin_core::op::Op;
 use twin_core::refusal::Refusal;
 
 use crate::frames::device::Call;
@@ -98,6 +99,14 @@ pub trait Downlink: Send + Sync {
     /// `desired` of a twin is (being) newer than before; the session fetches the delta and sends it if the twin is attached
     /// through it.
     fn desired_changed(&self, twin: &TwinId);
+
+    /// As [`Downlink::desired_changed`], with what changed: `desired` became `version`, which is one above what it was, by these
+    /// operations. Called in the order of the commits. A session that knows the version before sends them as they are; any other
+    /// takes it for the note that it is.
+    fn desired_became(&self, twin: &TwinId, version: Version, ops: &[Op]) {
+        let _ = (version, ops);
+        self.desired_changed(twin);
+    }
 
     /// The current attachment of the twin is no longer this session's.
     fn detached(&self, twin: &TwinId);

@@ -13,7 +13,6 @@ use twin_core::refusal::Refusal;
 use super::backend::Backend;
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
-use super::delivered::deliver;
 use super::document::document_for_gateways;
 use super::downlink::Link;
 use super::session::Session;
@@ -57,10 +56,8 @@ impl<B: Backend> Session<B> {
             Frame::Detach(detach) => self.detach(detach, permit),
             Frame::Get(get) => self.get(get, permit),
             Frame::DesiredReceived(received) => {
-                let permit = Arc::new(permit);
-                for (twin, version) in received.items {
-                    deliver(self, twin, version, Some(permit.clone()));
-                }
+                let twins = self.link.twins.lock();
+                self.link.undelivered.note(received.items.into_iter().filter(|(twin, _)| twins.is_attached(twin)));
             }
             Frame::CallResult(result) => self.backend.call_answered(&self.gateway, result),
             other => {

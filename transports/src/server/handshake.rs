@@ -37,6 +37,12 @@ impl From<EntropyError> for HandshakeError {
     }
 }
 
+/// What the gateway's release understands, by its hello.
+pub(super) struct Takes {
+    /// [`DesiredMany`](crate::frames::device::DesiredMany).
+    pub(super) desired_many: bool,
+}
+
 /// Verifies proofs.
 pub(super) struct Verifier {
     /// A public key that belongs to nobody, for gateways that do not exist.
@@ -56,7 +62,7 @@ impl Verifier {
         connection: &Connection,
         reader: &mut FrameReader<RecvStream>,
         writer: &mut FrameWriter<SendStream>,
-    ) -> Result<VerifiedHello, HandshakeError> {
+    ) -> Result<(VerifiedHello, Takes), HandshakeError> {
         match next(reader).await? {
             Frame::Open(Open { class: StreamClass::Control }) => {}
             Frame::Open(Open { class }) => {
@@ -78,14 +84,16 @@ impl Verifier {
         };
         let gateway = GatewayId { site: hello.site.clone(), name: hello.name.clone() };
         self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?;
-        Ok(VerifiedHello {
+        let takes = Takes { desired_many: hello.desired_many };
+        let verified = VerifiedHello {
             gateway,
             outbox: hello.outbox,
             boot: hello.boot,
             boot_nonce: hello.boot_nonce,
             agent: hello.agent,
             peer: connection.remote_address().to_string(),
-        })
+        };
+        Ok((verified, takes))
     }
 
     /// An unknown gateway costs the same signature check as a known one and gets the same words.

@@ -12,6 +12,7 @@ mod clip;
 mod collector;
 mod control;
 mod delivered;
+mod deltas;
 mod document;
 mod downlink;
 mod ending;

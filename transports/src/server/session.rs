@@ -90,7 +90,7 @@ pub(super) async fn run_session<B: Backend>(
             ending.gone();
             None
         }
-        writer = write_outgoing(writer, queue, ending, &session.link.stats) => Some(writer),
+        writer = write_outgoing(writer, queue, &session.link) => Some(writer),
     };
     // A writer that stopped by itself has no queue left: that, too, is the end.
     ending.gone();

@@ -6,12 +6,15 @@ use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Span;
-use twin_core::command::{Answer, Command};
+use twin_core::command::{Answer, Command, StateBody};
+use twin_core::ids::TwinId;
+use twin_core::numbers::Version;
 use twin_core::refusal::Refusal;
 
 use super::backend::{Backend, Submission};
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
+use super::downlink::Link;
 use super::ending::Ending;
 use super::session::Session;
 use super::stats::TransportStats;
@@ -107,7 +110,12 @@ impl Stream {
         let (number, trace) = (batch.batch, batch.trace.clone());
         let messages = self.tables.receive(batch).map_err(bad_index)?;
         let span = session.batch_span(self.class, number, messages.len(), trace.as_deref());
-        let collector = self.collector(session, number, messages.len(), permit, span.clone());
+        let applied = messages.iter().enumerate().filter_map(|(index, message)| match &message.body {
+            Received::Other(StateBody::DesiredApplied(version)) => Some((index as u32, message.twin.clone(), *version)),
+            _ => None,
+        });
+        let applied = applied.collect();
+        let collector = self.collector(session, number, messages.len(), applied, permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
         let submissions = messages.into_iter().enumerate().map(|(index, message)| {
             let ReceivedState { twin, stay, first, last, body } = message;
@@ -136,7 +144,8 @@ impl Stream {
             self.tables.twin(message.twin).map_err(bad_index)?;
         }
         let span = session.batch_span(self.class, batch.batch, batch.messages.len(), batch.trace.as_deref());
-        let collector = self.collector(session, batch.batch, batch.messages.len(), permit, span.clone());
+        let collector =
+            self.collector(session, batch.batch, batch.messages.len(), Vec::new(), permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
         let mut submissions = Vec::with_capacity(batch.messages.len());
         for (index, message) in batch.messages.into_iter().enumerate() {
@@ -171,14 +180,15 @@ impl Stream {
         session: &Session<B>,
         batch: u64,
         messages: usize,
+        applied: Vec<Applied>,
         permit: OwnedSemaphorePermit,
         span: Option<Span>,
     ) -> Arc<Collector<BatchGather>> {
-        let stats = session.link.stats.clone();
-        stats.batches.add(1);
-        stats.messages.add(messages as u64);
+        let link = session.link.clone();
+        link.stats.batches.add(1);
+        link.stats.messages.add(messages as u64);
         let open = Mutex::new((Vec::new(), Some(permit)));
-        Collector::new(BatchGather { batch, open, acks: self.acks.clone(), stats, _span: span })
+        Collector::new(BatchGather { batch, open, applied, acks: self.acks.clone(), link, _span: span })
     }
 }
 
@@ -190,6 +200,9 @@ fn bad_index(error: InternError) -> SessionRefusal {
     bad_frame(error.to_string())
 }
 
+/// A message of the batch that says up to which version its device followed.
+type Applied = (u32, TwinId, Version);
+
 /// Refusals so far, and the batch's permit until the last answer is in.
 type OpenBatch = (Vec<(u32, Refusal)>, Option<OwnedSemaphorePermit>);
 
@@ -197,8 +210,10 @@ type OpenBatch = (Vec<(u32, Refusal)>, Option<OwnedSemaphorePermit>);
 struct BatchGather {
     batch: u64,
     open: Mutex<OpenBatch>,
+    /// By their place in the batch, rising.
+    applied: Vec<Applied>,
     acks: mpsc::Sender<Acked>,
-    stats: Arc<TransportStats>,
+    link: Arc<Link>,
     /// Ends when the last answer is in.
     _span: Option<Span>,
 }
@@ -216,7 +231,12 @@ impl Gather for BatchGather {
     fn finish(&self) {
         let (mut refused, permit) = std::mem::take(&mut *self.open.lock());
         refused.sort_by_key(|(index, _)| *index);
-        self.stats.messages_refused.add(refused.len() as u64);
+        self.link.stats.messages_refused.add(refused.len() as u64);
+        if !self.applied.is_empty() {
+            let taken = |(index, ..): &&Applied| refused.binary_search_by_key(index, |(refused, _)| *refused).is_err();
+            let known = self.applied.iter().filter(taken).map(|(_, twin, version)| (twin.clone(), *version));
+            self.link.undelivered.forget(known);
+        }
         let Some(permit) = permit else { return };
         // Never full: there is a place per permit. Closed: the session is over and the gateway will send again.
         let _over = self.acks.try_send((BatchAck { batch: self.batch, refused }, permit));

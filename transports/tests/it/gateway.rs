@@ -35,6 +35,7 @@ pub(crate) fn hello(credentials: &Credentials) -> Hello {
         boot: Boot::new(1),
         boot_nonce: [2; 16],
         agent: "test".into(),
+        desired_many: false,
     }
 }
 

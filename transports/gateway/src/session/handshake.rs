@@ -46,6 +46,7 @@ pub(crate) async fn handshake(
         boot: run.boot,
         boot_nonce: run.boot_nonce,
         agent: agent.to_owned(),
+        desired_many: true,
     };
     writer.put(&Open { class: StreamClass::Control }.into())?;
     writer.put(&hello.clone().into())?;
