@@ -20,6 +20,7 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_storage::Storage;
 use twin_transports::frames::device::{Call, CallOutcome};
+use twin_transports::server::Submission;
 
 use crate::admission::Admission;
 use crate::cell::{Cell, owner_changed};
@@ -263,6 +264,11 @@ impl Cluster {
     /// [`Refusal::Busy`] comes before this returns, and then nothing was done.
     pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
         self.inner.cell.submit(twin, command, bytes, reply);
+    }
+
+    /// Gives many commands to their twins at once, in their order, at less cost: as [`Cluster::submit`] for each.
+    pub fn submit_all(&self, batch: Vec<Submission>) {
+        self.inner.cell.submit_all(batch);
     }
 
     /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.

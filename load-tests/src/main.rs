@@ -26,6 +26,7 @@ mod scratch;
 mod seeded;
 mod stage;
 mod thin;
+mod thin_devices;
 mod write_load;
 
 use std::process::ExitCode;

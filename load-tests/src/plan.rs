@@ -9,6 +9,14 @@ pub(crate) const DOCUMENT_BYTES: usize = 300;
 /// Updates given to the SDK in one call, where nothing else is said.
 pub(crate) const BATCH: u32 = 256;
 
+/// A chain of stores: so many gateways in each, so many devices of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    pub(crate) stores: u32,
+    pub(crate) gateways: u32,
+    pub(crate) devices: u32,
+}
+
 /// Sizes and times of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -43,8 +51,8 @@ pub(crate) struct Plan {
     pub(crate) connected: u32,
     /// Starts to take the median of.
     pub(crate) starts: u32,
-    /// Gateways of the overnight change, and devices of each.
-    pub(crate) changed: (u32, u32),
+    /// Of the overnight change.
+    pub(crate) changed: Chain,
 }
 
 impl Plan {
@@ -67,7 +75,7 @@ impl Plan {
             active: 80_000,
             connected: 5_000,
             starts: 3,
-            changed: (20, 5_000),
+            changed: Chain { stores: 40, gateways: 10, devices: 300 },
         }
     }
 
@@ -85,7 +93,7 @@ impl Plan {
             cold: 500_000,
             active: 95_000,
             starts: 10,
-            changed: (100, 15_000),
+            changed: Chain { stores: 500, gateways: 10, devices: 300 },
             ..Self::quick()
         }
     }
@@ -109,7 +117,7 @@ impl Plan {
             active: 400,
             connected: 20,
             starts: 1,
-            changed: (2, 40),
+            changed: Chain { stores: 2, gateways: 2, devices: 40 },
         }
     }
 }

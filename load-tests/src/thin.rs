@@ -23,16 +23,14 @@ use crate::rest::Rest;
 const PER_ENDPOINT: usize = 250;
 /// Handshakes under way at once.
 const HANDSHAKES: usize = 16;
-/// Gateways of a site: a store's.
-const PER_SITE: u32 = 500;
 /// Threads that register gateways over REST.
 const REGISTRARS: u32 = 8;
 
 /// One session.
-struct Thin {
-    connection: Connection,
-    _control: (FrameWriter<SendStream>, FrameReader<RecvStream>),
-    _state: (FrameWriter<SendStream>, RecvStream),
+pub(crate) struct Thin {
+    pub(crate) connection: Connection,
+    pub(crate) control: (FrameWriter<SendStream>, FrameReader<RecvStream>),
+    pub(crate) state: (FrameWriter<SendStream>, RecvStream),
 }
 
 /// All of them; closed when dropped.
@@ -41,17 +39,17 @@ pub(crate) struct ThinGateways {
     endpoints: Vec<Endpoint>,
 }
 
-/// Registers gateways, in as many sites as they need.
-pub(crate) fn register(rest: &Rest, dir: &Path, gateways: u32) -> anyhow::Result<Vec<Credentials>> {
-    for site in 0..gateways.div_ceil(PER_SITE) {
+/// Registers gateways, so many a site, in as many sites as they need: the first site's first.
+pub(crate) fn register(rest: &Rest, dir: &Path, gateways: u32, per_site: u32) -> anyhow::Result<Vec<Credentials>> {
+    for site in 0..gateways.div_ceil(per_site) {
         rest.open_site(&format!("store-{site}"))?;
     }
     let register = |registrar: u32| {
         let mine = (0..gateways).filter(|number| number % REGISTRARS == registrar);
         mine.map(|number| {
             let file = dir.join(format!("thin-{number}.json"));
-            rest.add_gateway(&format!("store-{}", number / PER_SITE), &format!("thin-{number}"), &file)?;
-            Credentials::load(&file).context("credentials")
+            rest.add_gateway(&format!("store-{}", number / per_site), &format!("thin-{number}"), &file)?;
+            Ok((number, Credentials::load(&file).context("credentials")?))
         })
         .collect::<anyhow::Result<Vec<_>>>()
     };
@@ -61,7 +59,8 @@ pub(crate) fn register(rest: &Rest, dir: &Path, gateways: u32) -> anyhow::Result
         for registrar in registrars {
             all.extend(registrar.join().map_err(|_| anyhow::anyhow!("a registrar panicked"))??);
         }
-        Ok(all)
+        all.sort_unstable_by_key(|(number, _)| *number);
+        Ok(all.into_iter().map(|(_, credentials)| credentials).collect())
     })
 }
 
@@ -71,19 +70,26 @@ impl ThinGateways {
         let count = credentials.len().div_ceil(PER_ENDPOINT);
         let endpoints = (0..count).map(|_| client_endpoint(node)).collect::<Result<Vec<_>, _>>()?;
         let mut opening = JoinSet::new();
-        let mut sessions = Vec::with_capacity(credentials.len());
+        let mut opened = Vec::with_capacity(credentials.len());
         for (number, credentials) in credentials.into_iter().enumerate() {
             if opening.len() >= HANDSHAKES
-                && let Some(opened) = opening.join_next().await
+                && let Some(next) = opening.join_next().await
             {
-                sessions.push(opened??);
+                opened.push(next??);
             }
-            opening.spawn(open(endpoints[number / PER_ENDPOINT].clone(), node, credentials, number as u64));
+            let endpoint = endpoints[number / PER_ENDPOINT].clone();
+            opening.spawn(async move { anyhow::Ok((number, open(endpoint, node, credentials, number as u64).await?)) });
         }
-        while let Some(opened) = opening.join_next().await {
-            sessions.push(opened??);
+        while let Some(next) = opening.join_next().await {
+            opened.push(next??);
         }
-        Ok(Self { sessions, endpoints })
+        opened.sort_unstable_by_key(|(number, _)| *number);
+        Ok(Self { sessions: opened.into_iter().map(|(_, session)| session).collect(), endpoints })
+    }
+
+    /// The sessions, in the order of their credentials, for whoever does more with them.
+    pub(crate) fn take(&mut self) -> Vec<Thin> {
+        std::mem::take(&mut self.sessions)
     }
 
     /// Sends heartbeats as gateways do, spread over the interval, until dropped.
@@ -150,5 +156,5 @@ async fn open(
     let (send, recv) = connection.open_bi().await?;
     let mut state = FrameWriter::new(send, FRAME_BYTES_MAX);
     state.send(Open { class: StreamClass::State }).await?;
-    Ok(Thin { connection, _control: (writer, reader), _state: (state, recv) })
+    Ok(Thin { connection, control: (writer, reader), state: (state, recv) })
 }

@@ -14,6 +14,8 @@ use crate::thin::{ThinGateways, register};
 use crate::write_load::write_slice;
 
 const BYTES_MAX: f64 = 100_000.0;
+/// Gateways of a site: a large store's.
+const PER_SITE: u32 = 500;
 /// W1 may fall by a tenth.
 const LEFT_MIN: f64 = 0.9;
 
@@ -23,7 +25,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let dir = bench.directory("c1")?;
     let runtime = bench.runtime.handle().clone();
     bench.doing("registering gateways");
-    let credentials = register(&stage.rest, &dir, bench.plan.connected)?;
+    let credentials = register(&stage.rest, &dir, bench.plan.connected, PER_SITE)?;
     let (mut alone, mut crowded, mut per_connection) = (Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..bench.plan.repeats {
         bench.doing(format!("updates without them, repeat {}", repeat + 1));

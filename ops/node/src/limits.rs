@@ -57,8 +57,7 @@ pub const BATCHES_MAX: usize = 16;
 pub const BATCH_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest line of a batch: the largest steering part, 40 KiB, with every character escaped.
 pub const BATCH_LINE_BYTES_MAX: usize = 256 * 1024;
-/// Items of a batch under way. A commit takes some 10 ms with all the entries in flight full, so this is enough for several
-/// hundred thousand items a second, and a small part of what the core admits.
+/// Items of a batch that are read and whose results are not sent: what a client may send before it reads.
 pub const BATCH_WINDOW_ITEMS_MAX: usize = 4_096;
 /// Bytes of their lines, each with [`BATCH_ITEM_BYTES`].
 pub const BATCH_WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -69,8 +68,17 @@ pub const BATCH_ITEM_BYTES: usize = 512;
 pub const BATCH_CHUNKS_MAX: usize = 2;
 /// Results are sent once they have this many bytes, or when no more are ready.
 pub const BATCH_RESULT_BYTES: usize = 32 * 1024;
-/// How long the first of several results waits for the others.
-pub const BATCH_LINGER: Duration = Duration::from_millis(1);
+/// Items that are given to the core together: a millisecond of a thread's work at most, and far cheaper than each by itself.
+pub const BATCH_CHUNK_ITEMS_MAX: usize = 64;
+/// Items of all batches together that may be under way in the core, at the least: some milliseconds of a small node's work.
+pub const BATCH_SHARE_ITEMS_MIN: usize = 128;
+/// The same at the most, where the node is quick: several hundred thousand items a second.
+pub const BATCH_SHARE_ITEMS_MAX: usize = 2_048;
+/// What the share grows by while a share's worth of items is answered.
+pub const BATCH_SHARE_STEP: usize = 16;
+/// A chunk that is answered within this was quick. Other traffic waits about as long in the same queues; a commit on a quick disk
+/// takes a tenth of it, on a slow one about all of it.
+pub const BATCH_QUICK: Duration = Duration::from_millis(8);
 /// How long a batch waits, without a single success, for a node that has no room or no leader; then it says so, item by item.
 pub const BATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a batch waits for more of its body.

@@ -17,7 +17,7 @@ use crate::error::NodeError;
 use crate::limits::{BATCHES_MAX, OBSERVERS_MAX};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
-use crate::rest::{Rest, RestServer};
+use crate::rest::{Pace, Rest, RestServer};
 use crate::telemetry;
 use crate::token::AdminToken;
 
@@ -85,7 +85,9 @@ impl Node {
                 clock: Arc::clone(&clock),
                 started,
             };
+            let metrics = Metrics::new(sources);
             let rest = Rest {
+                pace: Pace::new(metrics.batches.window.clone()),
                 cluster: cluster.clone(),
                 token: token.clone(),
                 ca_pem: certificates.ca_pem().to_owned(),
@@ -95,7 +97,7 @@ impl Node {
                 observers,
                 batches,
                 runtime: tokio::runtime::Handle::current(),
-                metrics: Metrics::new(sources),
+                metrics,
                 clock: Arc::clone(&clock),
                 closing: closing.clone(),
             };

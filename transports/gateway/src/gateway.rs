@@ -173,6 +173,19 @@ impl Gateway {
         self.append_body(twin, &draft::applied(version)).await
     }
 
+    /// The devices have taken over everything up to these versions of `desired`: as [`Gateway::ack_desired`] for each, in one
+    /// commit of the outbox. All of them, or none.
+    pub async fn ack_desired_all(
+        &self,
+        applied: impl IntoIterator<Item = (TwinId, Version)>,
+    ) -> Result<Receipts, ReportError> {
+        let mut drafts = Drafts::default();
+        for (twin, version) in applied {
+            drafts.add(twin, &draft::applied(version), &self.shared.dictionary);
+        }
+        self.append(drafts, self.running.wait_at_cap).await
+    }
+
     /// The device rejects what this version of `desired` set at this path.
     pub async fn reject_desired(
         &self,
@@ -363,6 +376,21 @@ impl DesiredChanges {
             tokio::select! {
                 () = self.shared.desired_wake.notified() => {}
                 () = self.shared.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// The next changes, as many as there are, up to `max`; none once the gateway is shut down. What it returns counts as
+    /// delivered.
+    pub async fn recv_many(&self, max: usize) -> Vec<DesiredChange> {
+        loop {
+            let changes = self.shared.with(|core, _| core.next_changes(max));
+            if !changes.is_empty() || max == 0 {
+                return changes;
+            }
+            tokio::select! {
+                () = self.shared.desired_wake.notified() => {}
+                () = self.shared.stop.cancelled() => return Vec::new(),
             }
         }
     }

@@ -21,6 +21,8 @@ pub(crate) struct BatchMetrics {
     /// Of `items`; so that the usual item looks nothing up.
     ok: Counter,
     pub(crate) in_flight: Gauge,
+    /// Items of all batches together that the node takes at once at the moment.
+    pub(crate) window: Gauge,
     /// How often items had to wait for the node's budgets.
     pub(crate) stalls: Counter,
 }
@@ -29,7 +31,7 @@ impl BatchMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let items = Family::<OutcomeLabels, Counter>::default();
         let ok = items.get_or_create_owned(&OutcomeLabels { outcome: OK });
-        let (in_flight, stalls) = (Gauge::default(), Counter::default());
+        let (in_flight, window, stalls) = (Gauge::default(), Gauge::default(), Counter::default());
         registry.register("twinmesh_batch_update_items", "Items of batches answered, by outcome", items.clone());
         registry.register(
             "twinmesh_batch_update_items_in_flight",
@@ -37,11 +39,16 @@ impl BatchMetrics {
             in_flight.clone(),
         );
         registry.register(
+            "twinmesh_batch_update_window_items",
+            "Items of all batches that may be under way in the core, by how quickly they are answered",
+            window.clone(),
+        );
+        registry.register(
             "twinmesh_batch_update_stalls",
             "How often a batch stopped reading because a budget of the node was used up",
             stalls.clone(),
         );
-        Self { items, ok, in_flight, stalls }
+        Self { items, ok, in_flight, window, stalls }
     }
 
     pub(crate) fn count_ok(&self, items: u64) {

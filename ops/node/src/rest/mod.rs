@@ -41,6 +41,8 @@ use twin_core::clock::Clock;
 use crate::metrics::Metrics;
 use crate::token::AdminToken;
 
+pub(crate) use batch::Pace;
+
 pub(crate) use server::RestServer;
 
 /// What the handlers work on.
@@ -59,6 +61,8 @@ pub(crate) struct Rest {
     pub(crate) observers: Arc<Semaphore>,
     /// Bounds the batches under way.
     pub(crate) batches: Arc<Semaphore>,
+    /// Bounds what all of them together have under way.
+    pub(crate) pace: Arc<Pace>,
     /// The node's own threads, for work that must not be done on the REST's.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Metrics,

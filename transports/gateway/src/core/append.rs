@@ -107,9 +107,14 @@ impl Drafts {
     /// One message.
     pub(crate) fn one(twin: TwinId, body: &Body, dictionary: &RwLock<Dictionary>) -> Self {
         let mut drafts = Self::with_capacity(1);
-        let paths = encode_body(body, &mut dictionary.write(), &mut drafts.bodies);
-        drafts.push(twin, body.class(), paths, None);
+        drafts.add(twin, body, dictionary);
         drafts
+    }
+
+    /// Encodes and appends a message.
+    pub(crate) fn add(&mut self, twin: TwinId, body: &Body, dictionary: &RwLock<Dictionary>) {
+        let paths = encode_body(body, &mut dictionary.write(), &mut self.bodies);
+        self.push(twin, body.class(), paths, None);
     }
 
     /// The message whose body was just appended.

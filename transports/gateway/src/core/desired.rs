@@ -134,6 +134,12 @@ impl Core {
         Some(change)
     }
 
+    /// The next changes, up to `max`.
+    pub(crate) fn next_changes(&mut self, max: usize) -> Vec<DesiredChange> {
+        let many = self.changed.len().min(max);
+        std::iter::from_fn(|| self.next_change()).take(many).collect()
+    }
+
     /// Tells the node what the application has; again after each attach, for nobody acks it.
     pub(crate) fn confirm_received(&mut self, index: TwinIndex) {
         let twin = &self.twins[index as usize];

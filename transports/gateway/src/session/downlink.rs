@@ -33,6 +33,7 @@ pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvS
                 shared.with(|core, now| match frame {
                     Frame::AttachResults(answer) => core.attach_results(answer.request, answer.results, now),
                     Frame::Desired(desired) => core.desired(desired, now),
+                    Frame::DesiredMany(many) => many.items.into_iter().for_each(|desired| core.desired(desired, now)),
                     Frame::Document(document) => core.document(document.request, document.result),
                     // A stay that is over is over, whatever the answer.
                     Frame::DetachResults(_) => {}

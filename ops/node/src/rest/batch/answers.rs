@@ -1,11 +1,14 @@
 //! Where the core leaves the answers of a batch, from whichever thread has them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use twin_core::command::Answer;
 use twin_core::refusal::Refusal;
+
+use super::pace::Turn;
 
 /// An answer and whose it is.
 pub(super) type Answered = (u64, Result<Answer, Refusal>);
@@ -14,39 +17,12 @@ pub(super) type Answered = (u64, Result<Answer, Refusal>);
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     queue: Mutex<Vec<Answered>>,
-    /// Commands given to the core and not yet answered.
-    outstanding: AtomicUsize,
     /// An answer says that the next command would not fare better at the moment.
     pressure: AtomicBool,
     some: Notify,
-    all: Notify,
 }
 
 impl Answers {
-    /// A command is about to be given to the core: [`Answers::push`] will be called for it.
-    pub(super) fn expect(&self) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A command's answer.
-    pub(super) fn push(&self, item: u64, answer: Result<Answer, Refusal>) {
-        if matches!(&answer, Err(Refusal::Busy { .. } | Refusal::Unavailable { .. })) {
-            self.pressure.store(true, Ordering::Relaxed);
-        }
-        let is_first = {
-            let mut queue = self.queue.lock();
-            queue.push((item, answer));
-            queue.len() == 1
-        };
-        // One wake-up for many answers: whoever takes them takes all.
-        if is_first {
-            self.some.notify_one();
-        }
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.all.notify_one();
-        }
-    }
-
     /// Whether an answer told of pressure since this was last asked.
     pub(super) fn take_pressure(&self) -> bool {
         self.pressure.load(Ordering::Relaxed) && self.pressure.swap(false, Ordering::Relaxed)
@@ -57,18 +33,63 @@ impl Answers {
         std::mem::swap(&mut *self.queue.lock(), into);
     }
 
-    /// Commands that are not answered yet.
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Acquire)
-    }
-
     /// Resolves when there may be answers.
     pub(super) async fn some(&self) {
         self.some.notified().await;
     }
 
-    /// Resolves when everything may be answered.
-    pub(super) async fn all(&self) {
-        self.all.notified().await;
+    fn put(&self, answered: &mut Vec<Answered>) {
+        let was_empty = {
+            let mut queue = self.queue.lock();
+            let was_empty = queue.is_empty();
+            queue.append(answered);
+            was_empty
+        };
+        // One wake-up for many answers: whoever takes them takes all.
+        if was_empty {
+            self.some.notify_one();
+        }
+    }
+}
+
+/// Items that are given to the core together. Their answers come to the batch together: to look at each on its own would cost more
+/// than the item.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    items: Vec<u64>,
+    open: AtomicUsize,
+    gathered: Mutex<(Vec<Answered>, Option<Turn>)>,
+    answers: Arc<Answers>,
+}
+
+impl Chunk {
+    /// Each of these items is answered once, under its place.
+    pub(super) fn new(items: Vec<u64>, turn: Turn, answers: &Arc<Answers>) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(items.len()),
+            gathered: Mutex::new((Vec::with_capacity(items.len()), Some(turn))),
+            items,
+            answers: Arc::clone(answers),
+        })
+    }
+}
+
+impl twin_core::grain::Answers for Chunk {
+    fn answer(&self, index: u32, answer: Result<Answer, Refusal>) {
+        let Some(item) = self.items.get(index as usize).copied() else { return };
+        if matches!(&answer, Err(Refusal::Busy { .. } | Refusal::Unavailable { .. })) {
+            // At once: what comes behind it in the batch is held back.
+            self.answers.pressure.store(true, Ordering::Relaxed);
+            self.answers.put(&mut vec![(item, answer)]);
+        } else {
+            self.gathered.lock().0.push((item, answer));
+        }
+        // AcqRel: whoever brings it to zero sees what all others gathered.
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let (mut gathered, turn) = std::mem::take(&mut *self.gathered.lock());
+            // Before the batch looks for its next turn.
+            drop(turn);
+            self.answers.put(&mut gathered);
+        }
     }
 }

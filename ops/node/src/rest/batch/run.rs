@@ -1,31 +1,43 @@
 //! The task that works on one batch: the only one that knows its items.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, PollSemaphore};
 use twin_cluster::Cluster;
 use twin_core::command::Answer;
 use twin_core::grain::Reply;
 use twin_core::refusal::Refusal;
+use twin_transports::server::Submission;
 
 use super::super::problem::Problem;
-use super::answers::{Answered, Answers};
+use super::answers::{Answered, Answers, Chunk};
 use super::feed::Fed;
 use super::item::{self, BadItem, Item};
 use super::lines::{Line, Lines};
+use super::pace::Pace;
 use super::result;
 use super::stall::Stall;
 use super::window::{Named, Steered, Window};
 use crate::limits::{
-    BATCH_IDLE_TIMEOUT, BATCH_LINE_BYTES_MAX, BATCH_LINGER, BATCH_PATIENCE, BATCH_RESULT_BYTES, REQUEST_BYTES,
+    BATCH_CHUNK_ITEMS_MAX, BATCH_IDLE_TIMEOUT, BATCH_LINE_BYTES_MAX, BATCH_PATIENCE, BATCH_RESULT_BYTES, REQUEST_BYTES,
     UNREAD_TIMEOUT,
 };
 use crate::metrics::BatchMetrics;
+
+/// An item that can be given to the core.
+struct Ready {
+    item: u64,
+    read: Item,
+    line_bytes: usize,
+}
 
 /// One batch.
 pub(super) struct Batch {
@@ -39,6 +51,15 @@ pub(super) struct Batch {
     taken: Vec<Answered>,
     lines: Lines,
     window: Window,
+    /// Items that are read and not given to the core, in their order: a chunk at most, and those that the core was too busy for.
+    ready: VecDeque<Ready>,
+    pace: Arc<Pace>,
+    /// This batch's place among those that wait for room.
+    room: PollSemaphore,
+    /// For how many items it waits there.
+    wanted: Option<u32>,
+    /// Room for a chunk.
+    granted: Option<OwnedSemaphorePermit>,
     stall: Stall,
     /// No leader: nothing is given to the core before there is one, or the wait is over.
     hold_until: Option<Instant>,
@@ -57,6 +78,7 @@ impl Batch {
     pub(super) fn new(
         cluster: Cluster,
         metrics: BatchMetrics,
+        pace: Arc<Pace>,
         closing: CancellationToken,
         chunks: Receiver<Fed>,
         results: Sender<Bytes>,
@@ -72,6 +94,11 @@ impl Batch {
             taken: Vec::new(),
             lines: Lines::new(BATCH_LINE_BYTES_MAX),
             window,
+            ready: VecDeque::new(),
+            room: PollSemaphore::new(pace.room()),
+            pace,
+            wanted: None,
+            granted: None,
             stall: Stall::default(),
             hold_until: None,
             is_open: true,
@@ -87,11 +114,17 @@ impl Batch {
         loop {
             self.collect();
             self.retry();
-            self.submit();
+            self.read();
+            let has_given = self.give();
             self.write();
             let has_lines = self.lines.has_more();
             if !self.is_open && !has_lines && self.window.is_empty() && self.out.is_empty() {
                 return;
+            }
+            if has_given {
+                // A chunk is some work for this thread, and others wait for it.
+                tokio::task::yield_now().await;
+                continue;
             }
             // What was sent made room: nobody else would wake this up for lines that are here already.
             let has_more_to_do = has_lines && self.takes_items();
@@ -125,6 +158,7 @@ impl Batch {
                 match (&refusal, refusal.retry_after()) {
                     // Busy means that nothing was done.
                     (Refusal::Busy { .. }, Some(after)) if waits && !self.window.is_overtaken(item) => {
+                        self.window.not_taken(item);
                         if self.stall.add(item, now + after) {
                             self.metrics.stalls.inc();
                         }
@@ -146,29 +180,23 @@ impl Batch {
         self.window.finish(item, outcome);
     }
 
-    /// Gives the items that the core was too busy for to it again.
+    /// Makes ready what the core was too busy for, before all that came later.
     fn retry(&mut self) {
         if !self.stall.is_waiting() {
             return;
         }
-        let now = Instant::now();
-        for item in self.stall.take_due(now) {
-            if self.stall.is_waiting() {
-                // One before it was refused again.
-                self.stall.add(item, now);
-                continue;
-            }
+        for item in self.stall.take_due(Instant::now()).into_iter().rev() {
             let Some(text) = self.window.text(item) else { continue };
-            let bytes = text.len();
+            let line_bytes = text.len();
             match item::parse(text) {
-                Ok(read) => self.give(item, read, bytes),
+                Ok(read) => self.ready.push_front(Ready { item, read, line_bytes }),
                 Err(BadItem { problem, .. }) => self.window.finish(item, Err(problem)),
             }
         }
     }
 
-    /// Gives items to the core while there is room for them.
-    fn submit(&mut self) {
+    /// Reads items while there is room for them.
+    fn read(&mut self) {
         while self.takes_items() && self.lines.has_more() {
             if let Some((number, line)) = self.lines.next() {
                 self.take_line(number, line);
@@ -176,8 +204,54 @@ impl Batch {
         }
     }
 
+    /// May items be given to the core now?
+    fn may_give(&self) -> bool {
+        !self.ready.is_empty() && !self.stall.is_waiting() && self.hold_until.is_none()
+    }
+
+    /// Gives a chunk to the core, if there is one and it is its turn. Whether it did.
+    fn give(&mut self) -> bool {
+        if !self.may_give() {
+            // Others can use it meanwhile.
+            self.granted = None;
+            return false;
+        }
+        let Some(room) = self.granted.take().or_else(|| self.room_now()) else { return false };
+        let items = self.ready.len().min(room.num_permits());
+        let given: Vec<Ready> = self.ready.drain(..items).collect();
+        let turn = self.pace.begin(room);
+        let chunk = Chunk::new(given.iter().map(|ready| ready.item).collect(), turn, &self.answers);
+        let submissions = given.into_iter().zip(0..).map(|(Ready { item, read, line_bytes }, index)| {
+            self.window.given(item);
+            let Item { twin, command } = read;
+            Submission { twin, command, bytes: REQUEST_BYTES + line_bytes, reply: Reply::shared(chunk.clone(), index) }
+        });
+        self.cluster.submit_all(submissions.collect());
+        // Looked at before the next item is given: what is behind a refused one must not overtake it.
+        if self.answers.take_pressure() {
+            self.collect();
+        }
+        true
+    }
+
+    /// Room for the chunk that is ready, if nobody waits for it.
+    fn room_now(&mut self) -> Option<OwnedSemaphorePermit> {
+        if self.wanted.is_some() {
+            return None;
+        }
+        let items = self.ready.len().min(BATCH_CHUNK_ITEMS_MAX) as u32;
+        let room = self.pace.room().try_acquire_many_owned(items).ok();
+        if room.is_none() {
+            self.wanted = Some(items);
+        }
+        room
+    }
+
     fn takes_items(&self) -> bool {
-        self.window.has_room() && !self.stall.is_waiting() && self.hold_until.is_none()
+        self.window.has_room()
+            && self.ready.len() < BATCH_CHUNK_ITEMS_MAX
+            && !self.stall.is_waiting()
+            && self.hold_until.is_none()
     }
 
     fn take_line(&mut self, number: u64, line: Line) {
@@ -196,22 +270,11 @@ impl Batch {
         match item::parse(&text) {
             Ok(read) => {
                 let item = self.window.push(number, read.twin.clone(), &text);
-                self.give(item, read, text.len());
+                self.ready.push_back(Ready { item, read, line_bytes: text.len() });
             }
             Err(BadItem { id, problem }) => {
                 self.window.push_refused(number, id.map_or(Named::Nobody, Named::Text), problem);
             }
-        }
-    }
-
-    fn give(&mut self, item: u64, Item { twin, command }: Item, bytes: usize) {
-        self.answers.expect();
-        let answers = Arc::clone(&self.answers);
-        let reply = Reply::once(move |answer| answers.push(item, answer));
-        self.cluster.submit(&twin, command, REQUEST_BYTES + bytes, reply);
-        // Looked at before the next item is given: what is behind a refused one must not overtake it.
-        if self.answers.take_pressure() {
-            self.collect();
         }
     }
 
@@ -259,8 +322,14 @@ impl Batch {
         self.idle_at = reads.then(|| self.idle_at.unwrap_or(now + BATCH_IDLE_TIMEOUT));
         let (idle_at, retry_at, hold_until) = (self.idle_at, self.stall.retry_at(), self.hold_until);
         let unread_at = self.unread_at;
+        let wanted = self.wanted.filter(|_| self.granted.is_none());
         tokio::select! {
-            () = self.answers.some() => self.linger().await,
+            () = self.answers.some() => {}
+            // Dropped and polled again it keeps its place.
+            room = poll_fn(|context| self.room.poll_acquire_many(context, wanted.unwrap_or(1))), if wanted.is_some() => {
+                self.granted = room;
+                self.wanted = None;
+            }
             fed = self.chunks.recv(), if reads => self.take(fed),
             // There is room for results, or nobody to read them: either is found out by trying.
             () = async { drop(self.results.reserve().await) }, if unread_at.is_some() => {}
@@ -282,12 +351,6 @@ impl Batch {
             }
         }
         true
-    }
-
-    /// Answers come many at a time: to send each on its own would cost more than the item.
-    async fn linger(&self) {
-        let until = Instant::now() + BATCH_LINGER;
-        while self.answers.outstanding() > 0 && timeout_at(until, self.answers.all()).await.is_ok() {}
     }
 
     fn take(&mut self, fed: Option<Fed>) {

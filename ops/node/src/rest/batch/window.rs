@@ -1,7 +1,7 @@
 //! The items of a batch that are under way, in the order of their lines.
 //!
 //! **Invariant:** results leave in the order of the lines, one each; and an item is given to its twin again only if no later
-//! item of the same twin was.
+//! item of the same twin was given.
 
 use std::collections::VecDeque;
 
@@ -40,6 +40,8 @@ pub(super) struct Steered {
 
 #[derive(Debug)]
 enum State {
+    /// Not given to the core, or the core was busy.
+    Waiting(Box<[u8]>),
     /// Given to the core. The line is kept: should the core be busy, it is read again.
     UnderWay(Box<[u8]>),
     Finished(Result<Steered, Problem>),
@@ -86,9 +88,27 @@ impl Window {
         self.slots.len() < BATCH_WINDOW_ITEMS_MAX && self.bytes < BATCH_WINDOW_BYTES_MAX
     }
 
-    /// An item that is about to be given to its twin; its number.
+    /// An item that is to be given to its twin; its number.
     pub(super) fn push(&mut self, line: u64, twin: TwinId, text: &[u8]) -> u64 {
-        self.add(line, Named::Twin(twin), text.len(), State::UnderWay(text.into()))
+        self.add(line, Named::Twin(twin), text.len(), State::Waiting(text.into()))
+    }
+
+    /// It is given to its twin now.
+    pub(super) fn given(&mut self, item: u64) {
+        if let Some(slot) = self.slot(item)
+            && let State::Waiting(text) = &mut slot.state
+        {
+            slot.state = State::UnderWay(std::mem::take(text));
+        }
+    }
+
+    /// The core was too busy for it: it waits again.
+    pub(super) fn not_taken(&mut self, item: u64) {
+        if let Some(slot) = self.slot(item)
+            && let State::UnderWay(text) = &mut slot.state
+        {
+            slot.state = State::Waiting(std::mem::take(text));
+        }
     }
 
     /// A line that asks for nothing that can be done.
@@ -114,10 +134,10 @@ impl Window {
         }
     }
 
-    /// The line of an item that is under way.
+    /// The line of an item that is not finished.
     pub(super) fn text(&mut self, item: u64) -> Option<&[u8]> {
         match &self.slot(item)?.state {
-            State::UnderWay(text) => Some(text),
+            State::Waiting(text) | State::UnderWay(text) => Some(text),
             State::Finished(_) => None,
         }
     }
@@ -127,7 +147,7 @@ impl Window {
         let at = item.saturating_sub(self.first) as usize;
         let mut from_here = self.slots.iter().skip(at);
         let twin = from_here.next().and_then(|slot| slot.named.as_str());
-        from_here.any(|later| later.named.as_str() == twin)
+        from_here.any(|later| later.named.as_str() == twin && !matches!(later.state, State::Waiting(_)))
     }
 
     /// The next result in order, once it is known.
@@ -141,7 +161,7 @@ impl Window {
         self.in_flight.dec();
         match state {
             State::Finished(outcome) => Some(Finished { line, named, outcome }),
-            State::UnderWay(_) => None,
+            State::Waiting(_) | State::UnderWay(_) => None,
         }
     }
 }
@@ -208,6 +228,14 @@ mod tests {
     fn an_item_is_overtaken_by_a_later_one_of_its_twin_only() {
         let mut window = Window::new(Gauge::default());
         let items: Vec<u64> = ["a", "b", "a"].iter().map(|id| window.push(1, twin(id), b"x")).collect();
+        window.given(items[0]);
+        assert!(!window.is_overtaken(items[0]), "the later one was not given");
+        window.given(items[2]);
+        assert!(window.is_overtaken(items[0]));
+        window.not_taken(items[2]);
+        assert!(!window.is_overtaken(items[0]));
+        window.given(items[2]);
+        window.finish(items[2], Ok(done()));
         assert!(window.is_overtaken(items[0]));
         assert!(!window.is_overtaken(items[1]));
         assert!(!window.is_overtaken(items[2]));
