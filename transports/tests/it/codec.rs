@@ -13,7 +13,7 @@ use twin_transports::codec::{
     Frame, FrameError, FrameReader, FrameWriter, decode, decode_datagram, encode, encode_datagram,
 };
 use twin_transports::frames::batch::{BatchAck, EventBatch, EventMessage};
-use twin_transports::frames::device::Desired;
+use twin_transports::frames::device::{Desired, DesiredMany};
 use twin_transports::frames::session::{Heartbeat, Refused};
 use twin_transports::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 
@@ -73,7 +73,8 @@ fn frame() -> impl Strategy<Value = Frame> {
             let [site_epoch, lineage, term, from, to] = numbers;
             let ops = vec![Op::Set { path: Path::from_keys(["a", "b"]), value }, Op::Remove { path: Path::root() }];
             let owner = OwnerOrder { site_epoch, lineage, term };
-            Desired { twin, owner, from: Version::new(from), to: Version::new(to), snapshot, ops }.into()
+            let one = Desired { twin, owner, from: Version::new(from), to: Version::new(to), snapshot, ops };
+            if snapshot { one.into() } else { DesiredMany { items: vec![one.clone(), one] }.into() }
         }),
         (".{0,20}", ".{0,40}", prop::option::of(any::<u64>())).prop_map(|(code, message, retry_after_ms)| Refused {
             code,

@@ -9,6 +9,7 @@ mod batches;
 mod codec;
 mod control;
 mod desired;
+mod desired_many;
 mod gateway;
 mod handshake;
 mod hostile;

@@ -191,3 +191,35 @@ async fn over_tls_it_is_the_same() {
     assert_eq!(exchange.await.unwrap(), 500);
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_batches_at_once_have_no_more_under_way_than_one_may() {
+    const SHARE_ITEMS_MAX: usize = 2_048;
+    // What an item is admitted with: its line, and what a request and a command weigh beside it.
+    const ITEM_BYTES_MAX: usize = 512 + 512 + 100;
+    let world = World::start().await;
+    register(&world.node, "t", 1_600).await;
+    let client = world.client();
+    let batches: Vec<_> = (0..16)
+        .map(|batch| {
+            let body: String = (0..1_000).map(|n| setting(&format!("t-{}", batch * 100 + n % 100), n)).collect();
+            let batch = Batch::open(&client);
+            tokio::task::spawn_blocking(move || batch.exchange(body))
+        })
+        .collect();
+    let mut most = 0;
+    while !batches.iter().all(tokio::task::JoinHandle::is_finished) {
+        most = most.max(world.node.cluster().stats().admitted_bytes as usize);
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    for batch in batches {
+        let results = batch.await.unwrap();
+        assert_eq!(results.len(), 1_000);
+        assert!(results.iter().all(|result| result["status"] == 200));
+    }
+    assert!(most > 0, "never looked at the right moment");
+    assert!(most <= SHARE_ITEMS_MAX * ITEM_BYTES_MAX, "{most} bytes were under way");
+    let window = metric(&client, "twinmesh_batch_update_window_items");
+    assert!((128..=SHARE_ITEMS_MAX as u64).contains(&window), "{window}");
+    world.node.shutdown().await;
+}

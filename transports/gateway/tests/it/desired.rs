@@ -80,3 +80,36 @@ async fn a_method_is_answered_once_however_often_the_call_comes() {
     assert_eq!(outcome(8), [CallOutcome::NoSuchMethod]);
     assert_eq!(outcome(9), [CallOutcome::NotHere]);
 }
+
+#[tokio::test]
+async fn many_changes_are_taken_and_acked_at_once() {
+    let node = Node::start(World::new(true));
+    let labels: Vec<_> = (0..600).map(|number| id(&format!("label-{number}"))).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = node.gateway("g1", dir.path());
+    labels.iter().for_each(|label| gateway.attach(label).unwrap());
+    let desired = gateway.desired();
+    // The first word after an attach.
+    let mut first = 0;
+    while first < labels.len() {
+        first += within("the snapshots", desired.recv_many(1_000)).await.len();
+    }
+    for label in &labels {
+        node.world.patch_desired(label, r#"{"price": 3}"#);
+    }
+    let mut changed = std::collections::HashSet::new();
+    while changed.len() < labels.len() {
+        let changes = within("the changes", desired.recv_many(100)).await;
+        assert!((1..=100).contains(&changes.len()));
+        assert!(changes.iter().all(|change| changed.insert(change.twin.clone())));
+        let applied = changes.iter().map(|change| (change.twin.clone(), change.version));
+        let receipts = gateway.ack_desired_all(applied).await.unwrap();
+        assert_eq!(receipts.len(), changes.len());
+        within("the acks", receipts.acked()).await.unwrap();
+        for change in &changes {
+            assert!(node.world.convergence(&change.twin).contains("applied"));
+        }
+    }
+    gateway.shutdown().await;
+    assert!(desired.recv_many(10).await.is_empty());
+}
