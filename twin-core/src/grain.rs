@@ -263,8 +263,8 @@ impl<O: Owner> Actor for Grain<O> {
         }
         let step = twin.step(ask.command, context);
         let mut answer = step.answer;
-        if let Ok(Answer::Document { document, .. }) = &mut answer {
-            document.last_activity = document.last_activity.max(state.last_activity);
+        if let Ok(answer) = &mut answer {
+            answer.heard(state.last_activity);
         }
         let waiting = |in_flight, commit| {
             let (reply, admission) = (ask.reply, ask.admission);

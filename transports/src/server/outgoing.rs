@@ -5,10 +5,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::ending::Ending;
 use super::stats::TransportStats;
-use crate::codec::{Frame, FrameError, FrameWriter};
-use crate::frames::device::Document;
+use crate::codec::{Frame, FrameWriter};
 use crate::limits::{CALLS_QUEUED_MAX, DESIRED_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX, WRITE_BYTES};
-use twin_core::refusal::Refusal;
 
 /// A frame with the permit that made room for it in the queue; the permit is free again when the frame is written.
 pub(super) struct Outgoing {
@@ -75,22 +73,11 @@ pub(super) async fn write_outgoing(
 }
 
 fn put(writer: &mut FrameWriter<SendStream>, frame: &Frame, stats: &TransportStats) {
-    let error = match writer.put(frame) {
-        Ok(()) => return stats.frames_sent.add(1),
-        Err(error) => error,
-    };
-    stats.frames_unsendable.add(1);
-    tracing::error!(kind = frame.kind_name(), %error, "a frame cannot be sent");
-    // A request must be answered, if only with why not.
-    if let (Frame::Document(document), FrameError::TooLong { claimed_bytes, limit_bytes }) = (frame, &error) {
-        let refusal = Refusal::TooLarge {
-            what: "the document".into(),
-            pointer: String::new(),
-            size_bytes: *claimed_bytes,
-            limit_bytes: *limit_bytes as u64,
-        };
-        if writer.put(&Document { request: document.request, result: Err(refusal) }.into()).is_ok() {
-            stats.frames_sent.add(1);
+    match writer.put(frame) {
+        Ok(()) => stats.frames_sent.add(1),
+        Err(error) => {
+            stats.frames_unsendable.add(1);
+            tracing::error!(kind = frame.kind_name(), %error, "a frame cannot be sent");
         }
     }
 }
