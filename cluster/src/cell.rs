@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use twin_core::command::Command;
 use twin_core::event::{Outbound, OutboundKind};
-use twin_core::grain::{Change, Done, Owner, Reply};
+use twin_core::grain::{Change, Done, Owner, Reply, Ticket};
 use twin_core::ids::TwinId;
 use twin_core::numbers::Floor;
 use twin_core::refusal::Refusal;
-use twin_core::rows::{RowKind, Rows};
+use twin_core::rows::RowKind;
 use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
@@ -20,8 +22,9 @@ use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted};
 use crate::committer::{Generation, Host, Lead};
-use crate::grains::{Grains, Pending, Shared, sampled_span};
+use crate::grains::{Grains, Shared, sampled_span};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
+use crate::loader::Loader;
 use crate::observers::Observers;
 use crate::rows::{HomeSlotRow, decode, encode};
 use crate::slots::Floors;
@@ -44,6 +47,7 @@ pub struct Cell {
     term: AtomicU64,
     tenure: RwLock<Option<Arc<Tenure>>>,
     grains: Grains,
+    loader: Loader,
     floors: Floors,
     observers: Arc<Observers>,
     admission: Arc<Admission>,
@@ -56,6 +60,7 @@ impl Cell {
     /// A cell without a leader yet.
     pub fn new(
         reader: GroupReader,
+        runtime: &Handle,
         grains: Grains,
         observers: Arc<Observers>,
         admission: Arc<Admission>,
@@ -64,6 +69,7 @@ impl Cell {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            loader: Loader::new(reader.clone(), runtime),
             reader,
             generation: AtomicU64::default(),
             term: AtomicU64::default(),
@@ -110,7 +116,7 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, changes_rows)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
-                self.give(&tenure, twin, command, reply, Shared { admitted: Arc::new(admitted), span: sampled_span() });
+                self.give(&tenure, std::iter::once((twin.clone(), command, reply)), admitted);
             }
         }
     }
@@ -123,10 +129,8 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes, changes_rows)?, tenure))) {
             Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
             Ok((admitted, tenure)) => {
-                let shared = Shared { admitted: Arc::new(admitted), span: sampled_span() };
-                for Submission { twin, command, reply, .. } in batch {
-                    self.give(&tenure, &twin, command, reply, shared.clone());
-                }
+                let commands = batch.into_iter().map(|Submission { twin, command, reply, .. }| (twin, command, reply));
+                self.give(&tenure, commands, admitted);
             }
         }
     }
@@ -143,9 +147,18 @@ impl Cell {
         self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way".into()))
     }
 
-    fn give(&self, tenure: &Arc<Tenure>, twin: &TwinId, command: Command, reply: Reply, shared: Shared) {
+    fn give(&self, tenure: &Arc<Tenure>, commands: impl Iterator<Item = (TwinId, Command, Reply)>, admitted: Admitted) {
         let is_current = || self.is_current(tenure.lead.generation);
-        self.grains.submit(tenure, is_current, twin, command, reply, shared);
+        let shared = Shared { admission: Arc::new(admitted), span: sampled_span() };
+        self.grains.submit(tenure, is_current, commands, shared);
+    }
+
+    /// Passivates grains that had no command for `idle_after`.
+    pub fn passivate_idle(&self, idle_after: Duration) {
+        let tenure = self.tenure.read().clone();
+        if let Some(tenure) = tenure {
+            self.grains.passivate_idle(&*tenure, idle_after);
+        }
     }
 
     fn is_current(&self, generation: Generation) -> bool {
@@ -164,24 +177,6 @@ impl Cell {
     /// Resolves when everything committed before the call can be read here.
     pub async fn confirm(&self) -> Result<(), Refusal> {
         self.lead()?.confirmed().await
-    }
-
-    /// Reads a twin's committed rows.
-    pub fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
-        let rows = self
-            .reader
-            .get_many(&[
-                (Family::Home, home::key(twin)),
-                (Family::TwinHot, twin_hot::key(twin)),
-                (Family::TwinHead, twin_head::key(twin)),
-                (Family::TwinDesired, twin_desired::key(twin)),
-                (Family::TwinMarks, twin_marks::key(twin)),
-            ])
-            .map_err(|error| unreadable(twin, error))?;
-        let mut rows = rows.into_iter();
-        let mut next = || rows.next().flatten();
-        let rows = Rows { home: next(), hot: next(), head: next(), desired: next(), marks: next() };
-        Twin::load(twin.clone(), rows).map_err(|error| unreadable(twin, error))
     }
 }
 
@@ -205,7 +200,7 @@ impl Cell {
 const COMMAND_OVERHEAD_BYTES: usize = 512;
 
 /// A row that can't be read: said loudly, as only an operator can help.
-fn unreadable(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn unreadable(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Refusal {
     tracing::error!(%what, %error, "a stored row cannot be read");
     Refusal::Unavailable { message: format!("stored state of {what} cannot be read: {error}"), retry_after_ms: 10_000 }
 }
@@ -249,12 +244,10 @@ pub struct Tenure {
 }
 
 impl Owner for Tenure {
-    type Admission = Pending;
+    type Admission = Arc<Admitted>;
 
     async fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
-        let (cell, twin) = (self.cell.clone(), twin.clone());
-        // A cold read may wait for the disk: not on a thread that runs other grains.
-        tokio::task::spawn_blocking(move || cell.load(&twin)).await.unwrap_or_else(|_| Err(owner_changed()))
+        self.cell.loader.load(twin).await
     }
 
     fn floor(&self, twin: &TwinId) -> Floor {
@@ -265,21 +258,30 @@ impl Owner for Tenure {
         self.cell.observers.any()
     }
 
-    fn commit(&self, change: Change, done: Done<Pending>) {
-        let Change { twin, rows, events, delete_floor } = change;
-        let mut rows: Vec<RowChange> = rows.into_iter().map(|(kind, row)| row_change(kind, &twin, row)).collect();
-        rows.extend(events.iter().filter_map(listing_change));
-        let propose = |rows| self.lead.commit(rows, events, done);
-        match delete_floor {
-            None => propose(rows),
-            Some(floor) => self.cell.floors.raise(&twin, floor, |slot, floor| {
+    fn commit(&self, changes: Vec<Change>, done: Done<Arc<Admitted>>) -> Ticket {
+        let mut rows = Vec::with_capacity(changes.len());
+        let mut events = Vec::new();
+        let mut raise = None;
+        for Change { twin, rows: images, events: outbound, delete_floor } in changes {
+            rows.extend(images.into_iter().map(|(kind, row)| row_change(kind, &twin, row)));
+            rows.extend(outbound.iter().filter_map(listing_change));
+            events.extend(outbound);
+            raise = delete_floor.map(|floor| (twin, floor)).or(raise);
+        }
+        match raise {
+            None => self.lead.commit(rows, events, done),
+            Some((twin, floor)) => self.cell.floors.raise(&twin, floor, |slot, floor| {
                 rows.push(RowChange::put(Family::HomeSlot, home_slot::key(slot), encode(&HomeSlotRow { floor })));
-                propose(rows);
+                self.lead.commit(rows, events, done)
             }),
         }
     }
 
-    fn confirm(&self, rests_on_in_flight: bool, done: Done<Pending>) {
+    fn is_applied(&self, ticket: Ticket) -> bool {
+        self.lead.is_applied(ticket)
+    }
+
+    fn confirm(&self, rests_on_in_flight: bool, done: Done<Arc<Admitted>>) {
         // A sole voter needs no ReadIndex round, since nobody else can lead; what the grain knows is then committed unless
         // something of its own is still in flight. The generation is checked after the state was read: had the chain broken
         // before, this state would have to be forgotten.

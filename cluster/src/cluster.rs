@@ -128,11 +128,12 @@ impl Cluster {
         let sessions = Arc::<Sessions>::default();
         let observers = Arc::new(Observers::new(sessions.clone()));
         let runtime = tokio::runtime::Handle::current();
-        let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime);
+        let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime.clone());
         let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
         let reader = |group| storage.reader().group(group).map_err(|error| StartError::group("storage", error));
         let cell = Cell::new(
             reader(FIRST_CELL)?,
+            &runtime,
             grains,
             observers.clone(),
             Admission::new(options.admitted_bytes_max),
@@ -478,7 +479,7 @@ async fn passivate_idle(cell: Arc<Cell>, idle_after: Duration, stop: Cancellatio
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => cell.grains().passivate_idle(idle_after),
+            _ = ticks.tick() => cell.passivate_idle(idle_after),
         }
     }
 }

@@ -11,25 +11,27 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::impls::ProgressResponder;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use twin_core::event::Outbound;
+use twin_core::grain::Ticket;
 use twin_core::refusal::Refusal;
 use twin_storage::consensus::{CommittedLeaderId, Raft, TypeConfig};
 use twin_storage::limits::ENTRY_BYTES_MAX;
 use twin_storage::{Applied, ChainLink, EntryData, RowChange};
 
+use crate::admission::Admitted;
 use crate::chain::Chain;
-use crate::grains::Pending;
-use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_COMMANDS_MAX};
+use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_ROWS_MAX, PROPOSALS_GATHERED_MAX};
 use crate::stats::Counters;
 
-type Done = twin_core::grain::Done<Pending>;
+type Done = twin_core::grain::Done<Arc<Admitted>>;
 
 /// Numbers the periods in which this replica led with an unbroken chain. 0: none yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,7 @@ pub struct Generation(pub u64);
 
 struct Proposal {
     generation: Generation,
+    ticket: Ticket,
     rows: Vec<RowChange>,
     events: Vec<Outbound>,
     done: Done,
@@ -71,8 +74,13 @@ pub struct Lead {
 
 impl Lead {
     /// Commits a change, told to the [`Host`] and then to `done`.
-    pub fn commit(&self, rows: Vec<RowChange>, events: Vec<Outbound>, done: Done) {
-        self.committer.commit(Proposal { generation: self.generation, rows, events, done });
+    pub fn commit(&self, rows: Vec<RowChange>, events: Vec<Outbound>, done: Done) -> Ticket {
+        self.committer.commit(self.generation, rows, events, done)
+    }
+
+    /// Is this commit, and every one before it, applied? Of a generation that ended the answer means nothing.
+    pub fn is_applied(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.committer.applied.load(Ordering::Acquire)
     }
 
     /// Commits rows that no grain computed, and waits.
@@ -111,18 +119,28 @@ pub enum PlantedBug {
 
 #[derive(Clone)]
 struct CommitterHandle {
-    work: mpsc::UnboundedSender<Work>,
+    /// The queue, and the last ticket: tickets have the queue's order.
+    work: Arc<Mutex<(mpsc::UnboundedSender<Work>, Ticket)>>,
+    /// Highest ticket that is applied.
+    applied: Arc<AtomicU64>,
 }
 
 impl CommitterHandle {
     /// The queue has no bound of its own: what waits in it was admitted by bytes before.
-    fn commit(&self, proposal: Proposal) {
-        // A stopped committer drops the proposal, and `done` with it.
-        let _ = self.work.send(Work::Commit(proposal));
+    fn commit(&self, generation: Generation, rows: Vec<RowChange>, events: Vec<Outbound>, done: Done) -> Ticket {
+        let mut work = self.work.lock();
+        work.1.0 += 1;
+        let ticket = work.1;
+        let refused = work.0.send(Work::Commit(Proposal { generation, ticket, rows, events, done }));
+        drop(work);
+        // A stopped committer drops the proposal, and `done` with it; outside the lock, as that answers.
+        drop(refused);
+        ticket
     }
 
     fn confirm(&self, generation: Generation, done: Done) {
-        let _ = self.work.send(Work::Confirm(generation, done));
+        let refused = self.work.lock().0.send(Work::Confirm(generation, done));
+        drop(refused);
     }
 }
 
@@ -141,6 +159,8 @@ pub struct Committer<H> {
 struct InFlight {
     outcome: tokio::sync::oneshot::Receiver<Outcome>,
     deadline: tokio::time::Instant,
+    /// The last of its commits.
+    newest: Ticket,
     commits: Vec<(Vec<Outbound>, Done)>,
     confirms: Vec<Done>,
 }
@@ -175,7 +195,7 @@ impl<H: Host> Committer<H> {
             host,
             counters,
             planted,
-            handle: CommitterHandle { work },
+            handle: CommitterHandle { work: Arc::new(Mutex::new((work, Ticket::default()))), applied: Arc::default() },
             generation: Generation::default(),
             last: Chain::behind(0, 0),
         };
@@ -271,7 +291,7 @@ impl<H: Host> Committer<H> {
             let idle = in_flight.is_empty();
             let may_propose = in_flight.len() < ENTRIES_IN_FLIGHT_MAX && !stop.is_cancelled();
             if may_propose && held.is_empty() {
-                while gathered.len() < ENTRY_COMMANDS_MAX
+                while gathered.len() < PROPOSALS_GATHERED_MAX
                     && let Ok(work) = queue.try_recv()
                 {
                     gathered.push(work);
@@ -313,7 +333,7 @@ impl<H: Host> Committer<H> {
                         return Broken::NotAccepted("another term began".into());
                     }
                 }
-                _ = queue.recv_many(&mut gathered, ENTRY_COMMANDS_MAX), if may_propose => {
+                _ = queue.recv_many(&mut gathered, PROPOSALS_GATHERED_MAX), if may_propose => {
                     held.extend(gathered.drain(..));
                 }
                 () = stop.cancelled(), if idle => return Broken::Stopped,
@@ -331,17 +351,20 @@ impl<H: Host> Committer<H> {
     ) -> Result<(), Broken> {
         let mut rows = Vec::new();
         let mut bytes = 0_u64;
+        let mut newest = Ticket::default();
         let mut commits = Vec::new();
         let mut confirms = Vec::new();
         while let Some(work) = held.pop_front() {
             match work {
                 Work::Commit(proposal) if proposal.generation == self.generation => {
                     let proposal_bytes: u64 = proposal.rows.iter().map(RowChange::size_bytes).sum();
-                    if !commits.is_empty() && bytes + proposal_bytes > ENTRY_BYTES_MAX {
+                    let is_full = bytes + proposal_bytes > ENTRY_BYTES_MAX || rows.len() >= ENTRY_ROWS_MAX;
+                    if !commits.is_empty() && is_full {
                         held.push_front(Work::Commit(proposal));
                         break;
                     }
                     bytes += proposal_bytes;
+                    newest = proposal.ticket;
                     rows.extend(proposal.rows);
                     commits.push((proposal.events, proposal.done));
                 }
@@ -372,8 +395,8 @@ impl<H: Host> Committer<H> {
         self.last = *chain;
         let entry = EntryData::batch(link, rows).map_err(|error| Broken::NotAccepted(error.to_string()))?;
         let outcome = self.propose(entry, leader).await?;
-        let mut entry =
-            InFlight { outcome, deadline: tokio::time::Instant::now() + COMMIT_DEADLINE, commits, confirms };
+        let deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
+        let mut entry = InFlight { outcome, deadline, newest, commits, confirms };
         if self.planted == Some(PlantedBug::AckBeforeCommit) {
             for (events, done) in entry.commits.drain(..) {
                 self.host.committed(events);
@@ -387,6 +410,8 @@ impl<H: Host> Committer<H> {
 
     /// The entry is applied: tells everyone, in order.
     fn complete(&self, entry: InFlight) {
+        // Before the answers: who has one and reads finds nothing in flight.
+        self.handle.applied.store(entry.newest.0, Ordering::Release);
         for (events, done) in entry.commits {
             if !events.is_empty() {
                 self.host.committed(events);

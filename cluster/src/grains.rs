@@ -1,7 +1,7 @@
 //! The table of active grains: who is active, who goes when there is no room.
 //!
-//! **Invariant:** a grain leaves the table only when none of its commands is unanswered, so its last entry is applied and
-//! whoever activates the twin next reads all of it; or the whole table is thrown away with its generation.
+//! **Invariant:** a grain leaves the table only when nobody has a turn with it, no message waits for it and its last commit
+//! is applied, so that whoever activates the twin next reads all of it; or the whole table is thrown away with its generation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tracing::Span;
 use twin_core::clock::Clock;
 use twin_core::command::Command;
-use twin_core::grain::{Ask, Grain, Owner, Reply};
+use twin_core::grain::{Ask, Grain, GrainActor, Owner, Reply, Turns};
 use twin_core::ids::TwinId;
 use twin_core::refusal::Refusal;
 
@@ -22,31 +22,20 @@ use crate::admission::Admitted;
 use crate::limits::{GRAIN_SHARDS, RETRY_BUSY_MS};
 use crate::stats::Counters;
 
+/// What commands hold until they are answered: their bytes, shared by a batch.
+pub type Admission = Arc<Admitted>;
+
 /// What the commands of a batch share.
-#[derive(Clone)]
 pub struct Shared {
     /// Their bytes.
-    pub admitted: Arc<Admitted>,
+    pub admission: Admission,
     /// The span that they are part of, if they are traced.
     pub span: Span,
 }
 
-/// Held by every unanswered command: its bytes, and its place among its grain's pending commands.
-pub struct Pending {
-    /// Shared by the commands of a batch.
-    _admitted: Arc<Admitted>,
-    unanswered: Arc<AtomicUsize>,
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.unanswered.fetch_sub(1, Ordering::Release);
-    }
-}
-
 struct Active {
-    actor: ActorRef<Ask<Pending>>,
-    unanswered: Arc<AtomicUsize>,
+    grain: Grain,
+    actor: ActorRef<Ask<Admission>>,
     used_at: Duration,
 }
 
@@ -86,81 +75,134 @@ impl Grains {
         &self.shards[crate::slots::hash(twin) as usize % GRAIN_SHARDS]
     }
 
-    /// Gives a command to the twin's grain, which is activated if it is not. Commands for one twin are carried out in the
-    /// order of the calls. `is_current` says whether `owner` still is the owner; it is asked under the shard's lock, so that
-    /// no grain of an old owner can enter the table after it was thrown away.
-    pub fn submit<O: Owner<Admission = Pending>>(
+    /// Gives commands to their twins' grains, which are activated if they are not. Where a grain is free the command is carried
+    /// out in place, otherwise it goes into the mailbox; commands for one twin are carried out in the order of the calls.
+    /// `is_current` says whether `owner` still is the owner; it is asked under the shard's lock, so that no grain of an old
+    /// owner can enter the table after it was thrown away.
+    pub fn submit<O: Owner<Admission = Admission>>(
         &self,
         owner: &Arc<O>,
-        is_current: impl FnOnce() -> bool,
+        is_current: impl Fn() -> bool,
+        commands: impl Iterator<Item = (TwinId, Command, Reply)>,
+        Shared { admission, span }: Shared,
+    ) {
+        let now = self.clock.monotonic();
+        let mut turns = Turns::new(owner, self.clock.wall(), admission.clone(), span.clone());
+        let mut count = 0;
+        for (twin, command, reply) in commands {
+            count += 1;
+            let mut shard = self.shard(&twin).lock();
+            // The seat is taken under the shard's lock: this is what orders the commands of one twin, and what keeps the
+            // grain in the table.
+            let seat = match shard.get_mut(&twin) {
+                Some(active) if is_current() => {
+                    active.used_at = now;
+                    active.grain.try_sit()
+                }
+                _ => None,
+            };
+            drop(shard);
+            if let Some(seat) = seat {
+                turns.take(seat, command, reply);
+            } else {
+                // It may be this batch that holds the seat.
+                turns.give();
+                let ask = Ask { command, reply, admission: admission.clone(), span: span.clone() };
+                self.send(owner, &is_current, &twin, ask, now);
+            }
+        }
+        self.counters.commands.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Puts a command into the mailbox of the twin's grain, which is activated if it is not.
+    fn send<O: Owner<Admission = Admission>>(
+        &self,
+        owner: &Arc<O>,
+        is_current: impl Fn() -> bool,
         twin: &TwinId,
-        command: Command,
-        reply: Reply,
-        Shared { admitted, span }: Shared,
+        ask: Ask<Admission>,
+        now: Duration,
     ) {
         let mut shard = self.shard(twin).lock();
-        if !is_current() {
-            drop(shard);
-            return reply.send(Err(crate::cell::owner_changed()));
+        let active = match is_current() {
+            true => self.activated(&mut shard, owner, twin, now),
+            false => Err(crate::cell::owner_changed()),
+        };
+        // Answers leave outside the lock; also that of an ask which comes back as its actor is gone.
+        match active {
+            Ok(active) => {
+                let sent = active.grain.send(&active.actor, ask);
+                drop(shard);
+                drop(sent);
+            }
+            Err(refusal) => {
+                drop(shard);
+                ask.reply.send(Err(refusal));
+            }
         }
-        let now = self.clock.monotonic();
-        Counters::count(&self.counters.commands);
-        if !shard.get_mut(twin).is_some_and(|active| is_alive(active))
-            && let Err(refusal) = self.put_new(&mut shard, owner, twin, now)
-        {
-            drop(shard);
-            return reply.send(Err(refusal));
+    }
+
+    /// The twin's grain, which is put into the table if it is not there.
+    fn activated<'a, O: Owner<Admission = Admission>>(
+        &self,
+        shard: &'a mut LruCache<TwinId, Active>,
+        owner: &Arc<O>,
+        twin: &TwinId,
+        now: Duration,
+    ) -> Result<&'a Active, Refusal> {
+        if !shard.get(twin).is_some_and(is_alive) {
+            self.put_new(shard, owner, twin)?;
         }
-        let Some(active) = shard.peek_mut(twin) else { return };
+        let Some(active) = shard.get_mut(twin) else { return Err(crate::cell::owner_changed()) };
         active.used_at = now;
-        active.unanswered.fetch_add(1, Ordering::Acquire);
-        let admission = Pending { _admitted: admitted, unanswered: active.unanswered.clone() };
-        // Sent under the shard's lock: this is what orders the commands of one twin.
-        let refused = active.actor.send_message(Ask { command, reply, admission, span });
-        // If the actor is gone the ask comes back inside the error and is dropped outside the lock, which answers it.
-        drop(shard);
-        drop(refused);
+        Ok(active)
     }
 
     /// Puts a new grain for the twin into the table.
-    fn put_new<O: Owner<Admission = Pending>>(
+    fn put_new<O: Owner<Admission = Admission>>(
         &self,
         shard: &mut LruCache<TwinId, Active>,
         owner: &Arc<O>,
         twin: &TwinId,
-        now: Duration,
     ) -> Result<(), Refusal> {
-        // A grain whose step panicked is dead but still listed: it is replaced.
-        if shard.pop(twin).is_some() {
+        // A grain whose step panicked is dead but still listed: it is replaced, once all that it did before is applied and
+        // the next one will read it.
+        if let Some(dead) = shard.peek(twin) {
+            if !dead.grain.is_applied(|ticket| owner.is_applied(ticket)) {
+                return Err(crate::cell::owner_changed());
+            }
+            dead.actor.kill();
+            shard.pop(twin);
             self.active.fetch_sub(1, Ordering::Relaxed);
         }
-        if shard.len() >= self.shard_grains_max && !self.make_room(shard) {
+        if shard.len() >= self.shard_grains_max && !self.make_room(shard, &**owner) {
             let what = "the number of active twins".into();
             return Err(Refusal::Busy { what, retry_after_ms: RETRY_BUSY_MS });
         }
-        let actor = self
+        let (grain, actor) = self
             .activate(owner, twin)
             .map_err(|message| Refusal::Unavailable { message, retry_after_ms: RETRY_BUSY_MS })?;
         self.active.fetch_add(1, Ordering::Relaxed);
-        shard.put(twin.clone(), Active { actor, unanswered: Arc::default(), used_at: now });
+        shard.put(twin.clone(), Active { grain, actor, used_at: Duration::ZERO });
         Ok(())
     }
 
-    fn activate<O: Owner<Admission = Pending>>(
+    fn activate<O: Owner<Admission = Admission>>(
         &self,
         owner: &Arc<O>,
         twin: &TwinId,
-    ) -> Result<ActorRef<Ask<Pending>>, String> {
+    ) -> Result<(Grain, ActorRef<Ask<Admission>>), String> {
         let _runtime = self.runtime.enter();
-        let grain = Grain::new(twin.clone(), owner.clone(), self.clock.clone());
-        let (actor, _) = ActorRuntime::spawn_instant(None, grain, ()).map_err(|error| error.to_string())?;
+        let grain = Grain::default();
+        let actor = GrainActor::new(twin.clone(), owner.clone(), self.clock.clone(), grain.clone());
+        let (actor, _) = ActorRuntime::spawn_instant(None, actor, ()).map_err(|error| error.to_string())?;
         Counters::count(&self.counters.activations);
-        Ok(actor)
+        Ok((grain, actor))
     }
 
-    /// Passivates the least recently used grain of the shard that has nothing unanswered.
-    fn make_room(&self, shard: &mut LruCache<TwinId, Active>) -> bool {
-        let idle = shard.iter().rev().find(|(_, active)| is_quiet(active)).map(|(twin, _)| twin.clone());
+    /// Passivates the least recently used grain of the shard that is quiet.
+    fn make_room(&self, shard: &mut LruCache<TwinId, Active>, owner: &impl Owner) -> bool {
+        let idle = shard.iter().rev().find(|(_, active)| is_quiet(active, owner)).map(|(twin, _)| twin.clone());
         let Some(active) = idle.and_then(|twin| shard.pop(&twin)) else { return false };
         self.passivate(&active);
         true
@@ -173,7 +215,7 @@ impl Grains {
     }
 
     /// Passivates grains that had no message for `idle_after`.
-    pub fn passivate_idle(&self, idle_after: Duration) {
+    pub fn passivate_idle(&self, owner: &impl Owner, idle_after: Duration) {
         let Some(before) = self.clock.monotonic().checked_sub(idle_after) else { return };
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -181,7 +223,7 @@ impl Grains {
                 .iter()
                 .rev()
                 .take_while(|(_, active)| active.used_at <= before)
-                .filter(|(_, active)| is_quiet(active))
+                .filter(|(_, active)| is_quiet(active, owner))
                 .map(|(twin, _)| twin.clone())
                 .collect();
             for twin in idle {
@@ -221,9 +263,9 @@ pub fn sampled_span() -> Span {
 
 fn is_alive(active: &Active) -> bool {
     use ractor::ActorStatus::{Running, Starting, Unstarted};
-    matches!(active.actor.get_status(), Running | Starting | Unstarted)
+    matches!(active.actor.get_status(), Running | Starting | Unstarted) && !active.grain.is_broken()
 }
 
-fn is_quiet(active: &Active) -> bool {
-    active.unanswered.load(Ordering::Acquire) == 0
+fn is_quiet(active: &Active, owner: &impl Owner) -> bool {
+    active.grain.is_quiet(|ticket| owner.is_applied(ticket))
 }

@@ -16,6 +16,7 @@ pub mod grains;
 mod group;
 pub mod limits;
 mod listing;
+mod loader;
 pub mod methods;
 mod network;
 pub mod observers;

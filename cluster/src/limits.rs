@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-/// Most commands in one Raft entry: beyond, a bigger entry wins nothing and delays its first command.
-pub const ENTRY_COMMANDS_MAX: usize = 256;
+/// Rows in a Raft entry after which no further proposal is added: a bigger entry wins nothing and delays its first command.
+pub const ENTRY_ROWS_MAX: usize = 256;
+/// Most proposals taken from the queue at a time.
+pub const PROPOSALS_GATHERED_MAX: usize = 256;
+/// Twins that are read from the disk in one go.
+pub const LOAD_TWINS_MAX: usize = 128;
+/// Goes that may be under way at once: with more, they would wait for one disk and few cores.
+pub const LOADS_AT_ONCE_MAX: usize = 4;
 /// Entries proposed and not yet applied. Two keep the disk busy while the next is gathered; four hide a slow round.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// A write that is not applied after this long has an unknown outcome, and poisons the chain behind it.

@@ -7,6 +7,7 @@ use twin_storage::families::{Family, site_twin};
 
 use crate::cell::Cell;
 use crate::limits::PAGE_TWINS_MAX;
+use crate::loader::load_many;
 use crate::view::{TwinPage, TwinQuery};
 
 /// A page of twins. The state is what was committed when the page was begun or later; twins made or deleted while pages are
@@ -18,18 +19,22 @@ pub(crate) fn page(cell: &Cell, query: &TwinQuery) -> Result<TwinPage, Refusal> 
     let after = after.map(|(site, twin)| site_twin::key(&site, &twin));
     let scan =
         cell.reader().scan(Family::SiteTwin, &prefix, after.as_deref(), limit).map_err(|error| unreadable(&error))?;
+    let listed: Vec<(SiteId, TwinId)> = scan
+        .rows
+        .iter()
+        .map(|(key, _)| site_twin::decode(key).map_err(|error| unreadable(&error)))
+        .collect::<Result<_, _>>()?;
+    let ids: Vec<TwinId> = listed.iter().map(|(_, twin)| twin.clone()).collect();
     let mut twins: Vec<TwinDocument> = Vec::with_capacity(limit);
-    let mut last = None;
-    for (key, _) in &scan.rows {
-        let (site, twin) = site_twin::decode(key).map_err(|error| unreadable(&error))?;
+    for twin in load_many(cell.reader(), &ids)? {
         // Deleted since the scan: left out.
-        match cell.load(&twin)?.document() {
+        match twin?.document() {
             Ok(document) => twins.push(document),
             Err(Refusal::NotFound { .. }) => {}
             Err(refusal) => return Err(refusal),
         }
-        last = Some((site, twin));
     }
+    let last = listed.last();
     let next = last.filter(|_| scan.more).map(|(site, twin)| format!("{site}/{twin}"));
     Ok(TwinPage { twins, next })
 }

@@ -47,12 +47,12 @@ impl Floors {
 
     /// Raises the slot's floor and gives the new one to `commit` before anybody else can raise it: two deletes in one slot
     /// must reach the log in the order in which they raised it, as the later after-image covers both.
-    pub fn raise(&self, twin: &TwinId, at_least: Floor, commit: impl FnOnce(HomeSlot, Floor)) {
+    pub fn raise<T>(&self, twin: &TwinId, at_least: Floor, commit: impl FnOnce(HomeSlot, Floor) -> T) -> T {
         let slot = home_slot(twin);
         let mut floors = self.floors.lock();
         let floor = &mut floors[usize::from(slot.get())];
         *floor = (*floor).max(at_least);
-        commit(slot, *floor);
+        commit(slot, *floor)
     }
 }
 

@@ -58,3 +58,7 @@ pub const ACTIVE_GRAINS_MAX: usize = 100_000;
 pub const GRAIN_IDLE_AFTER: Duration = Duration::from_secs(60);
 /// Bytes of messages admitted to a node's grains and not yet answered; beyond, `busy`.
 pub const ADMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most turns of a batch before what they changed goes to be committed: until then their grains are held.
+pub const TURNS_MAX: usize = 64;
+/// Bytes of changed rows after which it goes at once, however few turns.
+pub const TURNS_BYTES_MAX: usize = 128 * 1024;

@@ -1,11 +1,15 @@
 //! Stays and numbers through the whole of grain, committer and storage.
 
-use twin_core::command::Answer;
-use twin_core::grain::Reply;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use twin_core::command::{Answer, Command};
+use twin_core::grain::{Answers, Reply};
 use twin_core::numbers::{AttachmentNo, Seq};
 use twin_core::refusal::Refusal;
+use twin_transports::server::{Backend, Submission};
 
-use crate::world::{World, reported, sender};
+use crate::world::{World, report, reported, sender, twin};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_resent_after_a_restart_takes_effect_once() {
@@ -67,4 +71,69 @@ async fn many_reports_in_flight_keep_their_order() {
     assert_eq!(reported(&document), Some(&2000.into()));
     assert_eq!(document.reported_version.get(), 2001);
     assert!(world.cluster.stats().entries < 1000, "changes share entries: {:?}", world.cluster.stats());
+}
+
+struct Told(mpsc::UnboundedSender<Result<Answer, Refusal>>);
+
+impl Answers for Told {
+    fn answer(&self, _: u32, answer: Result<Answer, Refusal>) {
+        self.0.send(answer).unwrap();
+    }
+}
+
+/// Batches of one session, each with a report for every twin (so that grains are free at times, taken at others, and still
+/// being loaded at first), while others read the same twins from several tasks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_and_readings_at_once_keep_the_order_of_each_twin() {
+    const TWINS: u64 = 40;
+    const BATCHES: u64 = 150;
+    let world = World::new().await;
+    let gateway = sender("g");
+    for number in 0..TWINS {
+        world.put(&format!("s{number}")).await;
+        world.attach(&format!("s{number}"), &gateway, 0).await.unwrap();
+    }
+    let world = world.restart().await;
+
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let cluster = world.cluster.clone();
+            tokio::spawn(async move {
+                let mut newest = vec![0; TWINS as usize];
+                for round in 0..20 * TWINS {
+                    let at = round % TWINS;
+                    let read = cluster.call(&twin(&format!("s{at}")), Command::Read, 0).await;
+                    let Ok(Answer::Document { document, .. }) = read else { panic!("{read:?}") };
+                    assert!(document.reported_version.get() >= newest[at as usize], "a reading went back");
+                    newest[at as usize] = document.reported_version.get();
+                }
+            })
+        })
+        .collect();
+
+    let (told, mut answers) = mpsc::unbounded_channel();
+    let told: Arc<dyn Answers> = Arc::new(Told(told));
+    for number in 1..=BATCHES {
+        // Each twin twice in a batch: the second time its seat is held by the batch itself.
+        let batch = (0..2 * TWINS).map(|at| Submission {
+            twin: twin(&format!("s{}", at % TWINS)),
+            command: report(&gateway, 2 * number - 1 + at / TWINS, 2 * number + at / TWINS),
+            bytes: 100,
+            reply: Reply::shared(told.clone(), at as u32),
+        });
+        world.cluster.submit_all(batch.collect());
+        tokio::task::yield_now().await;
+    }
+    drop(told);
+    let mut count = 0;
+    while let Some(answer) = answers.recv().await {
+        assert_eq!(answer, Ok(Answer::Done));
+        count += 1;
+    }
+    assert_eq!(count, 2 * TWINS * BATCHES);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    let document = world.read("s7").await.unwrap();
+    assert_eq!(document.reported_version.get(), 1 + 2 * BATCHES);
 }
