@@ -112,7 +112,7 @@ impl Cell {
     /// Gives a command to a twin, if the budgets allow.
     pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
         let owner = self.tenure.read().clone().ok_or_else(owner_changed);
-        let changes_rows = !is_read(&command);
+        let changes_rows = !command.is_read();
         match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, changes_rows)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
@@ -125,7 +125,7 @@ impl Cell {
     pub fn submit_all(&self, batch: Vec<Submission>) {
         let bytes = batch.iter().map(|submission| submission.bytes + COMMAND_OVERHEAD_BYTES).sum();
         let owner = self.tenure.read().clone().ok_or_else(owner_changed);
-        let changes_rows = batch.iter().any(|submission| !is_read(&submission.command));
+        let changes_rows = batch.iter().any(|submission| !submission.command.is_read());
         match owner.and_then(|tenure| Ok((self.admit(bytes, changes_rows)?, tenure))) {
             Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
             Ok((admitted, tenure)) => {
@@ -198,10 +198,6 @@ impl Cell {
 
 /// What a command weighs besides its payload: mailbox, closures, row overhead.
 const COMMAND_OVERHEAD_BYTES: usize = 512;
-
-fn is_read(command: &Command) -> bool {
-    matches!(command, Command::Read | Command::ReadDelta { .. })
-}
 
 /// A row that can't be read: said loudly, as only an operator can help.
 pub(crate) fn unreadable(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Refusal {

@@ -327,7 +327,12 @@ impl Cluster {
 
     /// Is the device's gateway connected, and the device attached through it?
     pub fn is_connected(&self, document: &TwinDocument) -> bool {
-        document.gateway.as_ref().is_some_and(|gateway| self.inner.sessions.is_connected(gateway))
+        document.gateway.as_ref().is_some_and(|gateway| self.is_gateway_connected(gateway))
+    }
+
+    /// Has the gateway a session now?
+    pub fn is_gateway_connected(&self, gateway: &GatewayId) -> bool {
+        self.inner.sessions.is_connected(gateway)
     }
 
     /// Watches all committed events.

@@ -12,6 +12,20 @@ pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 4 * 1024;
 pub const BATCH_MESSAGES_MAX: usize = 256;
 /// Most items of an attach, detach or received frame.
 pub const ATTACH_ITEMS_MAX: usize = 256;
+/// Most twins read by one frame: as many as a batch has messages.
+pub const READ_TWINS_MAX: usize = 256;
+/// Most bytes of views that answer one frame; of what is beyond, the node says when to ask again. A dozen twins of full size.
+pub const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Frames of readings that a gateway may have unanswered.
+pub const READS_IN_FLIGHT_MAX: usize = 8;
+/// Views that wait to be sent, of a whole node: many thousand usual answers, and gateways that do not read theirs cannot make it
+/// more.
+pub const VIEWS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// When to ask again where views take more than that: the time in which a link takes a window's worth.
+pub const READ_AGAIN_AFTER_MS: u64 = 10;
+/// A frame of views is closed when it has this much: with the last view it is far below the largest frame, and the reader keeps
+/// its buffer.
+pub const VIEWS_FRAME_BYTES: usize = 48 * 1024;
 /// Most twin ids interned per stream (about 6 MB of ids at their longest is refused by this and the byte bound).
 pub const INTERNED_TWINS_MAX: usize = 16_384;
 /// Most paths interned per stream.
@@ -48,7 +62,7 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// A reader or writer keeps its buffer for the next frame up to this size.
 pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Streams that a gateway may have open at once: control, state, telemetry, and as many again while they are reopened.
+/// Streams that a gateway may have open at once: control, state, telemetry, readings, and as many again while they are reopened.
 pub const STREAMS_MAX: u32 = 8;
 /// Unread bytes per stream: 5 MB/s at 50 ms round trip, far above a store's traffic.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;

@@ -1,11 +1,12 @@
 //! What a grain is asked, and what it answers.
 
 use crate::ids::{GatewayId, SiteId};
-use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version};
+use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version, WallTime};
 use crate::op::Op;
 use crate::path::Path;
 use crate::report::PackedReport;
 use crate::value::Value;
+use crate::view::{Audience, TwinView};
 
 /// A change of `tags` or `desired` from the back office, in REST's terms; the grain translates it to path operations.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +113,11 @@ pub enum Command {
     },
     /// The whole document.
     Read,
+    /// The same, packed: see [`crate::view`].
+    View {
+        /// Who is to see it.
+        audience: Audience,
+    },
     /// Changes of `desired` since a version, as path operations or a snapshot.
     ReadDelta {
         /// The version that the asker knows; 0: nothing.
@@ -203,6 +209,13 @@ pub enum Answer {
         /// Did this command create the twin?
         created: bool,
     },
+    /// What a [`Command::View`] asked for.
+    View {
+        /// What its audience is shown.
+        view: TwinView,
+        /// When the device was last heard, as far as the active grain knows.
+        last_activity: WallTime,
+    },
     /// What a [`Command::SteerBriefly`] led to.
     Steered {
         /// Version of the whole twin, as in its document.
@@ -228,6 +241,24 @@ pub enum Answer {
         /// The gateway of the current attachment.
         gateway: GatewayId,
     },
+}
+
+impl Command {
+    /// Does it change nothing, whatever it meets? Then it needs no room in the log.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Read | Self::View { .. } | Self::ReadDelta { .. })
+    }
+}
+
+impl Answer {
+    /// Adds what only the active grain knows: when it last heard the device.
+    pub fn heard(&mut self, at: WallTime) {
+        match self {
+            Self::Document { document, .. } => document.last_activity = document.last_activity.max(at),
+            Self::View { last_activity, .. } => *last_activity = (*last_activity).max(at),
+            _ => {}
+        }
+    }
 }
 
 /// How `desired` differs from what somebody at version `from` knows.

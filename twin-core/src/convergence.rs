@@ -93,19 +93,7 @@ impl Progress<'_> {
     }
 
     fn derive(&self, path: &Path, version: Version, same_reported: bool) -> Convergence {
-        if same_reported {
-            return Convergence::Applied;
-        }
-        if let Some(rejection) = self.rejections.iter().rev().find(|r| r.version >= version && r.path.covers(path)) {
-            return Convergence::Rejected { reason: rejection.reason.clone() };
-        }
-        if self.acked >= version {
-            Convergence::Applied
-        } else if self.delivered >= version {
-            Convergence::Delivered
-        } else {
-            Convergence::Pending
-        }
+        derive(self.rejections, Some(path), version, same_reported, self.acked, self.delivered)
     }
 
     /// `{"/price": {"state", "version", "reason"?}}` of every property.
@@ -142,6 +130,31 @@ impl Progress<'_> {
             }
             members.insert(path.to_string().into(), Value::Object(entry));
         }
+    }
+}
+
+/// The rules above, for one property. Its path matters to rejections only.
+pub(crate) fn derive(
+    rejections: &[Rejection],
+    path: Option<&Path>,
+    version: Version,
+    same_reported: bool,
+    acked: Version,
+    delivered: Version,
+) -> Convergence {
+    if same_reported {
+        return Convergence::Applied;
+    }
+    let rejects = |r: &&Rejection| r.version >= version && path.is_some_and(|path| r.path.covers(path));
+    if let Some(rejection) = rejections.iter().rev().find(rejects) {
+        return Convergence::Rejected { reason: rejection.reason.clone() };
+    }
+    if acked >= version {
+        Convergence::Applied
+    } else if delivered >= version {
+        Convergence::Delivered
+    } else {
+        Convergence::Pending
     }
 }
 

@@ -29,4 +29,5 @@ pub mod section;
 pub mod time_text;
 pub mod twin;
 pub mod value;
+pub mod view;
 pub mod wire;

@@ -13,6 +13,7 @@ mod packed;
 mod render;
 mod stamp;
 
+pub(crate) use encode::STAMP_KEY;
 pub use node::{Node, Object};
 pub use packed::{Overwrite, PackedReported};
 pub use render::{METADATA_KEY, VERSION_KEY};

@@ -8,18 +8,34 @@ const DAY_MS: i64 = 86_400_000;
 /// `2026-03-01T12:34:56.789Z`. Years outside 0..=9999, which RFC 3339 cannot write, are shown as its first or last
 /// instant: a gateway's clock may say anything, and a document must still be readable.
 pub fn rfc3339(time: WallTime) -> String {
+    rfc3339_bytes(time).iter().copied().map(char::from).collect()
+}
+
+/// The same, as ASCII.
+pub(crate) fn rfc3339_bytes(time: WallTime) -> [u8; 24] {
     let first_ms = days_from_civil(0, 1, 1) * DAY_MS;
     let last_ms = days_from_civil(10_000, 1, 1) * DAY_MS - 1;
     let ms = time.get().clamp(first_ms, last_ms);
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     let in_day_ms = ms.rem_euclid(DAY_MS);
     let (seconds, millis) = (in_day_ms / 1000, in_day_ms % 1000);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (number, from, digits) in [
+        (year, 0, 4),
+        (month, 5, 2),
+        (day, 8, 2),
+        (seconds / 3600, 11, 2),
+        (seconds / 60 % 60, 14, 2),
+        (seconds % 60, 17, 2),
+        (millis, 20, 3),
+    ] {
+        let mut rest = number;
+        for digit in text[from..from + digits].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    text
 }
 
 /// Year, month and day of a count of days since 1970-01-01 in the proleptic Gregorian calendar. Years are counted from

@@ -126,6 +126,7 @@ impl Twin {
             }
             Command::Delete { .. } => Err(Refusal::Invalid { message: "a delete is a step of its own".to_owned() }),
             Command::Read => Ok(Effect::unchanged(self.document_answer(false)?)),
+            Command::View { audience } => Ok(Effect::unchanged(self.view_answer(&audience)?)),
             Command::ReadDelta { since } => Ok(Effect::unchanged(Answer::Delta(self.life()?.desired.delta(since)))),
             Command::Attach { sender, saw, may_create } => self.attach(sender, saw, may_create, context),
             Command::Detach { sender } => self.life_mut()?.detach(&sender),

@@ -7,7 +7,7 @@ use twin_core::command::{Answer, Command};
 use twin_core::grain::{Answers, Reply};
 use twin_core::numbers::{AttachmentNo, Seq};
 use twin_core::refusal::Refusal;
-use twin_transports::server::{Backend, Submission};
+use twin_transports::server::Submission;
 
 use crate::world::{World, report, reported, sender, twin};
 

@@ -75,7 +75,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// Reads this many further twins, once each.
 fn read(bench: &Bench, stage: &Stage, ids: &std::sync::Arc<ColdIds>, twins: u64) -> anyhow::Result<()> {
-    let mut clients = SdkReads::cold(&stage.fleet, ids);
+    let mut clients = SdkReads::cold(&stage.fleet, ids, 1);
     let share = twins.div_ceil(clients.len() as u64);
     bench.runtime.block_on(async {
         let mut reading = tokio::task::JoinSet::new();

@@ -28,7 +28,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             bench.doing(format!("updates with {registered} twins, repeat {}", repeat + 1));
             writes[at].push(write_slice(bench, &stage, BATCH, bench.plan.slice)?.updates_per_s());
             bench.doing(format!("reads with {registered} twins, repeat {}", repeat + 1));
-            let clients = SdkReads::hot(&stage.fleet);
+            let clients = SdkReads::hot(&stage.fleet, BATCH as usize);
             let (loaded, _) = runtime.block_on(closed_loop(clients, bench.plan.warm_up, bench.plan.slice, || {}))?;
             reads[at].push(loaded.per_s());
             memory_mb[at] = memory_mb[at].max(resident_bytes(stage.node()?.pid())? as f64 / 1e6);

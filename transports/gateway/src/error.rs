@@ -3,7 +3,7 @@
 use twin_core::refusal::{Refusal, RuleViolation};
 
 use crate::core::append::AppendError;
-use crate::limits::GETS_MAX;
+use crate::limits::READINGS_MAX;
 use crate::outbox::file::OutboxError;
 
 /// Why a gateway could not be opened.
@@ -60,14 +60,14 @@ impl ReportError {
     }
 }
 
-/// Why a twin could not be read.
+/// Why twins could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GetError {
-    /// No session, or it ended before the answer came.
+    /// No session, or it ended and no other was opened in time.
     #[error("the gateway is not connected to the node")]
     NotConnected,
     /// Too many readings are under way.
-    #[error("{GETS_MAX} readings are under way, which is as many as may be; wait for one of them")]
+    #[error("readings of {READINGS_MAX} twins are under way, which is as many as may be; wait for some of them")]
     Busy,
     /// The node said no.
     #[error(transparent)]

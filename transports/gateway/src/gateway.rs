@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use twin_core::ids::TwinId;
 use twin_core::numbers::Version;
 use twin_core::path::Path;
+use twin_core::refusal::Refusal;
 use twin_core::value::Value;
+use twin_core::view::TwinView;
 
 use crate::core::append::{AppendError, Drafts};
 use crate::core::attaching::TwinLink;
@@ -16,13 +17,14 @@ use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};
 use crate::draft::{self, Report};
 use crate::error::{GetError, OpenError, ReportError};
-use crate::limits::{GET_TIMEOUT, OUTBOX_BYTES_MIN, UNCOMMITTED_BYTES_MAX};
+use crate::limits::{GET_TIMEOUT, OUTBOX_BYTES_MIN, READ_CALL_MAX, UNCOMMITTED_BYTES_MAX};
 use crate::method::{MethodAnswer, MethodCall};
 use crate::options::Options;
 use crate::outbox::body::Body;
 use crate::outbox::dead_letters::DeadLetter;
 use crate::outbox::writer::Commit;
 use crate::outbox::{file, writer};
+use crate::readings::Viewed;
 use crate::receipt::{Receipt, Receipts};
 use crate::session::connect::Connector;
 use crate::shared::Shared;
@@ -213,14 +215,40 @@ impl Gateway {
         self.shared.core.lock().link(twin)
     }
 
-    /// A linearizable reading of a twin of the site: `{"deviceId", "version", "properties": {"desired", "reported"}, ...}`.
-    pub async fn get(&self, twin: &TwinId) -> Result<Value, GetError> {
-        let (sender, receiver) = oneshot::channel();
-        self.shared.with(|core, _| core.ask(twin.clone(), sender))?;
-        match tokio::time::timeout(GET_TIMEOUT, receiver).await {
-            Ok(Ok(result)) => result.map_err(GetError::Refused),
-            Ok(Err(_)) => Err(GetError::NotConnected),
-            Err(_) => Err(GetError::TimedOut),
+    /// A linearizable reading of a twin of the site. Readings that are asked for at the same time share frames; if the session
+    /// ends before the answer, it is asked again in the next one.
+    pub async fn get(&self, twin: &TwinId) -> Result<TwinView, GetError> {
+        let viewed = self.viewed(vec![twin.clone()]).await?;
+        // One was asked for.
+        viewed.into_iter().next().ok_or(GetError::NotConnected)?.map_err(GetError::Refused)
+    }
+
+    /// As [`Gateway::get`] for many, in the order of the ids: each is read, or refused, by itself. Of more than
+    /// [`READ_CALL_MAX`] the first are answered before the rest is asked.
+    pub async fn read_all(&self, twins: &[TwinId]) -> Result<Vec<Result<TwinView, Refusal>>, GetError> {
+        let mut all = Vec::new();
+        for some in twins.chunks(READ_CALL_MAX) {
+            let viewed = self.viewed(some.to_vec()).await?;
+            if all.is_empty() {
+                all = viewed;
+            } else {
+                all.extend(viewed);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn viewed(&self, twins: Vec<TwinId>) -> Result<Viewed, GetError> {
+        let deadline = self.shared.clock.monotonic() + GET_TIMEOUT;
+        let receiver = self.shared.readings.lock().ask(twins, deadline)?;
+        self.shared.readings_wake.notify_one();
+        tokio::select! {
+            viewed = tokio::time::timeout(GET_TIMEOUT, receiver) => match viewed {
+                Ok(viewed) => viewed.map_err(|_| GetError::NotConnected),
+                Err(_) if self.shared.readings.lock().is_linked() => Err(GetError::TimedOut),
+                Err(_) => Err(GetError::NotConnected),
+            },
+            () = self.shared.stop.cancelled() => Err(GetError::NotConnected),
         }
     }
 

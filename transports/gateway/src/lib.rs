@@ -2,7 +2,8 @@
 //!
 //! [`Gateway::open`] opens the durable outbox and keeps a session with the node. What a device says is stamped, made durable and
 //! sent ([`Gateway::report`], [`Gateway::event`]); it leaves the outbox only when the node has committed it. What the back
-//! office desires comes as a stream ([`Gateway::desired`]), and method calls go to handlers ([`Gateway::on_method`]).
+//! office desires comes as a stream ([`Gateway::desired`]), and method calls go to handlers ([`Gateway::on_method`]). Twins of the
+//! site are read with [`Gateway::get`] and [`Gateway::read_all`].
 //!
 //! Promises, and where they are kept:
 //! - what `report` returned for is never lost (`outbox::writer`), and takes effect once (`stay`: numbers never repeat);
@@ -20,6 +21,7 @@ mod method;
 mod options;
 mod outbox;
 mod patch;
+mod readings;
 mod receipt;
 mod session;
 mod shared;
@@ -43,4 +45,5 @@ pub use crate::outbox::format::Class;
 pub use crate::receipt::{NotAcked, Receipt, Receipts};
 pub use crate::status::{Counters, Status};
 pub use crate::update::{Property, Update};
+pub use twin_core::view::{TwinView, ViewError};
 pub use twin_transports::auth::Credentials;

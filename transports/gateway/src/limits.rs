@@ -91,10 +91,12 @@ pub const UNREGISTERED_RETRY: Duration = Duration::from_secs(5);
 pub const REATTACH_AFTER: Duration = Duration::from_millis(200);
 /// Longest delay that a refusal's retry time is believed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// How long `get` waits for its answer.
+/// How long a reading waits for its answer, whatever happens to the session meanwhile.
 pub const GET_TIMEOUT: Duration = Duration::from_secs(10);
-/// Readings under way at once.
-pub const GETS_MAX: usize = 1024;
+/// Twins that are being read at once: four times what the node answers at once, and some megabytes of usual views.
+pub const READINGS_MAX: usize = 8192;
+/// Twins of one call that are read at once; those beyond follow. All that the node answers at once to one gateway.
+pub const READ_CALL_MAX: usize = twin_transports::limits::READ_TWINS_MAX * twin_transports::limits::READS_IN_FLIGHT_MAX;
 /// Method handlers that run at once; beyond, a call is answered with status 503.
 pub const METHODS_RUNNING_MAX: usize = 256;
 /// Merged operations that wait for the application, per twin; beyond, it gets a snapshot.

@@ -14,11 +14,14 @@ use crate::core::twin::Told;
 use crate::method::Methods;
 use crate::options::TraceBatch;
 use crate::outbox::dictionary::Dictionary;
+use crate::readings::Readings;
 use crate::receipt::NotAcked;
 
 /// Shared by the handle, the session and the writer.
 pub(crate) struct Shared {
     pub(crate) core: Mutex<Core>,
+    /// Readings under way, apart from the rest: they are many, and touch none of it.
+    pub(crate) readings: Mutex<Readings>,
     /// The outbox's paths by number: the state's, for those who encode and send without its lock.
     pub(crate) dictionary: Arc<RwLock<Dictionary>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -31,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) state_wake: Notify,
     /// Something to send on the telemetry stream.
     pub(crate) event_wake: Notify,
+    /// Something to send on the stream of readings.
+    pub(crate) readings_wake: Notify,
     /// Something to send on the control stream.
     pub(crate) control_wake: Notify,
     /// A desired change for the application.
@@ -63,6 +68,7 @@ impl Shared {
         Self {
             dictionary: Arc::clone(&core.dictionary),
             core: Mutex::new(core),
+            readings: Mutex::default(),
             clock,
             entropy,
             trace_batch,
@@ -70,6 +76,7 @@ impl Shared {
             writer_wake: Condvar::new(),
             state_wake: Notify::new(),
             event_wake: Notify::new(),
+            readings_wake: Notify::new(),
             control_wake: Notify::new(),
             desired_wake: Notify::new(),
             room_wake: Notify::new(),

@@ -8,12 +8,14 @@ use super::FrameError;
 use super::skim::{head, skim};
 use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
 use crate::frames::device::{
-    Attach, AttachResults, Call, CallResult, Desired, DesiredMany, DesiredReceived, Detach, DetachResults, Document, Get,
+    Attach, AttachResults, Call, CallResult, Desired, DesiredMany, DesiredReceived, Detach, DetachResults,
 };
 use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
+use crate::frames::readings::{self, GET_KIND, Get, VIEWS_KIND, Views};
 use crate::frames::session::{Challenge, Heartbeat, Hello, Open, Proof, Refused, Welcome};
 use crate::limits::{
     ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, DESIRED_ITEMS_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES,
+    READ_TWINS_MAX,
 };
 
 macro_rules! frames {
@@ -66,13 +68,13 @@ frames! {
     17 => AttachResults,
     18 => Detach,
     19 => DetachResults,
-    20 => Get,
-    21 => Document,
     22 => Desired,
     23 => DesiredReceived,
     24 => Call,
     25 => CallResult,
-    26 => DesiredMany,
+    26 => Get,
+    27 => Views,
+    28 => DesiredMany,
     32 => StateBatch,
     33 => EventBatch,
     34 => BatchAck,
@@ -81,7 +83,7 @@ frames! {
 impl Frame {
     /// May it hold a value of any depth? Then the depth is looked at before it is sent: the other side would end the session.
     fn carries_payload(&self) -> bool {
-        matches!(self, Self::Call(_) | Self::CallResult(_) | Self::EventBatch(_) | Self::Document(_))
+        matches!(self, Self::Call(_) | Self::CallResult(_) | Self::EventBatch(_))
     }
 
     /// Bounds on element counts, for both directions: what we would refuse we do not send.
@@ -95,6 +97,8 @@ impl Frame {
             Self::DesiredMany(DesiredMany { items }) => ("deltas", items.len(), DESIRED_ITEMS_MAX),
             Self::StateBatch(StateBatch { messages, .. }) => ("messages", messages.len(), BATCH_MESSAGES_MAX),
             Self::EventBatch(EventBatch { messages, .. }) => ("messages", messages.len(), BATCH_MESSAGES_MAX),
+            Self::Get(Get { twins, .. }) => ("twins", twins.len(), READ_TWINS_MAX),
+            Self::Views(Views { results, .. }) => ("results", results.len(), READ_TWINS_MAX),
             Self::BatchAck(BatchAck { refused, .. }) => ("refusals", refused.len(), BATCH_MESSAGES_MAX),
             _ => return Ok(()),
         };
@@ -171,12 +175,32 @@ pub fn decode_uplink(bytes: &Bytes) -> Result<Option<UplinkFrame>, FrameError> {
         return Ok(decode(bytes)?.map(UplinkFrame::Other));
     }
     let (batch, length) = incoming::read(&bytes.slice(body_at..))?;
-    // What a newer release puts behind the body is skipped.
-    let mut behind = Reader::new(&bytes[body_at + length..]);
+    skip_behind(&bytes[body_at + length..], kind)?;
+    Ok(Some(UplinkFrame::State(batch)))
+}
+
+/// As [`decode`], for the stream of readings: views are the frame's own bytes, not copies.
+pub fn decode_reading(bytes: &Bytes) -> Result<Option<Frame>, FrameError> {
+    // Their readers keep the bounds that the skim keeps for serde.
+    let (kind, body_at) = head(bytes)?;
+    let (frame, length) = match kind {
+        GET_KIND => readings::read_get(&bytes[body_at..]).map(|(get, length)| (Frame::Get(get), length))?,
+        VIEWS_KIND => {
+            readings::read_views(&bytes.slice(body_at..)).map(|(views, length)| (Frame::Views(views), length))?
+        }
+        _ => return decode(bytes),
+    };
+    skip_behind(&bytes[body_at + length..], kind)?;
+    Ok(Some(frame))
+}
+
+/// What a newer release puts behind a body is skipped.
+fn skip_behind(bytes: &[u8], kind: u64) -> Result<(), FrameError> {
+    let mut behind = Reader::new(bytes);
     while !behind.is_at_end() {
         behind.raw().map_err(|error| FrameError::malformed(format!("behind the body of kind {kind}: {error}")))?;
     }
-    Ok(Some(UplinkFrame::State(batch)))
+    Ok(())
 }
 
 /// A heartbeat as a datagram: the frame without a length, because the datagram has one.
@@ -210,7 +234,7 @@ mod tests {
     use twin_core::rules::check_payload;
     use twin_core::value::{Members, Value};
 
-    fn frames(payload: &Value) -> [Frame; 4] {
+    fn frames(payload: &Value) -> [Frame; 3] {
         let twin = TwinId::new("t").unwrap();
         let call = CallNo::new(1);
         let (method, name) = ("m".to_owned(), "e".to_owned());
@@ -221,7 +245,6 @@ mod tests {
             Call { twin: twin.clone(), owner, call, method, payload: payload.clone(), timeout_ms: 1 }.into(),
             CallResult { twin: twin.clone(), call, outcome: answered }.into(),
             EventBatch { batch: 1, reset: true, twins: vec![twin], messages: vec![message], trace: None }.into(),
-            Document { request: 1, result: Ok(payload.clone()) }.into(),
         ]
     }
 

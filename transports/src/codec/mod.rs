@@ -12,6 +12,6 @@ mod skim;
 mod writer;
 
 pub use error::FrameError;
-pub use frame::{Frame, UplinkFrame, decode, decode_datagram, decode_uplink, encode, encode_datagram};
+pub use frame::{Frame, UplinkFrame, decode, decode_datagram, decode_reading, decode_uplink, encode, encode_datagram};
 pub use reader::FrameReader;
 pub use writer::FrameWriter;

@@ -83,6 +83,23 @@ pub fn text(out: &mut impl BufMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
+/// Bytes.
+#[inline]
+pub fn binary(out: &mut impl BufMut, bytes: &[u8]) {
+    match bytes.len() {
+        length @ 0..=0xff => out.put_slice(&[0xc4, length as u8]),
+        length @ 0x100..=0xffff => {
+            out.put_u8(0xc5);
+            out.put_u16(length as u16);
+        }
+        length => {
+            out.put_u8(0xc6);
+            out.put_u32(length as u32);
+        }
+    }
+    out.put_slice(bytes);
+}
+
 /// The head of an array; its elements follow.
 #[inline]
 pub fn array(out: &mut impl BufMut, length: usize) {

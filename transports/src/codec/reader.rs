@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Frame, FrameError, decode};
+use super::{Frame, FrameError, decode, decode_reading};
 use crate::limits::{FRAME_HEADER_BYTES, KEPT_BUFFER_BYTES, READ_BYTES_MIN, READ_CHUNK_BYTES};
 
 /// Reads frames. [`FrameReader::next`] may be dropped half-way (in a `select!`) without losing bytes.
@@ -51,6 +51,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame of a known kind; `None` when the stream ended between frames.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         self.next_as(|bytes| decode(bytes)).await
+    }
+
+    /// As [`next`](Self::next), on the stream of readings: see [`decode_reading`].
+    pub async fn next_reading(&mut self) -> Result<Option<Frame>, FrameError> {
+        self.next_as(decode_reading).await
     }
 
     /// The next frame that `decode` knows (`None`: it does not). The bytes it is given are the frame's own, not a copy.

@@ -68,29 +68,6 @@ record! {
 }
 
 record! {
-    /// Gateway to node: read a twin. Answered by [`Document`].
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Get {
-        /// Chosen by the gateway.
-        pub request: u64,
-        /// The twin; of the session's site.
-        pub twin: TwinId,
-    }
-}
-
-record! {
-    /// Node to gateway: a linearizable reading.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct Document {
-        /// The request answered.
-        pub request: u64,
-        /// `{"deviceId", "version", "incarnation", "site", "properties": {"desired", "reported"}, "convergence"}`; tags are the
-        /// back office's and not shown to gateways.
-        pub result: Result<Value, Refusal>,
-    }
-}
-
-record! {
     /// Node to gateway: `desired` of a device changed. Applied only if `from` is what the gateway knows or `snapshot` is set;
     /// refused if `owner` is lower than one seen before. Confirmed by [`DesiredReceived`].
     #[derive(Clone, Debug, PartialEq)]

@@ -6,9 +6,10 @@
 //!
 //! | stream | opened by | carries |
 //! |---|---|---|
-//! | control | gateway, first | handshake, attach, get, desired changes down, method calls down |
+//! | control | gateway, first | handshake, attach, desired changes down, method calls down |
 //! | state | gateway | [`batch::StateBatch`] up, [`batch::BatchAck`] down |
 //! | telemetry | gateway | [`batch::EventBatch`] up, [`batch::BatchAck`] down |
+//! | readings | gateway | [`readings::Get`] up, [`readings::Views`] down |
 //! | datagrams | gateway | [`session::Heartbeat`], without acks |
 //!
 //! The first frame of every stream is [`session::Open`].
@@ -16,4 +17,5 @@
 pub mod batch;
 pub mod device;
 pub mod incoming;
+pub mod readings;
 pub mod session;

@@ -11,12 +11,14 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// What a stream is for; the first frame on it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StreamClass {
-    /// Handshake, attach, get, and everything that goes down.
+    /// Handshake, attach, and everything that goes down.
     Control,
     /// Numbered messages of the twin-state class.
     State,
     /// Events.
     Telemetry,
+    /// Readings of twins and their answers.
+    Readings,
 }
 
 record! {

@@ -15,6 +15,7 @@ use super::downlink::Link;
 use super::handshake::{HandshakeError, Verifier};
 use super::options::ServerOptions;
 use super::outgoing::outgoing;
+use super::readings::ViewsWaiting;
 use super::session::{OpenSession, Session, farewell, run_session};
 use super::stats::TransportStats;
 use crate::codec::{FrameReader, FrameWriter};
@@ -45,6 +46,7 @@ pub struct Server<B: Backend> {
     endpoint: Endpoint,
     verifier: Verifier,
     handle: ServerHandle,
+    views_waiting: Arc<ViewsWaiting>,
 }
 
 /// Tells about a server and stops it. Cheap to clone.
@@ -90,7 +92,7 @@ impl<B: Backend> Server<B> {
             stopped: CancellationToken::new(),
         };
         let verifier = Verifier::new(&*options.entropy)?;
-        Ok(Self { options, backend, endpoint, verifier, handle })
+        Ok(Self { options, backend, endpoint, verifier, handle, views_waiting: Arc::default() })
     }
 
     /// Its handle.
@@ -275,6 +277,7 @@ impl<B: Backend> Server<B> {
             grant: open.grant,
             link,
             on_traceparent: self.options.on_traceparent,
+            views_waiting: self.views_waiting.clone(),
         };
         Ok((Arc::new(session), open))
     }

@@ -1,4 +1,4 @@
-//! Requests on the control stream: attach, detach, get, received, call results.
+//! Requests on the control stream: attach, detach, received, call results.
 
 use std::sync::Arc;
 
@@ -6,19 +6,18 @@ use parking_lot::Mutex;
 use quinn::RecvStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twin_core::command::{Answer, Command};
-use twin_core::ids::{SiteId, TwinId};
+use twin_core::ids::TwinId;
 use twin_core::numbers::{AttachmentNo, Stay, Version};
 use twin_core::refusal::Refusal;
 
 use super::backend::Backend;
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
-use super::document::document_for_gateways;
 use super::downlink::Link;
 use super::session::Session;
 use super::weight;
 use crate::codec::{Frame, FrameReader};
-use crate::frames::device::{Attach, AttachResults, Detach, DetachResults, Document, Get};
+use crate::frames::device::{Attach, AttachResults, Detach, DetachResults};
 use crate::limits::{REQUESTS_IN_FLIGHT_MAX, SESSION_TWINS_MAX};
 use crate::refuse::{RefusalCode, SessionRefusal};
 
@@ -54,7 +53,6 @@ impl<B: Backend> Session<B> {
         match frame {
             Frame::Attach(attach) => self.attach(attach, permit),
             Frame::Detach(detach) => self.detach(detach, permit),
-            Frame::Get(get) => self.get(get, permit),
             Frame::DesiredReceived(received) => {
                 let twins = self.link.twins.lock();
                 self.link.undelivered.note(received.items.into_iter().filter(|(twin, _)| twins.is_attached(twin)));
@@ -99,19 +97,6 @@ impl<B: Backend> Session<B> {
             let command = Command::Detach { sender: self.sender(stay) };
             self.backend.submit(&twin, command, weight::command_bytes(), collector.reply(index));
         }
-        collector.seal();
-    }
-
-    fn get(&self, get: Get, permit: OwnedSemaphorePermit) {
-        let open = Mutex::new(Some((permit, None)));
-        let collector = Collector::new(GetGather {
-            request: get.request,
-            twin: get.twin.clone(),
-            site: self.gateway.site.clone(),
-            open,
-            link: self.link.clone(),
-        });
-        self.backend.submit(&get.twin, Command::Read, weight::command_bytes(), collector.reply(0));
         collector.seal();
     }
 }
@@ -200,35 +185,5 @@ impl Gather for DetachGather {
         let never = || Err(Refusal::Invalid { message: "the detach was not carried out".into() });
         let results = results.into_iter().map(|result| result.unwrap_or_else(never)).collect();
         self.link.out.send(DetachResults { request: self.request, results }, permit);
-    }
-}
-
-type Read = Result<Answer, Refusal>;
-
-struct GetGather {
-    request: u64,
-    twin: TwinId,
-    site: SiteId,
-    open: Mutex<Option<(OwnedSemaphorePermit, Option<Read>)>>,
-    link: Arc<Link>,
-}
-
-impl Gather for GetGather {
-    fn settle(&self, _index: usize, result: Read) {
-        if let Some(open) = self.open.lock().as_mut() {
-            open.1 = Some(result);
-        }
-    }
-
-    fn finish(&self) {
-        let Some((permit, Some(result))) = self.open.lock().take() else { return };
-        let result = match result {
-            // A gateway reads twins of its own site; it does not learn whether others exist.
-            Ok(Answer::Document { document, .. }) if document.site == self.site => Ok(document_for_gateways(*document)),
-            Ok(Answer::Document { .. }) => Err(Refusal::NotFound { twin: self.twin.to_string() }),
-            Ok(other) => Err(unexpected(&other)),
-            Err(refusal) => Err(clipped(refusal)),
-        };
-        self.link.out.send(Document { request: self.request, result }, permit);
     }
 }

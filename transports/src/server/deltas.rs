@@ -17,7 +17,7 @@ use crate::limits::{DELTA_BYTES_MAX, DELTAS_WAITING_BYTES, DESIRED_ITEMS_MAX, WR
 /// Kind of [`Desired`](crate::frames::device::Desired) on the wire, see [`Frame`](crate::codec::Frame).
 const DESIRED_KIND: u64 = 22;
 /// Kind of [`DesiredMany`](crate::frames::device::DesiredMany).
-const DESIRED_MANY_KIND: u64 = 26;
+const DESIRED_MANY_KIND: u64 = 28;
 
 /// One delta: the fields of a [`Desired`](crate::frames::device::Desired).
 #[derive(Clone, Copy)]

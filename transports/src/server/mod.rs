@@ -2,7 +2,7 @@
 //!
 //! [`ServerOptions`] -> [`Server`] -> [`ServerHandle`]. A connection has [`crate::limits::HANDSHAKE_TIMEOUT`] to become a session; until the
 //! proof is verified it may send frames of 4 KiB on one stream and nothing else. A session is a handful of tasks: the control stream's
-//! reader and writer, one task per batch stream, the heartbeats, and the fetching of desired changes. They share an ending, which is reached
+//! reader and writer, one task per further stream, the heartbeats, and the fetching of desired changes. They share an ending, which is reached
 //! once, for the first reason given; every reason has a code, is told to the gateway, and is counted.
 
 mod accept;
@@ -13,12 +13,12 @@ mod collector;
 mod control;
 mod delivered;
 mod deltas;
-mod document;
 mod downlink;
 mod ending;
 mod handshake;
 mod options;
 mod outgoing;
+mod readings;
 mod session;
 mod stats;
 mod uplink;

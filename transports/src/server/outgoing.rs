@@ -7,10 +7,8 @@ use tokio::time::{Instant, sleep_until};
 use super::downlink::Link;
 use super::ending::Ending;
 use super::stats::TransportStats;
-use crate::codec::{Frame, FrameError, FrameWriter};
-use crate::frames::device::Document;
+use crate::codec::{Frame, FrameWriter};
 use crate::limits::{CALLS_QUEUED_MAX, DELTAS_BUSY, DELTAS_LINGER, REQUESTS_IN_FLIGHT_MAX, WRITE_BYTES};
-use twin_core::refusal::Refusal;
 
 /// A frame with the permit that made room for it in the queue; the permit is free again when the frame is written.
 pub(super) struct Outgoing {
@@ -115,22 +113,11 @@ async fn flush(writer: &mut FrameWriter<SendStream>, ending: &Ending) -> bool {
 }
 
 fn put(writer: &mut FrameWriter<SendStream>, frame: &Frame, stats: &TransportStats) {
-    let error = match writer.put(frame) {
-        Ok(()) => return stats.frames_sent.add(1),
-        Err(error) => error,
-    };
-    stats.frames_unsendable.add(1);
-    tracing::error!(kind = frame.kind_name(), %error, "a frame cannot be sent");
-    // A request must be answered, if only with why not.
-    if let (Frame::Document(document), FrameError::TooLong { claimed_bytes, limit_bytes }) = (frame, &error) {
-        let refusal = Refusal::TooLarge {
-            what: "the document".into(),
-            pointer: String::new(),
-            size_bytes: *claimed_bytes,
-            limit_bytes: *limit_bytes as u64,
-        };
-        if writer.put(&Document { request: document.request, result: Err(refusal) }.into()).is_ok() {
-            stats.frames_sent.add(1);
+    match writer.put(frame) {
+        Ok(()) => stats.frames_sent.add(1),
+        Err(error) => {
+            stats.frames_unsendable.add(1);
+            tracing::error!(kind = frame.kind_name(), %error, "a frame cannot be sent");
         }
     }
 }

@@ -15,6 +15,7 @@ use super::control::read_control;
 use super::downlink::{Link, fetch_desired};
 use super::options::OnTraceparent;
 use super::outgoing::{Outgoing, write_outgoing};
+use super::readings::{ViewsWaiting, readings};
 use super::uplink::uplink;
 use crate::codec::{Frame, FrameReader, FrameWriter, decode_datagram};
 use crate::frames::session::{Open, StreamClass};
@@ -29,6 +30,7 @@ pub(super) struct Session<B: Backend> {
     pub(super) grant: SessionGrant,
     pub(super) link: Arc<Link>,
     pub(super) on_traceparent: Option<OnTraceparent>,
+    pub(super) views_waiting: Arc<ViewsWaiting>,
 }
 
 impl<B: Backend> Session<B> {
@@ -147,9 +149,15 @@ async fn open_stream<B: Backend>(session: Arc<Session<B>>, send: SendStream, rec
             reader.set_limit(FRAME_BYTES_MAX);
             uplink(session, class, reader, send).await;
         }
+        Ok(Some(Frame::Open(Open { class: StreamClass::Readings }))) => {
+            reader.set_limit(FRAME_BYTES_MAX);
+            readings(session, reader, send).await;
+        }
         Ok(Some(other)) => {
             let kind = other.kind_name();
-            let message = format!("a further stream begins with Open(State) or Open(Telemetry), this one with {kind}");
+            let message = format!(
+                "a further stream begins with Open(State), Open(Telemetry) or Open(Readings), this one with {kind}"
+            );
             session.link.ending.refuse(SessionRefusal::new(RefusalCode::BadFrame, message));
         }
         Ok(None) => {}

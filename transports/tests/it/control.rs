@@ -1,13 +1,11 @@
-//! Attach, detach, get, calls and heartbeats.
+//! Attach, detach, calls and heartbeats.
 
 use twin_core::command::{Answer, Command};
-use twin_core::document::TwinDocument;
-use twin_core::ids::SiteId;
-use twin_core::numbers::{AttachmentNo, Boot, CallNo, Incarnation, Stay, Version, WallTime};
+use twin_core::numbers::{AttachmentNo, Boot, CallNo, Stay, Version};
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_transports::codec::{Frame, encode_datagram};
-use twin_transports::frames::device::{Attach, AttachItem, Call, CallOutcome, CallResult, Detach, Get};
+use twin_transports::frames::device::{Attach, AttachItem, Call, CallOutcome, CallResult, Detach};
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::limits::CALLS_QUEUED_MAX;
 
@@ -44,43 +42,6 @@ async fn attach_results_come_in_the_order_of_the_items() {
     gateway.writer.send(Detach { request: 6, items: vec![(twin(0), stay), (twin(1), stay)] }).await.unwrap();
     let Frame::DetachResults(results) = gateway.next().await else { panic!("not detach results") };
     assert_eq!(results.results, [Ok(()), Err(Refusal::Conflict { last: AttachmentNo::new(9) })]);
-}
-
-#[tokio::test]
-async fn a_gateway_reads_twins_of_its_own_site_only() {
-    let server = TestServer::start();
-    let credentials = server.gateway("store-1", "gw-1");
-    server.backend.answer_with(|twin, _| {
-        let site = if twin.as_str() == "esl-1" { "store-1" } else { "store-2" };
-        let document = TwinDocument {
-            id: twin.clone(),
-            site: SiteId::new(site).unwrap(),
-            incarnation: Incarnation::new(1),
-            version: 3,
-            steering_etag: "e".into(),
-            tags: Value::from("secret of the back office"),
-            tags_version: Version::new(1),
-            desired: Value::empty_object(),
-            desired_version: Version::new(1),
-            reported: Value::empty_object(),
-            reported_version: Version::new(1),
-            convergence: Value::empty_object(),
-            gateway: None,
-            attachment: AttachmentNo::new(0),
-            reported_at: WallTime::new(0),
-            last_activity: WallTime::new(0),
-        };
-        Ok(Answer::Document { document: Box::new(document), created: false })
-    });
-    let (mut gateway, _) = Gateway::open(&server, &credentials).await;
-    gateway.writer.send(Get { request: 1, twin: twin(1) }).await.unwrap();
-    let Frame::Document(document) = gateway.next().await else { panic!("not a document") };
-    let shown = document.result.unwrap();
-    assert_eq!(shown.as_object().unwrap()["deviceId"].as_str(), Some("esl-1"));
-    assert!(!format!("{shown:?}").contains("secret of the back office"));
-    gateway.writer.send(Get { request: 2, twin: twin(2) }).await.unwrap();
-    let Frame::Document(document) = gateway.next().await else { panic!("not a document") };
-    assert!(matches!(document.result, Err(Refusal::NotFound { .. })));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod handshake;
 mod hostile;
 mod interning;
 mod node_cost;
+mod readings;
 mod restart;
 mod server;
 mod wire_size;

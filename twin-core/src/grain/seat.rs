@@ -127,8 +127,8 @@ impl Seat {
         });
         self.is_broken = false;
         let mut answer = step.answer;
-        if let Ok(Answer::Document { document, .. }) = &mut answer {
-            document.last_activity = document.last_activity.max(self.last_activity);
+        if let Ok(answer) = &mut answer {
+            answer.heard(self.last_activity);
         }
         Turned { answer, change }
     }

@@ -16,7 +16,7 @@ use crate::numbers::{Version, WallTime};
 use crate::value::Value;
 
 /// The key under which an object keeps its stamp.
-pub(super) const STAMP_KEY: &str = "$";
+pub(crate) const STAMP_KEY: &str = "$";
 
 struct Stored<'a, T> {
     item: &'a T,

@@ -80,7 +80,7 @@ impl Base {
         self.version.get().wrapping_sub(version.get()).cast_signed()
     }
 
-    fn version(self, age: i64) -> Version {
+    pub(crate) fn version(self, age: i64) -> Version {
         Version::new(self.version.get().wrapping_sub(age.cast_unsigned()))
     }
 
@@ -88,7 +88,7 @@ impl Base {
         self.updated.get().wrapping_sub(at.get())
     }
 
-    fn time(self, age_ms: i64) -> WallTime {
+    pub(crate) fn time(self, age_ms: i64) -> WallTime {
         WallTime::new(self.updated.get().wrapping_sub(age_ms))
     }
 }

@@ -6,6 +6,7 @@ use crate::convergence::Progress;
 use crate::document::TwinDocument;
 use crate::refusal::Refusal;
 use crate::rows::OpenCall;
+use crate::view::{Audience, Shown, TwinView, pack};
 
 impl Twin {
     /// The whole document.
@@ -36,6 +37,35 @@ impl Twin {
 
     pub(super) fn document_answer(&self, created: bool) -> Result<Answer, Refusal> {
         Ok(Answer::Document { document: Box::new(self.document()?), created })
+    }
+
+    /// The whole document, packed for its audience.
+    pub fn view(&self, audience: &Audience) -> Result<TwinView, Refusal> {
+        let life = self.life()?;
+        let office = match audience {
+            // A gateway does not learn whether twins of other sites exist.
+            Audience::Site(site) if *site != life.head.site => {
+                return Err(Refusal::NotFound { twin: self.id.to_string() });
+            }
+            Audience::Site(_) => None,
+            Audience::BackOffice => Some((&life.head.site, life.gateway(), &life.head.tags)),
+        };
+        Ok(pack(&Shown {
+            incarnation: life.head.incarnation,
+            attachment: life.hot.attachment,
+            tags_version: life.head.tags.version(),
+            delivered: life.head.delivered,
+            acked: life.head.acked,
+            rejections: &life.head.rejections,
+            desired: life.desired.section(),
+            reported: &life.hot.reported,
+            office,
+        }))
+    }
+
+    pub(super) fn view_answer(&self, audience: &Audience) -> Result<Answer, Refusal> {
+        let last_activity = self.life()?.hot.reported.updated();
+        Ok(Answer::View { view: self.view(audience)?, last_activity })
     }
 
     /// How far the device has followed.

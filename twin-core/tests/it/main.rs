@@ -6,3 +6,4 @@ mod json;
 mod section;
 mod story;
 mod twin_model;
+mod view;

@@ -1,18 +1,27 @@
 //! The twin as JSON, in the shape that Azure IoT Hub's users know.
 
+use std::io::Write as _;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use twin_core::document::TwinDocument;
+use twin_core::ids::{GatewayId, TwinId};
 use twin_core::numbers::WallTime;
 use twin_core::time_text::rfc3339;
 use twin_core::value::Value;
+use twin_core::view::{TwinView, ViewError};
 use utoipa::ToSchema;
 
 use super::body::JSON;
 use super::conditional::{ReadOutcome, etag, read_condition};
 use super::problem::Problem;
+
+/// Bytes of a twin's JSON beside its sections, about.
+const HEAD_BYTES: usize = 512;
+/// A stored section is about so many times as long as JSON, where each value has its metadata. Only a guess at a capacity.
+const JSON_BYTES_PER_BYTE: usize = 4;
 
 /// A device's twin.
 #[derive(Serialize, ToSchema)]
@@ -120,6 +129,48 @@ pub(crate) fn render<T: Serialize>(body: &T) -> Result<Vec<u8>, Problem> {
         .map_err(|error| Problem::internal(format!("the answer cannot be written as JSON: {error}")))
 }
 
+/// The whole twin from its view: the bytes that [`TwinBody`] of its document has, so that both have the same ETag.
+pub(crate) fn render_view(
+    twin: &TwinId,
+    view: &TwinView,
+    last_activity: WallTime,
+    is_connected: impl FnOnce(&GatewayId) -> bool,
+) -> Result<Vec<u8>, Problem> {
+    let unreadable = |error: ViewError| Problem::internal(format!("the twin's view cannot be read: {error}"));
+    let write = || {
+        let office = view.office()?.ok_or(ViewError::Record("it is not for the back office".to_owned()))?;
+        let connected = office.gateway.as_ref().is_some_and(is_connected);
+        let last_activity = Some(last_activity).filter(|at| at.get() != 0);
+        let heard = if view.attachment()?.get() > 0 { last_activity } else { None };
+        let mut out = Vec::with_capacity(HEAD_BYTES + JSON_BYTES_PER_BYTE * view.packed().len());
+        // Ids hold nothing that JSON escapes.
+        let _ = write!(
+            out,
+            r#"{{"deviceId":"{twin}","etag":"{}","version":{},"incarnation":{},"site":"{}","connectionState":"{}","lastActivityTime":"#,
+            view.steering_etag()?,
+            view.version()?,
+            view.incarnation()?,
+            office.site,
+            if connected { "Connected" } else { "Disconnected" },
+        );
+        let _ = match heard {
+            Some(at) => write!(out, r#""{}""#, rfc3339(at)),
+            None => write!(out, "null"),
+        };
+        out.extend_from_slice(br#","tags":"#);
+        view.write_tags_json(&mut out)?;
+        out.extend_from_slice(br#","properties":{"desired":"#);
+        view.write_desired_json(&mut out)?;
+        out.extend_from_slice(br#","reported":"#);
+        view.write_reported_json(&mut out)?;
+        out.extend_from_slice(br#"},"convergence":"#);
+        view.write_convergence_json(&mut out)?;
+        out.push(b'}');
+        Ok(out)
+    };
+    write().map_err(unreadable)
+}
+
 /// 200 with any JSON.
 pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::build(status).content_type(JSON).body(render(body)?))
@@ -131,8 +182,12 @@ pub(crate) fn answer_read<T: Serialize>(
     document: &TwinDocument,
     representation: &T,
 ) -> Result<HttpResponse, Problem> {
-    let bytes = render(representation)?;
-    let etag = etag(&document.steering_etag, &bytes);
+    answer_bytes(request, &document.steering_etag, render(representation)?)
+}
+
+/// The same for a representation that is rendered already.
+pub(crate) fn answer_bytes(request: &HttpRequest, steering: &str, bytes: Vec<u8>) -> Result<HttpResponse, Problem> {
+    let etag = etag(steering, &bytes);
     let outcome = read_condition(request, &etag)?;
     let status = match outcome {
         ReadOutcome::NotModified => StatusCode::NOT_MODIFIED,
@@ -155,4 +210,61 @@ pub(crate) fn answer_write(
     let bytes = render(&TwinBody::new(document, connected))?;
     let etag = etag(&document.steering_etag, &bytes);
     Ok(HttpResponse::build(status).insert_header((header::ETAG, etag)).content_type(JSON).body(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twin_core::command::{Command, Precondition, Sender, StateBody};
+    use twin_core::ids::{GatewayName, SiteId};
+    use twin_core::json::parse;
+    use twin_core::numbers::{AttachmentNo, Boot, Floor, OutboxId, Seq, Stay};
+    use twin_core::op::Op;
+    use twin_core::path::Path;
+    use twin_core::twin::{StepContext, Twin};
+    use twin_core::view::Audience;
+
+    fn check(twin: &Twin, connected: bool) {
+        let document = twin.document().unwrap();
+        let view = twin.view(&Audience::BackOffice).unwrap();
+        let is_connected = |gateway: &GatewayId| {
+            assert_eq!(Some(gateway), document.gateway.as_ref());
+            connected
+        };
+        let rendered = render_view(twin.id(), &view, document.last_activity, is_connected).unwrap();
+        let wanted = render(&TwinBody::new(&document, connected && document.gateway.is_some())).unwrap();
+        assert_eq!(String::from_utf8(rendered).unwrap(), String::from_utf8(wanted).unwrap());
+    }
+
+    #[test]
+    fn a_view_is_rendered_byte_for_byte_as_its_document() {
+        let mut twin = Twin::absent(TwinId::new("a%#*?!(),:=@$'+").unwrap());
+        let step = |twin: &mut Twin, command, now| {
+            let context = StepContext { now: WallTime::new(now), floor: Floor::new(3), observed: false };
+            twin.step(command, context).answer.unwrap();
+        };
+        let json = |text: &str| parse(text.as_bytes(), "test").unwrap();
+        let site = SiteId::new("store-1").unwrap();
+        let put = Command::Put {
+            site: Some(site.clone()),
+            tags: json(r#"{"shelf": {"row": [4, "\u00e9\"\n"]}}"#),
+            desired: json(r#"{"price": 2, "unit": {"name": "kg", "empty": {}}}"#),
+            precondition: Precondition::None,
+        };
+        step(&mut twin, put, 1_700_000_000_000);
+        check(&twin, true);
+        let gateway = GatewayId { site, name: GatewayName::new("gw").unwrap() };
+        let stay = Stay { boot: Boot::new(1), counter: 1 };
+        let sender = Sender { gateway, outbox: OutboxId([1; 16]), stay };
+        let attach = Command::Attach { sender: sender.clone(), saw: AttachmentNo::new(0), may_create: false };
+        step(&mut twin, attach, 1_700_000_001_000);
+        check(&twin, true);
+        check(&twin, false);
+        let set = |key: &str, value| Op::Set { path: Path::from_keys([key]), value };
+        let ops = vec![set("price", 2.0.into()), set("!", json("[]")), set("temperature", 21.5.into())];
+        let one = Seq::new(1);
+        let report = Command::State { sender, first: one, last: one, body: StateBody::Report(ops) };
+        step(&mut twin, report, 1_700_000_002_345);
+        check(&twin, true);
+    }
 }

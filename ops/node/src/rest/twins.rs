@@ -11,12 +11,13 @@ use twin_core::ids::TwinId;
 use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
+use twin_core::view::Audience;
 use utoipa::ToSchema;
 
 use super::Rest;
 use super::body::{Accepts, members, read_json, without_reserved};
 use super::conditional::precondition;
-use super::document::{TwinBody, answer_read, answer_write, json};
+use super::document::{TwinBody, answer_bytes, answer_write, json, render_view};
 use super::problem::Problem;
 use super::query::Query;
 use super::section_schema::SectionInput;
@@ -119,8 +120,14 @@ pub(crate) async fn list(request: HttpRequest, rest: Data<Rest>) -> Result<HttpR
 pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
     let twin = twin_id(&request)?;
-    let (document, _) = document_of(&rest, &twin, Command::Read, 0).await?;
-    answer_read(&request, &document, &TwinBody::new(&document, rest.cluster.is_connected(&document)))
+    let command = Command::View { audience: Audience::BackOffice };
+    let (view, last_activity) = match rest.cluster.call(&twin, command, REQUEST_BYTES).await? {
+        Answer::View { view, last_activity } => (view, last_activity),
+        other => return Err(Problem::internal(format!("the twin answered {other:?} where a view was due"))),
+    };
+    let bytes = render_view(&twin, &view, last_activity, |gateway| rest.cluster.is_gateway_connected(gateway))?;
+    let steering = view.steering_etag().map_err(|error| Problem::internal(error.to_string()))?;
+    answer_bytes(&request, &steering, bytes)
 }
 
 /// The site that is wrong stands in the body.

@@ -53,7 +53,6 @@ impl Core {
     /// What is to go up on the control stream, a few frames at a time; calls first, for somebody waits for them.
     pub(crate) fn take_control(&mut self, now: std::time::Duration) -> Vec<Frame> {
         let mut frames: Vec<Frame> = self.call_results.drain(..).map(Frame::from).collect();
-        frames.extend(self.take_get().map(Frame::from));
         frames.extend(self.take_attach(now).map(Frame::from));
         frames.extend(self.take_detach().map(Frame::from));
         frames.extend(self.take_received().map(Frame::from));

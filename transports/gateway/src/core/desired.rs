@@ -7,14 +7,12 @@ use twin_core::merge::apply_ops;
 use twin_core::numbers::Version;
 use twin_core::op::Op;
 use twin_core::path::Path;
-use twin_core::refusal::Refusal;
 use twin_core::value::Value;
-use twin_transports::frames::device::{Desired, DesiredReceived, Get};
+use twin_transports::frames::device::{Desired, DesiredReceived};
 use twin_transports::limits::ATTACH_ITEMS_MAX;
 
-use crate::core::{Core, GetReply, TwinIndex};
-use crate::error::GetError;
-use crate::limits::{DESIRED_OPS_MAX, GETS_MAX};
+use crate::core::{Core, TwinIndex};
+use crate::limits::DESIRED_OPS_MAX;
 
 /// A change of `desired`, for the application. Changes that came faster than they were taken are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,38 +162,5 @@ impl Core {
             items.push((twin.id.clone(), twin.desired.handed));
         }
         Some(DesiredReceived { items })
-    }
-
-    /// Asks for a reading of a twin.
-    pub(crate) fn ask(&mut self, twin: TwinId, reply: GetReply) -> Result<(), GetError> {
-        if self.session.is_none() {
-            return Err(GetError::NotConnected);
-        }
-        if self.gets.len() >= GETS_MAX {
-            // Some of them may have given up.
-            self.gets.retain(|_, waiting| !waiting.is_closed());
-        }
-        if self.gets.len() >= GETS_MAX {
-            return Err(GetError::Busy);
-        }
-        let request = self.next_request();
-        self.gets.insert(request, reply);
-        self.get_queue.push_back((request, twin));
-        self.wakes.control = true;
-        Ok(())
-    }
-
-    /// The next get frame.
-    pub(crate) fn take_get(&mut self) -> Option<Get> {
-        self.session?;
-        self.get_queue.pop_front().map(|(request, twin)| Get { request, twin })
-    }
-
-    /// Its answer.
-    pub(crate) fn document(&mut self, request: u64, result: Result<Value, Refusal>) {
-        if let Some(reply) = self.gets.remove(&request) {
-            // The one who asked may have given up.
-            drop(reply.send(result));
-        }
     }
 }

@@ -24,11 +24,9 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
-use tokio::sync::oneshot;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Seq, Stay};
 use twin_core::refusal::Refusal;
-use twin_core::value::Value;
 use twin_transports::frames::device::CallResult;
 
 use crate::core::counters::Counters;
@@ -61,9 +59,6 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) owner: OwnerOrder,
 }
-
-/// The answer to a `get`.
-pub(crate) type GetReply = oneshot::Sender<Result<Value, Refusal>>;
 
 /// The state.
 pub(crate) struct Core {
@@ -108,8 +103,6 @@ pub(crate) struct Core {
     next_request: u64,
     batches: [HashMap<u64, Vec<Sent>>; 2],
     next_batch: [u64; 2],
-    gets: HashMap<u64, GetReply>,
-    get_queue: VecDeque<(u64, TwinId)>,
     changed: VecDeque<TwinIndex>,
     received: VecDeque<TwinIndex>,
     pub(crate) call_results: VecDeque<CallResult>,
@@ -164,8 +157,6 @@ impl Core {
             next_request: 1,
             batches: Default::default(),
             next_batch: [1, 1],
-            gets: HashMap::new(),
-            get_queue: VecDeque::new(),
             changed: VecDeque::new(),
             received: VecDeque::new(),
             call_results: VecDeque::new(),

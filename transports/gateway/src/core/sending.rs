@@ -238,9 +238,6 @@ impl Core {
         self.attaches.clear();
         self.received.clear();
         self.call_results.clear();
-        self.get_queue.clear();
-        // Dropping the senders tells those who wait.
-        self.gets.clear();
         for twin in &mut self.twins {
             twin.queued = [false; 2];
             twin.attach_queued = false;

@@ -62,6 +62,7 @@ impl Connector {
                 Over::Ended(End::Stopped) => break,
                 Over::Ended(end) => end,
             };
+            self.shared.readings.lock().away();
             self.note(&end);
             let now = self.now();
             let random = self.shared.with(|core, _| core.draw());

@@ -1,4 +1,4 @@
-//! What goes up on the control stream: attach, detach, get, received, answers to calls. Keeps the core's time, too.
+//! What goes up on the control stream: attach, detach, received, answers to calls. Keeps the core's time, too.
 
 use quinn::SendStream;
 use tokio::io::AsyncWrite;
@@ -51,7 +51,7 @@ fn put<W: AsyncWrite + Unpin>(writer: &mut FrameWriter<W>, frame: &Frame) -> Res
 
 /// Does the node answer it?
 fn is_request(frame: &Frame) -> bool {
-    matches!(frame, Frame::Attach(_) | Frame::Detach(_) | Frame::Get(_))
+    matches!(frame, Frame::Attach(_) | Frame::Detach(_))
 }
 
 #[cfg(test)]

@@ -34,7 +34,6 @@ pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvS
                     Frame::AttachResults(answer) => core.attach_results(answer.request, answer.results, now),
                     Frame::Desired(desired) => core.desired(desired, now),
                     Frame::DesiredMany(many) => many.items.into_iter().for_each(|desired| core.desired(desired, now)),
-                    Frame::Document(document) => core.document(document.request, document.result),
                     // A stay that is over is over, whatever the answer.
                     Frame::DetachResults(_) => {}
                     other => tracing::warn!(kind = other.kind_name(), "the node sent a frame that has no place here"),
@@ -48,7 +47,7 @@ pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvS
 
 /// Is it the answer to a request?
 fn is_answer(frame: &Frame) -> bool {
-    matches!(frame, Frame::AttachResults(_) | Frame::DetachResults(_) | Frame::Document(_))
+    matches!(frame, Frame::AttachResults(_) | Frame::DetachResults(_))
 }
 
 /// Runs a call's handler on its own, for at most as long as the caller waits.

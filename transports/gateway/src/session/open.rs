@@ -15,6 +15,7 @@ use crate::session::due::Due;
 use crate::session::end::End;
 use crate::session::handshake::Control;
 use crate::session::heartbeat::{beat, heartbeats};
+use crate::session::readings::readings;
 use crate::session::replacement::replacement;
 use crate::session::uplink::uplink;
 use crate::shared::Shared;
@@ -33,6 +34,7 @@ struct Disconnect<'a>(&'a Shared);
 impl Drop for Disconnect<'_> {
     fn drop(&mut self) {
         self.0.with(|core, _| core.disconnected());
+        self.0.readings.lock().disconnected();
     }
 }
 
@@ -53,6 +55,8 @@ pub(crate) async fn run_session<F: Future<Output = Link>>(
     }
     tracing::info!(session = welcome.session, "session open");
     let _disconnect = Disconnect(shared);
+    shared.readings.lock().connected();
+    shared.readings_wake.notify_one();
     let due = Due::default();
     let end = tokio::select! {
         biased;
@@ -60,10 +64,12 @@ pub(crate) async fn run_session<F: Future<Output = Link>>(
         end = downlink(shared, reader, &due) => end,
         end = uplink(shared, connection, Class::State, &due) => end,
         end = uplink(shared, connection, Class::Event, &due) => end,
+        end = readings(shared, connection, &due) => end,
         end = control(shared, writer, &due) => end,
         end = heartbeats(shared, connection, welcome.heartbeat_ms, &due) => end,
         link = replacement(shared, connection, &due, reach) => {
             connection.close(VarInt::from_u32(0), b"replaced");
+            shared.readings.lock().replacing();
             return Over::Replaced(link);
         }
     };

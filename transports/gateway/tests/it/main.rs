@@ -4,6 +4,7 @@
 mod crashes;
 mod desired;
 mod node;
+mod readings;
 mod refusals;
 mod sessions;
 mod silence;

@@ -111,3 +111,17 @@ async fn a_hiccup_of_the_network_ends_no_session() {
     let status = gateway.status();
     assert_eq!((status.session, status.counters.sessions), (session, 1));
 }
+
+#[tokio::test]
+async fn a_reading_that_waits_on_a_path_that_died_is_asked_again_on_the_new_one() {
+    let node = Node::start(World::new(true));
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, network) = connected(&node, dir.path()).await;
+    {
+        let mut network = network.lock();
+        network.dead = network.flows.clone();
+    }
+    let view = within("the reading", gateway.get(&id("d"))).await.unwrap();
+    assert_eq!(twin_core::json::to_compact(&view.reported().unwrap()), r#"{"n":1}"#);
+    assert_eq!(gateway.status().counters.sessions, 2);
+}

@@ -70,7 +70,7 @@ pub(super) fn outcome(answer: &Result<Answer, Refusal>) -> Expected {
         Ok(Answer::Done) => Expected::Done,
         Ok(Answer::Duplicate) => Expected::Duplicate,
         Ok(Answer::Attached { attachment, .. }) => Expected::Attached(attachment.get()),
-        Ok(Answer::Document { .. }) => Expected::Document,
+        Ok(Answer::Document { .. } | Answer::View { .. }) => Expected::Document,
         Ok(Answer::Delta(_)) => Expected::Delta,
         Ok(Answer::CallOpened { .. } | Answer::Steered { .. }) => panic!("no calls and no brief steering here"),
         Err(Refusal::Gap { next }) => Expected::Gap(next.get()),

@@ -200,6 +200,7 @@ impl Bench {
             assert!(!self.twin.exists() && self.rows == Rows::default());
             return;
         };
+        crate::view::check(&self.twin);
         let document = self.twin.document().unwrap();
         let versions = [document.tags_version, document.desired_version, document.reported_version].map(Version::get);
         assert_eq!(versions, life.versions);

@@ -152,7 +152,7 @@ mod tests {
             drop(turns);
         }
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MIN);
-        assert_eq!(pace.room.available_permits() , BATCH_SHARE_ITEMS_MIN, "every permit came back, or vanished");
+        assert_eq!(pace.room.available_permits(), BATCH_SHARE_ITEMS_MIN, "every permit came back, or vanished");
         assert_eq!(pace.share.lock().surplus, 0);
     }
 

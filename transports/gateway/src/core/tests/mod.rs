@@ -5,4 +5,3 @@ mod chunks;
 mod cost;
 mod harness;
 mod history;
-mod readings;
