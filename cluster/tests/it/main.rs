@@ -1,6 +1,7 @@
 //! The cluster on real storage, without a transport: sessions are played by the tests.
 #![allow(clippy::disallowed_methods, reason = "tests may use the clock")]
 
+mod cost;
 mod durability;
 mod lives;
 mod numbering;
