@@ -272,6 +272,12 @@ impl Cluster {
         self.inner.cell.submit_all(batch);
     }
 
+    /// Resolves once all changes of twins that were given before the call are committed: how long that takes is what another change
+    /// would wait for.
+    pub async fn committed(&self) -> Result<(), Refusal> {
+        self.inner.cell.confirm().await
+    }
+
     /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.
     pub async fn call_method(
         &self,

@@ -74,11 +74,12 @@ pub const BATCH_CHUNK_ITEMS_MAX: usize = 64;
 pub const BATCH_SHARE_ITEMS_MIN: usize = 128;
 /// The same at the most, where the node is quick: several hundred thousand items a second.
 pub const BATCH_SHARE_ITEMS_MAX: usize = 2_048;
-/// What the share grows by while a share's worth of items is answered.
+/// What the share grows by each time that the node was quick, up to a hundred times a second.
 pub const BATCH_SHARE_STEP: usize = 16;
-/// A chunk that is answered within this was quick. Other traffic waits about as long in the same queues; a commit on a quick disk
-/// takes a tenth of it, on a slow one about all of it.
-pub const BATCH_QUICK: Duration = Duration::from_millis(8);
+/// How often a node that works on batches is asked how quick it is.
+pub const BATCH_PROBE_INTERVAL: Duration = Duration::from_millis(10);
+/// A node is quick if everything given to it is committed within this: some rounds of a quick disk.
+pub const BATCH_QUICK: Duration = Duration::from_millis(6);
 /// How long a batch waits, without a single success, for a node that has no room or no leader; then it says so, item by item.
 pub const BATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a batch waits for more of its body.

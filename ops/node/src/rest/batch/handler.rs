@@ -100,7 +100,9 @@ pub(crate) async fn update(request: HttpRequest, payload: Payload, rest: Data<Re
     let batch =
         Batch::new(rest.cluster.clone(), rest.metrics.batches.clone(), pace, rest.closing.clone(), chunks, to_client);
     // Not on this worker, whose other requests would wait for it; only the body cannot leave it.
+    let (pace, cluster) = (Arc::clone(&rest.pace), rest.cluster.clone());
     rest.runtime.spawn(async move {
+        let _open = pace.enter(&cluster);
         batch.run().await;
         drop(permit);
     });

@@ -1,20 +1,22 @@
 //! How much all batches together may have under way in the core, so that other traffic keeps its latency.
 //!
-//! The window is shared: ten batches take no more than one, and take turns. It follows the time that a chunk takes from its
-//! submission to its last answer, which is what other traffic takes as well, for both go through the same queues: a chunk that was
-//! quick lets the window grow by a fixed step, one that was slow lets it shrink by a part. Where a node is slow for other reasons the
-//! window stays at its least, which is little work for the node and still progress.
+//! The window is shared: ten batches take no more than one, and take turns. It follows what other traffic waits for: while a batch is
+//! open, the node is asked again and again how long it takes until everything that was given to the core by now is committed. Where
+//! that is quick the window grows by a fixed step, where it is slow it shrinks by a part. (Not the time that a chunk takes: that has
+//! cold reads in it, which nobody else waits for.) On a node that is slow for other reasons the window stays at its least, which is
+//! little work for the node and still progress.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
+use twin_cluster::Cluster;
 
 use crate::limits::{
-    BATCH_CHUNK_ITEMS_MAX, BATCH_QUICK, BATCH_SHARE_ITEMS_MAX, BATCH_SHARE_ITEMS_MIN, BATCH_SHARE_STEP,
+    BATCH_CHUNK_ITEMS_MAX, BATCH_PROBE_INTERVAL, BATCH_QUICK, BATCH_SHARE_ITEMS_MAX, BATCH_SHARE_ITEMS_MIN,
+    BATCH_SHARE_STEP,
 };
 
 const _: () = assert!(BATCH_CHUNK_ITEMS_MAX <= BATCH_SHARE_ITEMS_MIN, "a chunk must fit the smallest window");
@@ -29,24 +31,58 @@ pub(crate) struct Pace {
     window: Gauge,
 }
 
-/// The size of the window, and how it changes: plain data.
+/// The size of the window: plain data.
 #[derive(Debug)]
 struct Share {
     items: usize,
     /// Permits that are to vanish as they come back.
     surplus: usize,
-    /// Chunks that were submitted before say nothing about the window as it is now.
-    cut_at: Option<Instant>,
+    /// Batches that are open, and whether their node is being asked.
+    open: usize,
+    is_probing: bool,
 }
 
 impl Pace {
     pub(crate) fn new(window: Gauge) -> Arc<Self> {
         window.set(BATCH_SHARE_ITEMS_MIN as i64);
-        Arc::new(Self {
-            room: Arc::new(Semaphore::new(BATCH_SHARE_ITEMS_MIN)),
-            share: Mutex::new(Share { items: BATCH_SHARE_ITEMS_MIN, surplus: 0, cut_at: None }),
-            window,
-        })
+        let share = Share { items: BATCH_SHARE_ITEMS_MIN, surplus: 0, open: 0, is_probing: false };
+        Arc::new(Self { room: Arc::new(Semaphore::new(BATCH_SHARE_ITEMS_MIN)), share: Mutex::new(share), window })
+    }
+
+    /// A batch is open until what this returns is dropped. Within the node's runtime.
+    pub(super) fn enter(self: &Arc<Self>, cluster: &Cluster) -> Entered {
+        let mut share = self.share.lock();
+        share.open += 1;
+        if !std::mem::replace(&mut share.is_probing, true) {
+            tokio::spawn(Arc::clone(self).probe(cluster.clone()));
+        }
+        Entered(Arc::clone(self))
+    }
+
+    /// While a batch is open, asks the node how long others wait.
+    async fn probe(self: Arc<Self>, cluster: Cluster) {
+        loop {
+            let asked = Instant::now();
+            let is_quick = cluster.committed().await.is_ok() && asked.elapsed() <= BATCH_QUICK;
+            if !self.saw(is_quick) {
+                return;
+            }
+            sleep_until(asked + BATCH_PROBE_INTERVAL).await;
+        }
+    }
+
+    /// The node was quick, or not. `false`: no batch is open any more.
+    fn saw(&self, is_quick: bool) -> bool {
+        let mut share = self.share.lock();
+        let grown = share.saw(is_quick);
+        self.window.set(share.items as i64);
+        if grown > 0 {
+            self.room.add_permits(grown);
+        }
+        // Those that nobody has just now.
+        share.surplus -= self.room.forget_permits(share.surplus);
+        share.is_probing = share.open > 0;
+        share.is_probing
     }
 
     /// Who waits here for a permit for each item of a chunk gets it in turn.
@@ -54,19 +90,13 @@ impl Pace {
         Arc::clone(&self.room)
     }
 
-    /// A chunk is submitted now.
+    /// A chunk that has these permits is under way.
     pub(super) fn begin(self: &Arc<Self>, items: OwnedSemaphorePermit) -> Turn {
-        Turn { pace: Arc::clone(self), items: Some(items), begun: Instant::now() }
+        Turn { pace: Arc::clone(self), items: Some(items) }
     }
 
-    fn end(&self, mut items: OwnedSemaphorePermit, begun: Instant) {
-        let now = Instant::now();
+    fn end(&self, mut items: OwnedSemaphorePermit) {
         let mut share = self.share.lock();
-        let grown = share.saw(items.num_permits(), begun, now);
-        self.window.set(share.items as i64);
-        if grown > 0 {
-            self.room.add_permits(grown);
-        }
         let vanish = share.surplus.min(items.num_permits());
         if let Some(surplus) = items.split(vanish) {
             surplus.forget();
@@ -78,25 +108,29 @@ impl Pace {
 }
 
 impl Share {
-    /// A chunk of so many items took this long. By how many items the window grew.
-    fn saw(&mut self, items: usize, begun: Instant, now: Instant) -> usize {
-        let took: Duration = now.saturating_duration_since(begun);
-        if took <= BATCH_QUICK {
-            // The same growth for a windowful of items, in however many chunks they come.
-            let step = (BATCH_SHARE_STEP * items).div_ceil(self.items);
-            let grown = step.min(BATCH_SHARE_ITEMS_MAX - self.items);
+    /// By how many permits the window grew.
+    fn saw(&mut self, is_quick: bool) -> usize {
+        if is_quick {
+            let grown = BATCH_SHARE_STEP.min(BATCH_SHARE_ITEMS_MAX - self.items);
             self.items += grown;
             let kept = grown.min(self.surplus);
             self.surplus -= kept;
             return grown - kept;
         }
-        if self.cut_at.is_none_or(|cut_at| begun > cut_at) {
-            let less = (self.items / 4).min(self.items - BATCH_SHARE_ITEMS_MIN);
-            self.items -= less;
-            self.surplus += less;
-            self.cut_at = Some(now);
-        }
+        let less = (self.items / 4).min(self.items - BATCH_SHARE_ITEMS_MIN);
+        self.items -= less;
+        self.surplus += less;
         0
+    }
+}
+
+/// A batch that is open.
+#[derive(Debug)]
+pub(super) struct Entered(Arc<Pace>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.share.lock().open -= 1;
     }
 }
 
@@ -105,13 +139,12 @@ impl Share {
 pub(super) struct Turn {
     pace: Arc<Pace>,
     items: Option<OwnedSemaphorePermit>,
-    begun: Instant,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(items) = self.items.take() {
-            self.pace.end(items, self.begun);
+            self.pace.end(items);
         }
     }
 }
@@ -125,48 +158,34 @@ mod tests {
         Some(pace.begin(items))
     }
 
-    fn all(pace: &Arc<Pace>) -> Vec<Turn> {
-        std::iter::from_fn(|| chunk(pace)).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn quick_chunks_widen_the_window_and_slow_ones_narrow_it_to_its_least() {
+    #[test]
+    fn a_quick_node_widens_the_window_and_a_slow_one_narrows_it_to_its_least() {
         let pace = Pace::new(Gauge::default());
-        for _ in 0..2_000 {
-            let turns = all(&pace);
-            assert!(!turns.is_empty());
-            tokio::time::advance(BATCH_QUICK / 2).await;
-            drop(turns);
-        }
+        (0..1_000).for_each(|_| assert!(!pace.saw(true), "no batch is open"));
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MAX);
         assert_eq!(pace.room.available_permits(), BATCH_SHARE_ITEMS_MAX);
-        let turns = all(&pace);
-        tokio::time::advance(BATCH_QUICK * 2).await;
-        drop(turns);
-        let once = pace.share.lock().items;
-        assert_eq!(once, BATCH_SHARE_ITEMS_MAX - BATCH_SHARE_ITEMS_MAX / 4, "all of them are one sign");
-        for _ in 0..50 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            let turns = all(&pace);
-            tokio::time::advance(BATCH_QUICK * 2).await;
-            drop(turns);
-        }
+        let turns: Vec<Turn> = std::iter::from_fn(|| chunk(&pace)).collect();
+        assert!(!pace.saw(false));
+        assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MAX - BATCH_SHARE_ITEMS_MAX / 4);
+        (0..50).for_each(|_| assert!(!pace.saw(false)));
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MIN);
+        drop(turns);
         assert_eq!(pace.room.available_permits(), BATCH_SHARE_ITEMS_MIN, "every permit came back, or vanished");
         assert_eq!(pace.share.lock().surplus, 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn permits_and_window_agree_whatever_the_order() {
+    #[test]
+    fn permits_and_window_agree_whatever_the_order() {
         let pace = Pace::new(Gauge::default());
         let mut under_way = Vec::new();
         let mut seed = 7_u64;
-        for _ in 0..5_000 {
+        for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             match seed >> 61 {
-                0..4 => under_way.extend(chunk(&pace)),
-                4..7 if !under_way.is_empty() => drop(under_way.swap_remove((seed >> 32) as usize % under_way.len())),
-                _ => tokio::time::advance(Duration::from_millis((seed >> 40) % 15)).await,
+                0..3 => under_way.extend(chunk(&pace)),
+                3..6 if !under_way.is_empty() => drop(under_way.swap_remove((seed >> 32) as usize % under_way.len())),
+                6 => assert!(!pace.saw(false)),
+                _ => assert!(!pace.saw(true)),
             }
             let held = under_way.len() * BATCH_CHUNK_ITEMS_MAX;
             let share = pace.share.lock();
