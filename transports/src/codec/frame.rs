@@ -8,7 +8,8 @@ use super::FrameError;
 use super::skim::{head, skim};
 use crate::frames::batch::{BatchAck, EventBatch, StateBatch};
 use crate::frames::device::{
-    Attach, AttachResults, Call, CallResult, Desired, DesiredMany, DesiredReceived, Detach, DetachResults, Document, Get,
+    Attach, AttachResults, Call, CallResult, Desired, DesiredMany, DesiredReceived, Detach, DetachResults, Document,
+    Get,
 };
 use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
 use crate::frames::session::{Challenge, Heartbeat, Hello, Open, Proof, Refused, Welcome};

@@ -256,10 +256,8 @@ pub(super) async fn fetch_desired<B: Backend>(session: &Session<B>) {
             // May be dropped by a tick while it waits: fetches are taken only in the step that returns them.
             fetches = link.next_fetches() => fetches,
         };
-        let commands: Vec<(TwinId, Command)> = fetches
-            .iter()
-            .map(|fetch| (fetch.twin.clone(), Command::ReadDelta { since: fetch.since }))
-            .collect();
+        let commands: Vec<(TwinId, Command)> =
+            fetches.iter().map(|fetch| (fetch.twin.clone(), Command::ReadDelta { since: fetch.since })).collect();
         let collector = Collector::new(FetchGather { link: link.clone(), fetches });
         let submission = |(index, (twin, command))| {
             let reply = collector.reply(index);

@@ -144,8 +144,7 @@ impl Stream {
             self.tables.twin(message.twin).map_err(bad_index)?;
         }
         let span = session.batch_span(self.class, batch.batch, batch.messages.len(), batch.trace.as_deref());
-        let collector =
-            self.collector(session, batch.batch, batch.messages.len(), Vec::new(), permit, span.clone());
+        let collector = self.collector(session, batch.batch, batch.messages.len(), Vec::new(), permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
         let mut submissions = Vec::with_capacity(batch.messages.len());
         for (index, message) in batch.messages.into_iter().enumerate() {

@@ -97,7 +97,8 @@ pub(crate) async fn update(request: HttpRequest, payload: Payload, rest: Data<Re
     let (to_batch, chunks) = mpsc::channel(BATCH_CHUNKS_MAX);
     let (to_client, results) = mpsc::channel(BATCH_CHUNKS_MAX);
     let pace = Arc::clone(&rest.pace);
-    let batch = Batch::new(rest.cluster.clone(), rest.metrics.batches.clone(), pace, rest.closing.clone(), chunks, to_client);
+    let batch =
+        Batch::new(rest.cluster.clone(), rest.metrics.batches.clone(), pace, rest.closing.clone(), chunks, to_client);
     // Not on this worker, whose other requests would wait for it; only the body cannot leave it.
     let (pace, cluster) = (Arc::clone(&rest.pace), rest.cluster.clone());
     rest.runtime.spawn(async move {
