@@ -73,12 +73,13 @@ async fn a_client_that_reads_late_gets_every_result() {
         to.write_all(b"0\r\n\r\n").unwrap();
     });
     let items = || metric(&client, "twinmesh_batch_update_items_total{outcome=\"ok\"}");
-    // Until nothing moves any more, as nothing is read.
+    // Until nothing moves any more, as nothing is read, or far more is done than a window. Not longer: the system waits for 30 s
+    // for what lies in the sockets, which a slow machine takes long to fill.
     let mut before = 0;
     until("the batch stands still", Duration::from_secs(60), || {
         std::thread::sleep(Duration::from_millis(300));
         let now = items();
-        std::mem::replace(&mut before, now) == now && now > 0
+        std::mem::replace(&mut before, now) == now && now > 0 || now > 12_000
     });
     assert!(before < 60_000, "it would take more than the sockets hold to see anything");
     let mut batch = batch;
@@ -220,6 +221,6 @@ async fn sixteen_batches_at_once_have_no_more_under_way_than_one_may() {
     assert!(most > 0, "never looked at the right moment");
     assert!(most <= SHARE_ITEMS_MAX * ITEM_BYTES_MAX, "{most} bytes were under way");
     let window = metric(&client, "twinmesh_batch_update_window_items");
-    assert!((128..=SHARE_ITEMS_MAX as u64).contains(&window), "{window}");
+    assert!((256..=SHARE_ITEMS_MAX as u64).contains(&window), "{window}");
     world.node.shutdown().await;
 }

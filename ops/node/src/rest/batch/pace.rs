@@ -44,7 +44,7 @@ struct Share {
 
 impl Pace {
     pub(crate) fn new(window: Gauge) -> Arc<Self> {
-        window.set(BATCH_SHARE_ITEMS_MIN as i64);
+        window.set(BATCH_SHARE_ITEMS_MIN.cast_signed() as i64);
         let share = Share { items: BATCH_SHARE_ITEMS_MIN, surplus: 0, open: 0, is_probing: false };
         Arc::new(Self { room: Arc::new(Semaphore::new(BATCH_SHARE_ITEMS_MIN)), share: Mutex::new(share), window })
     }
@@ -75,7 +75,7 @@ impl Pace {
     fn saw(&self, is_quick: bool) -> bool {
         let mut share = self.share.lock();
         let grown = share.saw(is_quick);
-        self.window.set(share.items as i64);
+        self.window.set(share.items.cast_signed() as i64);
         if grown > 0 {
             self.room.add_permits(grown);
         }
