@@ -14,7 +14,7 @@ use crate::node_process::NodeSpec;
 use crate::output::{Figure, Plot};
 use crate::plan::Plan;
 use crate::scratch::Scratch;
-use crate::seeded::seed;
+use crate::seeded::{SeededTwins, seed};
 
 /// Others may use this share of the machine before figures are called noisy.
 const OTHERS_SHARE_MAX: f64 = 0.05;
@@ -38,12 +38,13 @@ pub(crate) struct Bench {
     bar: ProgressBar,
     scenario: &'static str,
     directories: u32,
-    seeded: BTreeMap<u64, NodeSpec>,
+    seeded: BTreeMap<u64, (NodeSpec, Arc<SeededTwins>)>,
 }
 
 impl Bench {
     pub(crate) fn new(plan: Plan, peers: bool, dir: Option<&Path>) -> anyhow::Result<Self> {
         let scratch = Scratch::new(dir)?;
+        scratch.remove_on_signal()?;
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {prefix} {msg}") {
             bar.set_style(style);
@@ -108,14 +109,25 @@ impl Bench {
     /// A node that does not run and has this many registered twins in `site`. Made once in a run; whoever asks again gets the same
     /// directory with whatever happened in it since.
     pub(crate) fn seeded(&mut self, site: &str, twins: u64, documents: &Arc<Documents>) -> anyhow::Result<NodeSpec> {
-        if let Some(spec) = self.seeded.get(&twins) {
-            return Ok(spec.clone());
+        Ok(self.seeded_twins(site, twins, documents)?.0)
+    }
+
+    /// As [`Self::seeded`], with what it takes to report these twins.
+    pub(crate) fn seeded_twins(
+        &mut self,
+        site: &str,
+        twins: u64,
+        documents: &Arc<Documents>,
+    ) -> anyhow::Result<(NodeSpec, Arc<SeededTwins>)> {
+        if let Some(seeded) = self.seeded.get(&twins) {
+            return Ok(seeded.clone());
         }
         let mut spec = self.node()?;
         self.doing(format!("registering {twins} twins"));
-        seed(&mut spec, site, twins, documents)?;
-        self.seeded.insert(twins, spec.clone());
-        Ok(spec)
+        let twins_of = Arc::new(seed(&mut spec, site, twins, documents)?);
+        let seeded = (spec, twins_of);
+        self.seeded.insert(twins, seeded.clone());
+        Ok(seeded)
     }
 
     /// Takes note of how much others disturbed a stretch that a figure rests on.

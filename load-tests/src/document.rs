@@ -8,7 +8,7 @@ use twin_core::json::compact_len;
 use twin_core::value::{Members, Number, Value};
 
 /// Documents that differ, so that a device's next one always is a change.
-const PREPARED: usize = 64;
+pub(crate) const PREPARED: usize = 64;
 
 /// A label's whole report, padded to this size as compact JSON; what changes from one to the next are its measurements.
 pub(crate) fn document(size_bytes: usize, number: u64) -> Value {

@@ -9,6 +9,7 @@ mod bench;
 mod cli;
 mod document;
 mod fleet;
+mod hand_session;
 mod http;
 mod idle;
 mod machine;

@@ -133,6 +133,12 @@ impl Rest {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
+    /// Of a text in Prometheus' format.
+    #[cfg(test)]
+    pub(crate) fn of(text: String) -> Self {
+        Self(text)
+    }
+
     /// Sum over a metric's samples, whatever their labels; 0 if it has none.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         let of_line = |line: &str| {

@@ -6,17 +6,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use anyhow::Context as _;
+use quinn::{Endpoint, RecvStream, SendStream};
 use tokio::task::JoinSet;
-use twin_core::numbers::{Boot, OutboxId};
 use twin_gateway::Credentials;
-use twin_transports::auth::{export, proof_input};
-use twin_transports::codec::{Frame, FrameReader, FrameWriter, encode_datagram};
-use twin_transports::endpoint::{client_endpoint, connect};
-use twin_transports::frames::session::{Heartbeat, Hello, Open, PROTOCOL_VERSION, Proof, StreamClass};
-use twin_transports::limits::{FRAME_BYTES_MAX, HEARTBEAT_INTERVAL};
+use twin_transports::codec::{FrameReader, FrameWriter, encode_datagram};
+use twin_transports::endpoint::client_endpoint;
+use twin_transports::frames::session::Heartbeat;
+use twin_transports::limits::HEARTBEAT_INTERVAL;
 
+use crate::hand_session::{HandSession, Run};
 use crate::rest::Rest;
 
 /// Connections of one socket.
@@ -28,9 +27,8 @@ const REGISTRARS: u32 = 8;
 
 /// One session.
 pub(crate) struct Thin {
-    pub(crate) connection: Connection,
-    pub(crate) control: (FrameWriter<SendStream>, FrameReader<RecvStream>),
-    pub(crate) state: (FrameWriter<SendStream>, RecvStream),
+    pub(crate) session: HandSession,
+    pub(crate) state: (FrameWriter<SendStream>, FrameReader<RecvStream>),
 }
 
 /// All of them; closed when dropped.
@@ -99,7 +97,11 @@ impl ThinGateways {
             for ten in self.sessions.chunks(10) {
                 for session in ten {
                     let heartbeat = Heartbeat { number, ..Heartbeat::default() };
-                    session.connection.send_datagram(encode_datagram(&heartbeat)).context("a connection was lost")?;
+                    session
+                        .session
+                        .connection
+                        .send_datagram(encode_datagram(&heartbeat))
+                        .context("a connection was lost")?;
                 }
                 tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
             }
@@ -124,37 +126,7 @@ async fn open(
     credentials: Credentials,
     number: u64,
 ) -> anyhow::Result<Thin> {
-    let connection = connect(&endpoint, node, &credentials).await?;
-    let (send, recv) = connection.open_bi().await?;
-    let (mut writer, mut reader) = (FrameWriter::new(send, FRAME_BYTES_MAX), FrameReader::new(recv, FRAME_BYTES_MAX));
-    let hello = Hello {
-        protocol: PROTOCOL_VERSION,
-        site: credentials.site.clone(),
-        name: credentials.name.clone(),
-        product_key: credentials.product_key.clone(),
-        nonce: rand::random(),
-        outbox: OutboxId(rand::random()),
-        boot: Boot::new(1),
-        boot_nonce: rand::random(),
-        agent: format!("thin/{number}"),
-        desired_many: true,
-    };
-    writer.put(&Open { class: StreamClass::Control }.into())?;
-    writer.put(&hello.clone().into())?;
-    writer.flush().await?;
-    let challenge = match reader.next().await? {
-        Some(Frame::Challenge(challenge)) => challenge,
-        other => bail!("the node said {other:?} where a challenge was due"),
-    };
-    let exporter = export(&connection)?;
-    let signature = credentials.secret.sign(&proof_input(&hello, &challenge, &exporter));
-    writer.send(Proof { signature }).await?;
-    match reader.next().await? {
-        Some(Frame::Welcome(_)) => {}
-        other => bail!("the node said {other:?} where a welcome was due"),
-    }
-    let (send, recv) = connection.open_bi().await?;
-    let mut state = FrameWriter::new(send, FRAME_BYTES_MAX);
-    state.send(Open { class: StreamClass::State }).await?;
-    Ok(Thin { connection, control: (writer, reader), state: (state, recv) })
+    let session = HandSession::open(&endpoint, node, &credentials, Run::random(), format!("thin/{number}")).await?;
+    let state = session.state_stream().await?;
+    Ok(Thin { session, state })
 }

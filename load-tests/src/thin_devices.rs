@@ -16,8 +16,9 @@ use twin_core::numbers::{AttachmentNo, Boot, Seq, Stay, Version};
 use twin_transports::codec::{Frame, FrameReader, FrameWriter};
 use twin_transports::frames::batch::{BatchAck, StateBatch, StateMessage, WireBody};
 use twin_transports::frames::device::{Attach, AttachItem, Desired, DesiredReceived};
-use twin_transports::limits::{ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX, FRAME_BYTES_MAX};
+use twin_transports::limits::{ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
 
+use crate::hand_session::HandSession;
 use crate::thin::Thin;
 
 /// The only stay of a device.
@@ -55,9 +56,9 @@ struct Devices {
 
 /// Serves these devices until the session ends, which is an error.
 pub(crate) async fn serve(thin: Thin, ids: Vec<TwinId>, progress: Arc<Progress>) -> anyhow::Result<()> {
-    let Thin { connection: _connection, control: (mut control, mut down), state: (mut up, acks) } = thin;
+    let Thin { session, state: (mut up, mut acks) } = thin;
+    let HandSession { connection: _connection, control: (mut control, mut down), .. } = session;
     attach(&mut control, &mut down, &ids, &progress).await?;
-    let mut acks = FrameReader::new(acks, FRAME_BYTES_MAX);
     let mut devices = Devices {
         places: ids.iter().cloned().zip(0..).collect(),
         numbers: vec![Seq::default(); ids.len()],

@@ -1,9 +1,15 @@
 //! What the storage still owes the disk, counted for admission.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::limits::{BUDGET_RETRY_AFTER, DISK_RETRY_AFTER};
+use crate::space::Space;
 
 /// Why nothing may be proposed now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Pressure {
     /// Applied rows wait for a checkpoint.
     #[error(
@@ -23,6 +29,29 @@ pub enum Pressure {
         /// The budget.
         max_bytes: u64,
     },
+    /// The disk is full, or nearly so.
+    #[error(
+        "the disk of {directory} has {free_bytes} bytes left, and {reserve_bytes} are kept for what was accepted before: \
+         make room on it, writes are taken again within seconds"
+    )]
+    Disk {
+        /// Where the files are.
+        directory: PathBuf,
+        /// Bytes left.
+        free_bytes: u64,
+        /// The reserve, see [`crate::Options::disk_reserve_bytes`].
+        reserve_bytes: u64,
+    },
+}
+
+impl Pressure {
+    /// When asking again makes sense.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::Dirty { .. } | Self::Log { .. } => BUDGET_RETRY_AFTER,
+            Self::Disk { .. } => DISK_RETRY_AFTER,
+        }
+    }
 }
 
 /// Counts of the whole node against their bounds. Ask before proposing: what is proposed is never refused
@@ -33,11 +62,13 @@ pub struct Budgets {
     log_bytes: AtomicU64,
     dirty_bytes_max: u64,
     log_bytes_max: u64,
+    space: Arc<Space>,
 }
 
 impl Budgets {
-    pub(crate) fn new(dirty_bytes_max: u64, log_bytes_max: u64) -> Self {
-        Self { dirty_bytes: AtomicU64::new(0), log_bytes: AtomicU64::new(0), dirty_bytes_max, log_bytes_max }
+    pub(crate) fn new(dirty_bytes_max: u64, log_bytes_max: u64, space: Arc<Space>) -> Self {
+        let (dirty_bytes, log_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { dirty_bytes, log_bytes, dirty_bytes_max, log_bytes_max, space }
     }
 
     /// Applied rows that are not in a checkpoint, with their overhead in memory.
@@ -60,8 +91,22 @@ impl Budgets {
         self.log_bytes_max
     }
 
+    /// Room on the disk, as of the last look (about once a second); `None` if that cannot be known.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        self.space.free_bytes()
+    }
+
+    /// Whether nothing is admitted for want of room on the disk. Proposals that are under way may take until there is room: a
+    /// deadline should not run meanwhile.
+    pub fn disk_is_full(&self) -> bool {
+        self.space.is_short()
+    }
+
     /// The pressure that would refuse `more_bytes`, if any.
     pub fn admit(&self, more_bytes: u64) -> Result<(), Pressure> {
+        if let Some(pressure) = self.space.pressure() {
+            return Err(pressure);
+        }
         let (dirty, log) = (self.dirty_bytes(), self.log_bytes());
         if dirty.saturating_add(more_bytes) > self.dirty_bytes_max {
             return Err(Pressure::Dirty { used_bytes: dirty, max_bytes: self.dirty_bytes_max });
@@ -102,10 +147,17 @@ fn saturating_sub(count: &AtomicU64, bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{DirectoryDisk, Disk};
+    use crate::stats::StorageStats;
+
+    fn budgets(reserve_bytes: u64) -> Budgets {
+        let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::new(std::env::temp_dir()));
+        Budgets::new(100, 1000, Arc::new(Space::new(disk, Arc::new(StorageStats::default()), reserve_bytes)))
+    }
 
     #[test]
     fn a_full_budget_is_named_with_its_figures() {
-        let budgets = Budgets::new(100, 1000);
+        let budgets = budgets(0);
         assert_eq!(budgets.admit(100), Ok(()));
         budgets.add_dirty(60);
         assert_eq!(budgets.admit(41), Err(Pressure::Dirty { used_bytes: 60, max_bytes: 100 }));
@@ -113,5 +165,14 @@ mod tests {
         budgets.add_log(1000);
         assert_eq!(budgets.admit(1), Err(Pressure::Log { used_bytes: 1000, max_bytes: 1000 }));
         assert!(budgets.should_purge());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_real_disk_tells_how_much_is_left() {
+        let free = budgets(0).disk_free_bytes().expect("the directory is there");
+        let refused = budgets(free.saturating_mul(2)).admit(1).expect_err("no disk has twice of what is left");
+        assert!(matches!(refused, Pressure::Disk { .. }), "{refused}");
+        assert!(refused.retry_after() > Duration::from_secs(1));
     }
 }

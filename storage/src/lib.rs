@@ -20,10 +20,12 @@ mod failure;
 mod log;
 mod open;
 mod options;
+mod space;
 mod state;
 mod stats;
 mod stopwatch;
 mod storage;
+mod waiting_file;
 
 pub use budgets::{Budgets, Pressure};
 pub use disk::{DirectoryDisk, Disk};

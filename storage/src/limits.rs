@@ -38,6 +38,18 @@ pub const DIRTY_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const DIRTY_EARLY_CHECKPOINT_DIVISOR: u64 = 4;
 /// Default budget of log that is not purged: bounds the disk and the re-apply at the next start.
 pub const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Room on the disk below which nothing is admitted: what was admitted before (64 MiB at most) still fits into the log. A checkpoint
+/// may need more, and waits.
+pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// How often it is looked how much room the disk has, in bytes written to a file, besides once in each checkpoint interval. Some fill
+/// a reserve within a second.
+pub const DISK_LOOK_BYTES: u64 = 8 * 1024 * 1024;
+/// How often a write that found the disk full is tried again.
+pub const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// When whoever was refused for want of room on the disk should ask again: room is made by people.
+pub const DISK_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// When whoever was refused because dirty rows or log passed their budget should ask again: a checkpoint or a purge is about to end.
+pub const BUDGET_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// What one dirty row costs in memory besides key and value: tree slot and two reference-counted buffers.
 pub const DIRTY_ROW_OVERHEAD_BYTES: u64 = 160;
 

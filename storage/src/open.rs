@@ -4,13 +4,15 @@ use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 use twin_core::numbers::CellId;
 
-use crate::disk::{BoxedBackend, Disk};
+use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::space::Space;
+use crate::waiting_file::WaitingFile;
 
 /// Format of both files. Raised with any change of a key or record that an older release cannot read.
 pub const FORMAT_VERSION: u32 = 1;
@@ -110,6 +112,7 @@ fn kind(file: DataFile) -> &'static str {
 /// Opens `file`, or makes it with the tables that `make_tables` opens.
 pub(crate) fn open_file(
     disk: &dyn Disk,
+    space: &Arc<Space>,
     file: DataFile,
     cache_bytes: usize,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
@@ -123,7 +126,7 @@ pub(crate) fn open_file(
     let opened = quietly(|| {
         let database = redb::Builder::new()
             .set_cache_size(cache_bytes)
-            .create_with_backend(BoxedBackend(backend))
+            .create_with_backend(WaitingFile::new(backend, file, Arc::clone(space)))
             .map_err(|error| refused(path.clone(), error))?;
         if check_format(&database, file, path.clone(), make_tables)? == Found::Nothing {
             disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{DirectoryDisk, Disk};
-use crate::limits::{CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, LOG_BYTES_MAX};
+use crate::limits::{CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, LOG_BYTES_MAX};
 
 /// Options of [`crate::Storage::open`]. Start from [`Options::in_directory`] or [`Options::on_disk`].
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub dirty_bytes_max: u64,
     /// Budget of log that is not purged.
     pub log_bytes_max: u64,
+    /// While the disk has less than this left, nothing is admitted, see [`crate::Pressure::Disk`].
+    pub disk_reserve_bytes: u64,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             state_cache_bytes: CACHE_BYTES,
             dirty_bytes_max: DIRTY_BYTES_MAX,
             log_bytes_max: LOG_BYTES_MAX,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct StorageStats {
     pub chain_refused: Count,
     /// Entries read back from `log.redb` because they had left the memory.
     pub log_disk_reads: Count,
+    /// How often a file began to wait for room on the disk.
+    pub disk_waits: Count,
     /// Snapshots installed.
     pub snapshots_installed: Count,
 }

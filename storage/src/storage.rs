@@ -18,6 +18,7 @@ use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
 use crate::open::{OpenError, open_file};
 use crate::options::Options;
+use crate::space::Space;
 use crate::state::{self, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared};
 use crate::stats::StorageStats;
 
@@ -44,6 +45,7 @@ pub struct Storage {
     groups: Mutex<BTreeMap<CellId, Parts>>,
     log_sender: Sender<log::Command>,
     budgets: Arc<Budgets>,
+    space: Arc<Space>,
     stats: Arc<StorageStats>,
     failure: FailureFlag,
     database: Arc<RwLock<Option<redb::Database>>>,
@@ -64,16 +66,20 @@ impl Storage {
             let path = disk.path(file);
             move |error: redb::Error| OpenError::Damaged { path, cause: error.to_string() }
         };
-        let log_file = open_file(disk, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
-        let state_file = open_file(disk, DataFile::State, options.state_cache_bytes, state::make_tables)?;
+        let stats = Arc::new(StorageStats::default());
+        let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
+        let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
+        let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, state::make_tables)?;
         let stored = log::load(&log_file).map_err(damaged(DataFile::Log))?;
         let mut covered = state::load(&state_file).map_err(damaged(DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let base = Base::open(&state_file).map_err(damaged(DataFile::State))?;
 
-        let budgets = Arc::new(Budgets::new(options.dirty_bytes_max, options.log_bytes_max));
+        // Now the directory is there.
+        space.look();
+        space.be_patient();
+        let budgets = Arc::new(Budgets::new(options.dirty_bytes_max, options.log_bytes_max, Arc::clone(&space)));
         budgets.add_log(stored.values().map(|group| group.bytes).sum());
-        let stats = Arc::new(StorageStats::default());
         let failure = FailureFlag::new();
         let (state_sender, state_receiver) = channel();
         let (log_sender, log_receiver) = channel();
@@ -83,6 +89,7 @@ impl Storage {
             base: RwLock::new(Arc::new(base)),
             budgets: Arc::clone(&budgets),
             stats: Arc::clone(&stats),
+            space: Arc::clone(&space),
             failure: failure.clone(),
             sender: Mutex::new(state_sender),
             asked_early: AtomicBool::new(false),
@@ -92,6 +99,7 @@ impl Storage {
             groups: Mutex::new(BTreeMap::new()),
             log_sender,
             budgets: Arc::clone(&budgets),
+            space,
             stats: Arc::clone(&stats),
             failure: failure.clone(),
             database: Arc::clone(&database),
@@ -176,8 +184,9 @@ impl Storage {
     }
 
     /// Writes a last checkpoint and all that the log still owes, ends both threads and closes both files.
-    /// Blocks. Shut the groups' replicas down first.
+    /// Blocks. Shut the groups' replicas down first. On a full disk it fails rather than waits: what was acked is in the log.
     pub fn shutdown(mut self) -> Result<(), StorageFailure> {
+        self.space.give_up();
         let (reply, _done) = oneshot::channel();
         // The checkpoint first: the log thread's last round then purges what it covers. A thread that is
         // gone has failed, and the failure says so.
@@ -200,6 +209,7 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
+        self.space.give_up();
         let _ = self.state.send(state::Command::Abandon);
         let _ = self.log_sender.send(log::Command::Abandon);
         self.join();

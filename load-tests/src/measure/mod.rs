@@ -9,10 +9,12 @@ pub(crate) mod cpu;
 pub(crate) mod latency;
 pub(crate) mod open_loop;
 pub(crate) mod procfs;
+pub(crate) mod sampler;
 pub(crate) mod spread;
 
 pub(crate) use closed_loop::{Client, Loaded, closed_loop};
 pub(crate) use cpu::{CpuUse, CpuWatch};
 pub(crate) use latency::Latencies;
 pub(crate) use open_loop::{Arrivals, Done, Due, Opened, open_loop};
+pub(crate) use sampler::{Peaks, Sampler};
 pub(crate) use spread::Spread;

@@ -35,7 +35,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         runtime.block_on(stage.fleet.connected())?;
         let load = closed_loop(stage.fleet.reporters(BATCH, bench.plan.in_flight), FOR_EVER, FOR_EVER, || {});
         // The time is up in the middle of it all.
-        if let Ok(ended) = runtime.block_on(async { tokio::time::timeout(bench.plan.slice, load).await }) {
+        if let Ok(ended) = runtime.block_on(async { tokio::time::timeout(bench.plan.slice / 2, load).await }) {
             ended?;
         }
         killed.push(ms(stage.kill_and_start()?.ready_after()));

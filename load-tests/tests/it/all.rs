@@ -66,3 +66,20 @@ fn seeded_twins_are_read_and_weighed_as_any_other() {
     assert!(median(&report, "M1", "idle node") > 1.0, "{report}");
     assert_eq!(plots, ["memory-over-twins.svg"]);
 }
+
+#[test]
+fn reports_of_any_seeded_twin_stand_beside_redb_alone() {
+    let (_, report, plots) = tiny("S1,T1");
+    for name in [
+        "durable updates, random over 2000",
+        "redb alone, random hot rows",
+        "cold activations of it",
+        "highest resident, random over 2000",
+        "state file per registered twin",
+    ] {
+        assert!(median(&report, "S1", name) > 0.0, "{name} in {report}");
+    }
+    assert!(median(&report, "S1", "most log / budget, random") <= 1.0, "{report}");
+    assert!(median(&report, "T1", "start to serving, 2000 twins, clean") > 0.0, "{report}");
+    assert_eq!(plots, ["throughput-over-twins.svg"]);
+}

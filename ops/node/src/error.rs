@@ -9,6 +9,7 @@ use twin_storage::OpenError;
 use twin_transports::server::ServerError;
 use twin_transports::tls::TlsError;
 
+use crate::identity::IdentityError;
 use crate::token::TokenError;
 
 /// Why a node does not start. Whatever was started before is stopped again.
@@ -22,6 +23,9 @@ pub enum NodeError {
         /// What the system said.
         cause: io::Error,
     },
+    /// Whose the data directory is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The admin token.
     #[error(transparent)]
     Token(#[from] TokenError),

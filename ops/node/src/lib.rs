@@ -1,9 +1,10 @@
 //! A node put together: storage, cells, the QUIC endpoint and the admin REST.
 //!
 //! [`NodeOptions`] -> [`Node::start`] -> [`Node`]. [`telemetry`] sets up logs and traces, once per process; [`token`] keeps
-//! the admin token; `rest` is the REST and `metrics` what it shows under `/metrics`.
+//! the admin token, [`identity`] says who a data directory is; `rest` is the REST and `metrics` what it shows under `/metrics`.
 
 mod error;
+pub mod identity;
 pub mod limits;
 mod metrics;
 mod node;

@@ -87,3 +87,6 @@ pub const BATCH_PATIENCE: Duration = Duration::from_secs(30);
 pub const BATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest detail or pointer of an item's problem: they may repeat the input.
 pub const ITEM_TEXT_BYTES_MAX: usize = 512;
+
+/// Least time between two looks for progress while a chain breaks and mends.
+pub const PROGRESS_RETRY: Duration = Duration::from_millis(50);

@@ -6,15 +6,19 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twin_cluster::Cluster;
 use twin_core::clock::{Clock, SystemClock};
-use twin_storage::{Options as StorageOptions, Storage, StorageFailure};
+use twin_core::ids::SiteId;
+use twin_core::refusal::Refusal;
+use twin_storage::{Budgets, Options as StorageOptions, Storage, StorageFailure};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::NodeCertificates;
 
 use crate::error::NodeError;
-use crate::limits::{BATCHES_MAX, OBSERVERS_MAX};
+use crate::identity;
+use crate::limits::{BATCHES_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
 use crate::rest::{Pace, Rest, RestServer};
@@ -30,6 +34,7 @@ pub struct Node {
     quic: ServerHandle,
     rest: RestServer,
     closing: CancellationToken,
+    budgets: Arc<Budgets>,
     failure: watch::Receiver<Option<StorageFailure>>,
 }
 
@@ -58,8 +63,10 @@ impl Node {
 
         // The files' lock comes before the token and the CA: two nodes on one directory must not both make them.
         let storage_options = StorageOptions::in_directory(&data_dir);
+        identity::check(&data_dir, &*storage_options.disk, options.begin_empty)?;
         let storage = tokio::task::spawn_blocking(move || Storage::open(storage_options)).await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
+        let id = identity::load_or_create(&data_dir, options.begin_empty)?;
         let token = AdminToken::load_or_create(&data_dir)?;
         let certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
         let tls = if http.ip().is_loopback() { None } else { Some(certificates.https_server_config()?) };
@@ -78,7 +85,8 @@ impl Node {
             let sources = Sources {
                 cluster: cluster.clone(),
                 storage: stats,
-                budgets,
+                budgets: Arc::clone(&budgets),
+                admitted_bytes_max: options.cluster.admitted_bytes_max as u64,
                 transport: Arc::clone(quic.stats()),
                 observers: Arc::clone(&observers),
                 batches: Arc::clone(&batches),
@@ -113,9 +121,9 @@ impl Node {
             }
         };
         let took = clock.monotonic().saturating_sub(started);
-        tracing::info!(http = %http_url, quic = %quic.local_addr(), took_ms = took.as_millis() as u64, "node started");
+        tracing::info!(node = %id, http = %http_url, quic = %quic.local_addr(), took_ms = took.as_millis() as u64, "node started");
         let ca_pem = certificates.ca_pem().to_owned();
-        Ok(Self { cluster, token, ca_pem, http_url, quic, rest, closing, failure })
+        Ok(Self { cluster, token, ca_pem, http_url, quic, rest, closing, budgets, failure })
     }
 
     /// Base address of the REST, with the port that was chosen.
@@ -151,6 +159,26 @@ impl Node {
     /// Resolves once a write would commit.
     pub async fn ready(&self) {
         self.cluster.ready().await;
+    }
+
+    /// For a watchdog: resolves once all that is under way now is committed, at once if nothing is. It needs the runtime's threads,
+    /// both groups and the disk to move, and writes nothing itself: an idle node's flash is left alone.
+    pub async fn progress(&self) {
+        let mut again = tokio::time::interval(PROGRESS_RETRY);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            again.tick().await;
+            self.cluster.ready().await;
+            // Any other refusal: the chain broke meanwhile. A moment later it leads again, or is not ready.
+            if let Ok(_) | Err(Refusal::SiteNotFound { .. }) = self.cluster.site(&SiteId::default_site()).await {
+                return;
+            }
+        }
+    }
+
+    /// Does the node wait for room on its disk? A restart makes none.
+    pub fn disk_is_full(&self) -> bool {
+        self.budgets.disk_is_full()
     }
 
     /// Resolves if the storage fails for good (with what failed); the node acknowledges nothing from then on and should be

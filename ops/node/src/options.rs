@@ -11,6 +11,8 @@ use twin_transports::tls::SERVER_NAME;
 pub struct NodeOptions {
     /// Where everything durable is: the two data files, the CA and the admin token. Made if absent. One node a directory.
     pub data_dir: PathBuf,
+    /// Begin with no state in a directory that was a node's and has lost it; refused where there is state. For one start.
+    pub begin_empty: bool,
     /// Where the REST listens. Port 0 lets the system choose. Beyond loopback it is served over TLS only.
     pub http: SocketAddr,
     /// Where gateways connect by QUIC. Port 0 lets the system choose.
@@ -29,6 +31,7 @@ impl NodeOptions {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             data_dir: data_dir.into(),
+            begin_empty: false,
             http: any,
             quic: any,
             server_name: SERVER_NAME.to_owned(),

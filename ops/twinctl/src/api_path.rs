@@ -20,6 +20,11 @@ impl ApiPath {
         Self { text: format!("/api/v1/{collection}"), has_query: false }
     }
 
+    /// One of the paths beside the API, e.g. `healthz`.
+    pub(crate) fn root(name: &str) -> Self {
+        Self { text: format!("/{name}"), has_query: false }
+    }
+
     /// Adds a name as one segment. `.` and `..` are refused: on the way they would be taken for folders, encoded or not.
     pub(crate) fn segment(mut self, name: &str) -> Result<Self, Failure> {
         if matches!(name, "" | "." | "..") {

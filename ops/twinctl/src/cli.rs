@@ -54,6 +54,8 @@ pub(crate) enum Command {
     /// Nodes of the cluster.
     #[command(subcommand)]
     Node(Node),
+    /// Say what is wrong with a node, and what to do: a line for each thing looked at. Exits with 1 if something is wrong.
+    Doctor,
 }
 
 /// `twinctl gateway ...`

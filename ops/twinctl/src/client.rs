@@ -13,8 +13,11 @@ use ureq::{Agent, Body, BodyReader};
 
 use crate::api_path::ApiPath;
 use crate::cli::Connection;
+use crate::commands::doctor::Moment;
 use crate::failure::Failure;
-use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{
+    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, LOOK_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX,
+};
 use crate::problem::Problem;
 
 /// A connection to one node.
@@ -85,6 +88,19 @@ impl Answer {
     }
 }
 
+/// Whatever the server answered.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Any status.
+    pub(crate) status: http::StatusCode,
+    /// The `Date` header.
+    pub(crate) date: Option<String>,
+    /// When the answer was here.
+    pub(crate) here: Moment,
+    /// The body; bytes that are no text are replaced.
+    pub(crate) body: String,
+}
+
 impl Client {
     /// Checks the address, and reads token and CA. Asks nothing yet.
     pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
@@ -117,6 +133,28 @@ impl Client {
             .new_agent();
         let authorization = format!("Bearer {}", read_token(token_file)?);
         Ok(Self { agent, base: url.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    /// Where the node is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends a GET and takes any answer.
+    pub(crate) fn look(&self, path: ApiPath) -> Result<Seen, Failure> {
+        let mut ask = Ask::new(Method::GET, path);
+        ask.answer_timeout = LOOK_TIMEOUT;
+        let (url, response) = self.run(&ask)?;
+        let here = Moment::here();
+        let (parts, body) = response.into_parts();
+        let mut bytes = Vec::new();
+        body.into_with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .reader()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::Unreachable { url, reason: format!("the answer broke off: {error}") })?;
+        let date = parts.headers.get(header::DATE).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+        Ok(Seen { status: parts.status, date, here, body: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
     /// Sends a GET.

@@ -29,6 +29,16 @@ pub(crate) enum Failure {
         /// Why there was no answer.
         reason: String,
     },
+    /// The doctor found something. What it is stands on standard output.
+    #[error("{wrong} wrong, {warnings} to look at")]
+    Unwell {
+        /// How many findings are wrong.
+        wrong: usize,
+        /// How many are worth a look.
+        warnings: usize,
+        /// Because the node can't be reached?
+        unreachable: bool,
+    },
     /// Standard output could not be written.
     #[error("can't write the output: {0}")]
     Output(#[from] io::Error),
@@ -38,9 +48,9 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Answer { .. } => 1,
+            Self::Refused(_) | Self::Answer { .. } | Self::Unwell { unreachable: false, .. } => 1,
             Self::Usage(_) | Self::Output(_) => 2,
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::Unwell { unreachable: true, .. } => 3,
         }
     }
 

@@ -24,3 +24,26 @@ pub(crate) const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(250);
 pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 /// Fewer twins than this are asked for by number; otherwise the server's own page size stands.
 pub(crate) const PAGE_TWINS: u64 = 100;
+
+/// Clocks further apart mislead whoever compares timestamps; a second of it may be the answer's way.
+pub(crate) const CLOCK_SKEW_S_MAX: u64 = 5;
+/// A certificate that ends sooner should be replaced in time for every gateway to hear of it.
+pub(crate) const CERTIFICATE_DAYS_MIN: i64 = 30;
+/// Share of a budget from which on its end is near.
+pub(crate) const BUDGET_SHARE_MAX: f64 = 0.8;
+/// Share of commands that may be refused for want of budget, at bursts, without anybody minding.
+pub(crate) const BUSY_SHARE_MAX: f64 = 0.01;
+/// Free space below which a log at its budget and a checkpoint's copies may not fit any more.
+pub(crate) const DISK_FREE_BYTES_MIN: f64 = 2e9;
+/// A node that was started more recently may have been restarted by its supervisor.
+pub(crate) const UPTIME_S_MIN: f64 = 300.0;
+/// A session younger than this, of a gateway that runs for [`FLAP_UPTIME_MS_MIN`], is not its first.
+pub(crate) const FLAP_CONNECTED_S_MAX: i64 = 60;
+/// See [`FLAP_CONNECTED_S_MAX`].
+pub(crate) const FLAP_UPTIME_MS_MIN: u64 = 10 * 60 * 1000;
+/// Sessions an hour, for each open one, beyond which gateways come and go.
+pub(crate) const FLAP_SESSIONS_PER_HOUR_MAX: f64 = 6.0;
+/// Names listed in a finding; the rest is counted.
+pub(crate) const NAMES_LISTED_MAX: usize = 5;
+/// Longest wait for each answer that the doctor wants: one that takes longer is a finding.
+pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,19 +22,38 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Runs a node with a simulated store on it, and shows what happens
     Demo(DemoArgs),
+    /// Asks the node on this machine whether it is ready; for containers
+    Health(HealthArgs),
 }
+
+/// Options of `twind health`: as they were given to `twind dev`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The node's data directory, for its CA
+    #[arg(long, value_name = "DIR", env = "TWIND_DATA_DIR", default_value = DATA_DIR_DEFAULT)]
+    pub(crate) data_dir: PathBuf,
+    /// Where the node's admin REST listens
+    #[arg(long, value_name = "ADDR", env = "TWIND_HTTP", default_value = HTTP_DEFAULT, value_parser = address)]
+    pub(crate) http: SocketAddr,
+}
+
+const DATA_DIR_DEFAULT: &str = "twinmesh-data";
+const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 
 /// Options of `twind dev`.
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Where everything durable is; made if absent
-    #[arg(long, value_name = "DIR", default_value = "twinmesh-data")]
+    #[arg(long, value_name = "DIR", env = "TWIND_DATA_DIR", default_value = DATA_DIR_DEFAULT)]
     pub(crate) data_dir: PathBuf,
+    /// Begin with no state although the directory was a node's: its data files are lost and there is no backup. For one start
+    #[arg(long)]
+    pub(crate) begin_empty: bool,
     /// Where the admin REST listens; beyond loopback it is served over TLS
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "TWIND_HTTP", default_value = HTTP_DEFAULT, value_parser = address)]
     pub(crate) http: SocketAddr,
     /// Where gateways connect
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", value_parser = address)]
+    #[arg(long, value_name = "ADDR", env = "TWIND_QUIC", default_value = "127.0.0.1:8443", value_parser = address)]
     pub(crate) quic: SocketAddr,
     /// Name of the node, for people
     #[arg(long, value_name = "NAME", default_value = "node-1")]

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use twin_node::{Node, NodeOptions, telemetry};
 
 use crate::cli::DevArgs;
+use crate::supervisor::Supervisor;
 
 /// How long a graceful stop may take before the process gives up on it. Nothing that was acknowledged depends on the stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,16 +52,18 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let telemetry = telemetry::start(&args.telemetry.into())?;
     let mut options = NodeOptions::local(args.data_dir);
+    options.begin_empty = args.begin_empty;
     options.http = args.http;
     options.quic = args.quic;
     options.tls_names = args.tls_name;
     options.cluster.node_name = args.node_name;
-    let outcome = serve(options, &mut stop).await;
+    let supervisor = Supervisor::from_environment();
+    let outcome = serve(options, &mut stop, &supervisor).await;
     telemetry.shutdown().await;
     outcome
 }
 
-async fn serve(options: NodeOptions, stop: &mut Stop) -> anyhow::Result<()> {
+async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -> anyhow::Result<()> {
     let started = async {
         let node = Node::start(options).await?;
         node.ready().await;
@@ -72,13 +75,16 @@ async fn serve(options: NodeOptions, stop: &mut Stop) -> anyhow::Result<()> {
         _ = stop.wanted() => return Ok(()),
     };
     announce(&node);
+    supervisor.ready(&node);
     let outcome = tokio::select! {
         signal = stop.wanted() => {
             tracing::info!(signal, "stopping");
             Ok(())
         }
         failure = node.failed() => Err(anyhow!("the storage failed, so the node stops: {failure}")),
+        () = supervisor.watch(&node) => Ok(()),
     };
+    supervisor.stopping();
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, node.shutdown()) => {
             stopped.map_err(|_| anyhow!("the node did not stop within {} s", STOP_TIMEOUT.as_secs()))?;

@@ -3,6 +3,8 @@
 mod cli;
 mod demo;
 mod dev;
+mod health;
+mod supervisor;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Health(args) = &cli.command {
+        return health::run(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),
@@ -25,6 +30,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Demo(args) => demo::run(args).await,
+            // Needs no runtime, and was carried out above.
+            Command::Health(_) => Ok(()),
         }
     });
     // Nothing that a blocking thread still does may hold up the exit; what must be finished was waited for.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use twin_gateway::Credentials;
 
+use super::state_file;
+
 /// The note in the state folder.
 const NOTE: &str = "replay.json";
 
@@ -78,18 +80,11 @@ pub(crate) fn claim(folder: &Path, credentials: &Credentials) -> Result<(), Stat
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(folder, &path, &ours).map_err(failed),
+        // Durable before anything that rests on it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => serde_json::to_vec_pretty(&ours)
+            .map_err(io::Error::from)
+            .and_then(|bytes| state_file::write(folder, NOTE, &bytes))
+            .map_err(failed),
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Written whole or not at all, and before anything that rests on it.
-fn write(folder: &Path, path: &Path, note: &Belongs) -> io::Result<()> {
-    use std::io::Write as _;
-    let fresh = folder.join(".replay.json.new");
-    let mut file = std::fs::File::create(&fresh)?;
-    file.write_all(serde_json::to_string_pretty(note)?.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    std::fs::File::open(folder)?.sync_all()
 }

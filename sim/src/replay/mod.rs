@@ -16,6 +16,8 @@ mod recording_error;
 mod refused;
 mod row;
 mod service;
+mod spans;
+mod state_file;
 mod watch;
 
 pub use belongs::StateError;

@@ -1,12 +1,14 @@
 //! Rows that the node will never take.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use twin_core::ids::TwinId;
 use twin_gateway::{Class, Gateway};
 
 use super::recording::Recording;
+use super::spans::{Spans, count_below};
 use crate::limits::REASONS_LISTED_MAX;
 
 /// How many rows were refused for good, and why.
@@ -23,13 +25,18 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// What the outbox holds against these recordings.
-    pub(crate) fn of(gateway: &Gateway, recordings: &[Recording]) -> Option<Self> {
-        let devices: HashSet<&TwinId> = recordings.iter().map(Recording::device).collect();
+    /// What the outbox holds against these recordings. What it holds against others, also of the same devices, is not theirs.
+    pub(super) fn of(gateway: &Gateway, recordings: &[Recording], spans: &Spans) -> Option<Self> {
+        let ranges = |recording: &Recording| spans.letters_of(recording.device().as_str(), recording.source());
+        let theirs: HashMap<&TwinId, Vec<Range<u64>>> =
+            recordings.iter().map(|recording| (recording.device(), ranges(recording))).collect();
+        let dropped = gateway.status().dead_letters_dropped;
         let mut reasons = BTreeMap::new();
         let mut refused = 0;
-        for letter in gateway.dead_letters() {
-            if letter.class != Class::State || !devices.contains(&letter.twin) {
+        for (number, letter) in (dropped..).zip(gateway.dead_letters()) {
+            let is_theirs = letter.class == Class::State
+                && theirs.get(&letter.twin).is_some_and(|ranges| ranges.iter().any(|range| range.contains(&number)));
+            if !is_theirs {
                 continue;
             }
             let rows = letter.last.get() - letter.first.get() + 1;
@@ -37,7 +44,7 @@ impl Refused {
             let reason = (letter.twin.clone(), letter.code.clone(), letter.message.clone());
             *reasons.entry(reason).or_insert(0) += rows;
         }
-        let forgotten = gateway.status().dead_letters_dropped;
+        let forgotten = count_below(theirs.into_values().flatten().collect(), dropped);
         let rows = recordings.iter().map(Recording::rows).sum();
         // Dropped letters may be of devices that are not replayed now: counted rather than passed over.
         let refused = (refused + forgotten).min(rows);

@@ -1,5 +1,7 @@
 //! A replay: check, claim, feed, wait for the acks.
 
+use std::path::Path;
+
 use tokio_util::sync::CancellationToken;
 use twin_gateway::{Gateway, Options};
 
@@ -11,6 +13,7 @@ use super::progress::{Progress, Standing};
 use super::rate::Pace;
 use super::recording::Recording;
 use super::refused::Refused;
+use super::spans::{Begin, Spans};
 use super::watch::Watch;
 use crate::limits::STOP_DRAIN;
 
@@ -49,6 +52,8 @@ impl Replay {
     /// runtime.
     pub async fn run(self, stop: CancellationToken, progress: &dyn Progress) -> Result<Summary, ReplayError> {
         let Self { options, recordings } = self;
+        let state_dir = options.state_dir.clone();
+        let mut spans = Spans::load(&state_dir)?;
         let mut gateway_options = Options::new(options.cluster, options.credentials, options.state_dir);
         gateway_options.outbox_bytes_max = options.outbox_bytes_max;
         // Each row is a report of its own: merged ones would be one change where there were two.
@@ -61,6 +66,7 @@ impl Replay {
         let gateway = Gateway::open(gateway_options)?;
         let before = Standing::of(&gateway, &recordings);
         let work = async {
+            open_spans(&mut spans, &gateway, &recordings, &state_dir).await?;
             let feed = Feed::open(&recordings, &gateway)?;
             feed.run(&gateway, Pace::new(options.rate, options.clock.monotonic()), &*options.clock).await?;
             gateway.drained().await?;
@@ -78,9 +84,36 @@ impl Replay {
         let standing = Standing::of(&gateway, &recordings);
         progress.show(&standing);
         ended?;
-        if let Some(refused) = Refused::of(&gateway, &recordings) {
+        if let Some(refused) = Refused::of(&gateway, &recordings, &spans) {
             return Err(refused.into());
         }
         Ok(Summary { rows: standing.rows, reported_now: standing.reported - before.reported })
     }
+}
+
+/// Says durably, before a row of them is reported, that letters from here on are of these recordings. Rows of others that are
+/// still in the outbox are settled first: what becomes of them is not these recordings' doing.
+async fn open_spans(
+    spans: &mut Spans,
+    gateway: &Gateway,
+    recordings: &[Recording],
+    state_dir: &Path,
+) -> Result<(), ReplayError> {
+    let begins = recordings.iter().map(|recording| Begin {
+        device: recording.device().as_str(),
+        source: recording.source(),
+        done: gateway.position(recording.source()),
+        rows: recording.rows(),
+    });
+    let wanted: Vec<Begin<'_>> = begins.filter(|begin| spans.wants(*begin)).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    gateway.drained().await?;
+    let dropped = gateway.status().dead_letters_dropped;
+    let buried = dropped + gateway.dead_letters().len() as u64;
+    for begin in wanted {
+        spans.open(begin, buried, dropped);
+    }
+    Ok(spans.save(state_dir)?)
 }

@@ -70,6 +70,8 @@ pub(crate) fn spawn(checkpointer: Checkpointer, receiver: Receiver<Command>) -> 
 impl Checkpointer {
     fn run(self, receiver: &Receiver<Command>) {
         loop {
+            // Here, as nothing else may be written that would look.
+            self.shared.space.look();
             // An early or asked-for checkpoint starts the interval anew: it did the interval's work.
             match receiver.recv_timeout(self.interval) {
                 Err(RecvTimeoutError::Timeout) | Ok(Command::Early) => drop(self.checkpoint()),

@@ -21,6 +21,7 @@ use crate::consensus::{Entry, LogId, StoredMembership};
 use crate::entry::{Applied, Change};
 use crate::failure::FailureFlag;
 use crate::limits::DIRTY_EARLY_CHECKPOINT_DIVISOR;
+use crate::space::Space;
 use crate::stats::StorageStats;
 
 /// What all groups of a node share.
@@ -30,6 +31,7 @@ pub(crate) struct StateShared {
     pub(crate) base: RwLock<Arc<Base>>,
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) stats: Arc<StorageStats>,
+    pub(crate) space: Arc<Space>,
     pub(crate) failure: FailureFlag,
     pub(crate) sender: Mutex<Sender<Command>>,
     /// Whether the checkpointer was asked to come early and has not yet.

@@ -2,9 +2,12 @@
 
 mod chain;
 mod checkpoints;
+mod disk_full;
 mod failures;
+mod faulty_disk;
 mod model;
 mod opening;
+mod power;
 mod replica;
 mod restart;
 mod rounds;

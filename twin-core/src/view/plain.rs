@@ -8,7 +8,7 @@ use crate::path::Path;
 use crate::value::{Members, Value};
 
 impl<'a> StoredSection<'a> {
-    pub(super) fn to_value(&self) -> Result<Value, ViewError> {
+    pub(super) fn to_value(self) -> Result<Value, ViewError> {
         self.node_value(&mut self.root.clone(), NESTING_MAX)
     }
 

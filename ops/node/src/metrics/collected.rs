@@ -22,6 +22,7 @@ pub(crate) struct Sources {
     pub(crate) cluster: Cluster,
     pub(crate) storage: Arc<StorageStats>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) admitted_bytes_max: u64,
     pub(crate) transport: Arc<TransportStats>,
     pub(crate) observers: Arc<Semaphore>,
     pub(crate) batches: Arc<Semaphore>,
@@ -98,6 +99,8 @@ impl Collected {
         out.counter("twinmesh_grain_passivations", "Grains stopped for idleness or for room", stats.passivations)?;
         out.counter("twinmesh_commands", "Commands given to grains", stats.commands)?;
         out.counter("twinmesh_commands_busy", "Commands refused for want of budget", stats.commands_busy)?;
+        let limit = self.0.admitted_bytes_max;
+        out.gauge("twinmesh_admitted_bytes_max", "Budget of twinmesh_admitted_bytes", limit)?;
         out.gauge("twinmesh_admitted_bytes", "Bytes of commands admitted and not yet answered", stats.admitted_bytes)?;
         out.counter("twinmesh_entries", "Raft entries committed", stats.entries)?;
         out.counter("twinmesh_entry_changes", "Row changes in committed entries", stats.entry_changes)?;
@@ -173,6 +176,12 @@ impl Collected {
         out.gauge("twinmesh_dirty_bytes", "Applied bytes that wait for a checkpoint", budgets.dirty_bytes())?;
         out.gauge("twinmesh_dirty_bytes_max", "Budget of twinmesh_dirty_bytes", budgets.dirty_bytes_max())?;
         out.gauge("twinmesh_log_bytes", "Bytes of log that are not purged", budgets.log_bytes())?;
-        out.gauge("twinmesh_log_bytes_max", "Budget of twinmesh_log_bytes", budgets.log_bytes_max())
+        out.gauge("twinmesh_log_bytes_max", "Budget of twinmesh_log_bytes", budgets.log_bytes_max())?;
+        if let Some(bytes) = budgets.disk_free_bytes() {
+            out.gauge("twinmesh_disk_free_bytes", "What is free on the disk of the data directory", bytes)?;
+        }
+        let full = u64::from(budgets.disk_is_full());
+        out.gauge("twinmesh_disk_full", "1 while nothing is admitted for want of room on the disk", full)?;
+        out.counter("twinmesh_disk_waits", "How often a file began to wait for room", stats.disk_waits.get())
     }
 }

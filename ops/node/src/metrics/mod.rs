@@ -2,6 +2,7 @@
 
 mod batches;
 mod collected;
+mod plain_text;
 mod process;
 mod requests;
 
@@ -30,10 +31,22 @@ impl Metrics {
         Self { registry, requests, batches }
     }
 
-    /// OpenMetrics text.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+    /// All metrics as they are now.
+    pub(crate) fn text(&self, format: Format) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Plain => plain_text::from_open_metrics(&text),
+        })
     }
+}
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// The text format of Prometheus, 0.0.4.
+    Plain,
 }

@@ -6,6 +6,7 @@ mod batch;
 mod batch_clients;
 mod batch_stream;
 mod conditional;
+mod deployment;
 mod events;
 mod gateway;
 mod http;

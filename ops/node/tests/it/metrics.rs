@@ -19,7 +19,9 @@ async fn the_metrics_are_those_that_are_documented() {
     client.get("twins/t/desired/a").expect(200);
     client.get("nothing").problem(404);
     client.send("BREW", "twins", &[], None).problem(405);
-    let response = client.get("/metrics").expect(200);
+    let open = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let response = client.send_bare("GET", "/metrics", &open, None).expect(200);
+    assert_eq!(response.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = String::from_utf8(response.body).unwrap();
     let shown: BTreeSet<String> = text
         .lines()
@@ -38,5 +40,24 @@ async fn the_metrics_are_those_that_are_documented() {
         assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_ask_for_open_metrics_gets_the_older_text() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({})).expect(201);
+    let response = client.send_bare("GET", "/metrics", &[], None).expect(200);
+    assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = String::from_utf8(response.body).unwrap();
+    let named: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(named, documented(), "a family has the name of its samples");
+    assert!(!text.contains("# EOF"));
+    assert!(text.lines().any(|line| line == "# TYPE twinmesh_commands_total counter"), "{text}");
     world.node.shutdown().await;
 }

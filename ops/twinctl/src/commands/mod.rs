@@ -2,6 +2,7 @@
 
 mod body;
 mod credentials_file;
+pub(crate) mod doctor;
 mod gateway;
 mod node;
 mod site;
@@ -22,5 +23,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Twin(command) => twin::run(&client, output, command),
         Command::Site(command) => site::run(&client, output, command),
         Command::Node(command) => node::run(&client, output, command),
+        Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }

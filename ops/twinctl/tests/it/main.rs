@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may use the clock")]
 
 mod credentials;
+mod doctor;
 mod requests;
 mod server;
 mod stream;

@@ -2,13 +2,18 @@
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
 mod batch;
+mod begin_empty;
 mod demo;
+mod deployment;
 mod dev;
 mod first_start;
+mod health;
 mod process;
 mod reconnect;
 mod refusals;
 mod replay;
 mod simulator;
 mod spans;
+mod stall;
+mod supervisor;
 mod traces;

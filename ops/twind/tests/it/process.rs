@@ -1,5 +1,6 @@
 //! A `twind dev` process and the little HTTP that its tests need.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -14,6 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub fn twind(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twind"));
     command.args(args).env_remove("RUST_LOG").env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "TWIND_DATA_DIR", "TWIND_HTTP", "TWIND_QUIC"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -36,18 +40,26 @@ impl Twind {
 
     /// Where gateways know it to be.
     pub fn start_at(data_dir: &Path, quic: &str, more: &[&str]) -> Self {
-        Self::spawn(data_dir, quic, more, Stdio::null())
+        Self::spawn(data_dir, quic, more, Stdio::null(), &[])
     }
 
     /// With its log in a file.
     pub fn start_logging(data_dir: &Path, log: std::fs::File) -> Self {
-        Self::spawn(data_dir, "127.0.0.1:0", &[], log.into())
+        Self::spawn(data_dir, "127.0.0.1:0", &[], log.into(), &[])
     }
 
-    fn spawn(data_dir: &Path, quic: &str, more: &[&str], stderr: Stdio) -> Self {
+    /// With more in its environment.
+    pub fn start_among(data_dir: &Path, variables: &[(&str, &OsStr)]) -> Self {
+        Self::spawn(data_dir, "127.0.0.1:0", &[], Stdio::null(), variables)
+    }
+
+    fn spawn(data_dir: &Path, quic: &str, more: &[&str], stderr: Stdio, variables: &[(&str, &OsStr)]) -> Self {
         let dir = data_dir.to_str().unwrap();
-        let mut child = twind(&["dev", "--data-dir", dir, "--http", "127.0.0.1:0", "--quic", quic])
+        let http = if more.contains(&"--http") { &[][..] } else { &["--http", "127.0.0.1:0"] };
+        let mut child = twind(&["dev", "--data-dir", dir, "--quic", quic])
+            .args(http)
             .args(more)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

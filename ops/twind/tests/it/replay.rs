@@ -173,6 +173,33 @@ fn rows_that_no_node_will_take_are_counted_and_told_and_hold_up_nobody() {
 }
 
 #[test]
+fn a_refused_recording_is_not_held_against_later_ones_of_its_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    let simulator = Simulator::new(&node, "store-1", "gw-1");
+    assert_eq!(node.request("PUT", "sites/store-2", Some(json!({}))).0, 201);
+    assert_eq!(node.request("PUT", "twins/s", Some(json!({"site": "store-2"}))).0, 201);
+    let refused = "timestamp,value\nt1,1\nt2,2\n";
+    simulator.recording("s.csv", refused);
+    let ended = simulator.replay(&["s.csv"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "rows=2 acked=0\n"), "{}", ended.stderr);
+    assert_eq!(node.request("DELETE", "twins/s", None).0, 204);
+    simulator.recording("s.csv", "timestamp,value\nt3,3\nt4,4\nt5,5\n");
+    for _ in 0..2 {
+        let ended = simulator.replay(&["s.csv"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "rows=3 acked=3\n"), "{}", ended.stderr);
+    }
+    let (_, twin) = node.request("GET", "twins/s", None);
+    assert_eq!(twin["properties"]["reported"]["value"], json!(5));
+    // The first one again, longer by a row: its own refusals are still told.
+    simulator.recording("s.csv", &format!("{refused}t6,6\n"));
+    let ended = simulator.replay(&["s.csv"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "rows=3 acked=1\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 of 3 rows were refused for good"), "{}", ended.stderr);
+    node.kill();
+}
+
+#[test]
 fn a_device_that_another_gateway_had_is_claimed() {
     let dir = tempfile::tempdir().unwrap();
     let node = Twind::start(dir.path());

@@ -1,0 +1,181 @@
+//! Who a data directory is: `node.json`, made at the first start and kept for the node's life.
+//!
+//! **Invariant:** a directory that was a node's never begins a second life without a word. Token, CA and identity are made only
+//! after both data files are in place, so where one of them is and both data files are not, the files were lost: every twin
+//! and every gateway's key with them. Only an operator may say that this is meant ([`NodeOptions::begin_empty`]).
+//!
+//! A token alone says nothing: it may have been put there before the first start.
+//!
+//! [`NodeOptions::begin_empty`]: crate::NodeOptions::begin_empty
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use ring::rand::SecureRandom as _;
+use serde::{Deserialize, Serialize};
+use twin_storage::{DataFile, Disk};
+
+/// File name in the data directory.
+pub const IDENTITY_FILE: &str = "node.json";
+
+/// The CA's key: where it is, a node was.
+const CA_KEY_FILE: &str = "ca.key";
+/// Format of the file.
+const VERSION: u32 = 1;
+/// Random bytes of an id.
+const ID_BYTES: usize = 16;
+/// Longest file that is read; ours has some 60 bytes.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Why a directory cannot be used as a node's.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Both data files are gone.
+    #[error(
+        "{log} and {state} are missing, but {witness} is there: this directory was a node's, and all its twins and gateways were in \
+         those files; restore both from one backup, or mount the disk that has them, or, to begin with nothing, start once \
+         with --begin-empty (every gateway must then be added again)"
+    )]
+    StateLost {
+        /// `log.redb`.
+        log: PathBuf,
+        /// `state.redb`.
+        state: PathBuf,
+        /// What shows that there was a node.
+        witness: PathBuf,
+    },
+    /// Asked to begin with nothing where there is something.
+    #[error(
+        "--begin-empty was given, but {present} is there: start without it, or, if its twins are really to be forgotten, move \
+         both data files away first"
+    )]
+    NotEmpty {
+        /// A data file.
+        present: PathBuf,
+    },
+    /// The file cannot be read or written.
+    #[error("cannot read or make the node's identity {path}: {cause}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Not an identity.
+    #[error("the node's identity {path} {why}: restore it from a backup, or remove it to give the directory a new one")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes for a new identity")]
+    Entropy,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    node: String,
+}
+
+/// Before the data files are opened: are they missing where they must not be?
+pub(crate) fn check(data_dir: &Path, disk: &dyn Disk, begin_empty: bool) -> Result<(), IdentityError> {
+    let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
+    let present = [&log, &state].into_iter().find(|file| file.exists());
+    match present {
+        Some(present) if begin_empty => return Err(IdentityError::NotEmpty { present: present.clone() }),
+        // Whether the two belong together is for the storage to say.
+        Some(_) => return Ok(()),
+        None if begin_empty => return Ok(()),
+        None => {}
+    }
+    let witnesses = [IDENTITY_FILE, CA_KEY_FILE].map(|name| data_dir.join(name));
+    match witnesses.into_iter().find(|witness| witness.exists()) {
+        Some(witness) => Err(IdentityError::StateLost { log, state, witness }),
+        None => Ok(()),
+    }
+}
+
+/// The directory's id, 32 hexadecimal digits, made if there is none, and made anew for a new life. The data files' lock must be
+/// held: one process does this at a time.
+pub(crate) fn load_or_create(data_dir: &Path, begin_empty: bool) -> Result<String, IdentityError> {
+    let path = data_dir.join(IDENTITY_FILE);
+    if !begin_empty {
+        match read(&path) {
+            Ok(bytes) => return parse(&path, &bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(IdentityError::Io { path, cause }),
+        }
+    }
+    let mut bytes = [0; ID_BYTES];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| IdentityError::Entropy)?;
+    let node = bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    create(data_dir, &path, &Written { version: VERSION, node: node.clone() })
+        .map_err(|cause| IdentityError::Io { path, cause })?;
+    Ok(node)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<String, IdentityError> {
+    let malformed = |why: String| IdentityError::Malformed { path: path.to_owned(), why };
+    let written: Written =
+        serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not what a node writes ({error})")))?;
+    if written.version != VERSION {
+        return Err(malformed(format!("has version {}, this release reads {VERSION}", written.version)));
+    }
+    if written.node.len() != 2 * ID_BYTES || !written.node.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(malformed(format!("has an id that is not {} hexadecimal digits", 2 * ID_BYTES)));
+    }
+    Ok(written.node)
+}
+
+/// A crash leaves either no identity or all of it.
+fn create(data_dir: &Path, path: &Path, written: &Written) -> io::Result<()> {
+    let beside = path.with_extension("json.new");
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(serde_json::to_string(written)?.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    fs::File::open(data_dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_kept_until_a_new_life_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = load_or_create(dir.path(), false).unwrap();
+        assert_eq!(made.len(), 32);
+        assert_eq!(load_or_create(dir.path(), false).unwrap(), made);
+        assert_ne!(load_or_create(dir.path(), true).unwrap(), made);
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused_with_advice() {
+        let dir = tempfile::tempdir().unwrap();
+        for content in
+            ["", "{}", r#"{"version":2,"node":"00000000000000000000000000000000"}"#, r#"{"version":1,"node":"x"}"#]
+        {
+            fs::write(dir.path().join(IDENTITY_FILE), content).unwrap();
+            let error = load_or_create(dir.path(), false).unwrap_err().to_string();
+            assert!(error.contains("node.json") && error.contains("backup"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Gateways that are away, come and go, or have something to say.
+
+use serde::Deserialize;
+use ureq::http::StatusCode;
+
+use super::finding::{Findings, Level};
+use super::load::Metrics;
+use super::moment::{Moment, from_date_header, from_rfc3339};
+use crate::api_path::ApiPath;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::limits::{
+    BUDGET_SHARE_MAX, FLAP_CONNECTED_S_MAX, FLAP_SESSIONS_PER_HOUR_MAX, FLAP_UPTIME_MS_MIN, NAMES_LISTED_MAX,
+};
+
+#[derive(Deserialize)]
+struct Sites {
+    sites: Vec<Site>,
+}
+
+#[derive(Deserialize)]
+struct Site {
+    id: String,
+    gateways: Vec<Gateway>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Gateway {
+    name: String,
+    connected: bool,
+    connected_at: Option<String>,
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    uptime_ms: u64,
+    backlog_bytes: u64,
+    backlog_bytes_max: u64,
+    dead_letters: u64,
+}
+
+impl Gateway {
+    /// Has it a young session though it runs for long?
+    fn came_back(&self, now: Option<Moment>) -> bool {
+        let connected_at = self.connected_at.as_deref().and_then(from_rfc3339);
+        let (Some(now), Some(at), Some(status)) = (now, connected_at, &self.status) else { return false };
+        self.connected && now.since(at) <= FLAP_CONNECTED_S_MAX && status.uptime_ms >= FLAP_UPTIME_MS_MIN
+    }
+
+    fn is_full(&self) -> bool {
+        let of = |status: &Status| status.backlog_bytes as f64 > BUDGET_SHARE_MAX * status.backlog_bytes_max as f64;
+        self.status.as_ref().is_some_and(of)
+    }
+}
+
+pub(super) fn look(findings: &mut Findings, client: &Client, metrics: &Metrics) -> Result<(), Failure> {
+    let seen = match client.look(ApiPath::new("sites")) {
+        Ok(seen) if seen.status == StatusCode::OK => seen,
+        // Said already where the node is not ready.
+        _ => return Ok(()),
+    };
+    let Ok(Sites { sites }) = serde_json::from_str::<Sites>(&seen.body) else {
+        let remedy = "use the twinctl of the node's release";
+        return findings.add(Level::Warning, "gateways", "the list of sites is not understood", remedy);
+    };
+    let now = seen.date.as_deref().and_then(from_date_header);
+    let all: Vec<(&Site, &Gateway)> =
+        sites.iter().flat_map(|site| site.gateways.iter().map(move |gateway| (site, gateway))).collect();
+    let connected = all.iter().filter(|(_, gateway)| gateway.connected).count();
+    let mut quiet = true;
+    for (what, holds, remedy) in [
+        (
+            "not connected",
+            &(|gateway: &Gateway| !gateway.connected) as &dyn Fn(&Gateway) -> bool,
+            "look at the box and its WAN; one that is gone for good is removed by `twinctl gateway rm`",
+        ),
+        (
+            "connected again within the last minute though running for long",
+            &|gateway: &Gateway| gateway.came_back(now),
+            "if it goes on: a bad link, or two boxes with one credential",
+        ),
+        (
+            "with an outbox that is nearly full",
+            &Gateway::is_full,
+            "its reports wait for the node or for the link; at the cap the oldest state is merged and callers wait",
+        ),
+        (
+            "with dead letters",
+            &|gateway: &Gateway| gateway.status.as_ref().is_some_and(|status| status.dead_letters > 0),
+            "the gateway's owner sees there what was refused for good, and why",
+        ),
+    ] {
+        let names: Vec<String> = all
+            .iter()
+            .filter(|(_, gateway)| holds(gateway))
+            .map(|(site, gateway)| format!("{}/{}", site.id, gateway.name))
+            .collect();
+        if !names.is_empty() {
+            quiet = false;
+            findings.add(Level::Warning, "gateways", &format!("{} {what}: {}", names.len(), listed(&names)), remedy)?;
+        }
+    }
+    if let Some(an_hour) = sessions_an_hour(metrics, connected)
+        && an_hour > FLAP_SESSIONS_PER_HOUR_MAX
+    {
+        quiet = false;
+        let found = format!("{an_hour:.0} sessions an hour were opened for each that is open");
+        findings.add(
+            Level::Warning,
+            "gateways",
+            &found,
+            "gateways come and go: a bad link, or two boxes with one credential",
+        )?;
+    }
+    if quiet { findings.fine("gateways", &format!("{connected} connected")) } else { Ok(()) }
+}
+
+fn sessions_an_hour(metrics: &Metrics, connected: usize) -> Option<f64> {
+    let opened = metrics.get("twinmesh_quic_sessions_total")?;
+    // A restart brings them all back once.
+    let again = opened - connected as f64;
+    let hours = metrics.get("twinmesh_uptime_seconds")?.max(60.0) / 3600.0;
+    Some(again / hours / connected.max(1) as f64)
+}
+
+fn listed(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMES_LISTED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMES_LISTED_MAX {
+        text.push_str(", ...");
+    }
+    text
+}

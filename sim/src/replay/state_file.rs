@@ -1,0 +1,14 @@
+//! A small file of the state folder, written whole or not at all, and durable when the call returns.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes `folder/name`.
+pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let fresh = folder.join(format!(".{name}.new"));
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, folder.join(name))?;
+    std::fs::File::open(folder)?.sync_all()
+}

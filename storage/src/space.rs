@@ -1,0 +1,126 @@
+//! Room on the disk: who waits for it, and what is refused meanwhile.
+//!
+//! Two lines of defence. While less than a reserve is free, nothing new is admitted, and what was admitted before still fits. Where
+//! that was not enough (others fill disks, too), a write of ours waits below redb until there is room: redb takes an error of
+//! its file for the end of the file, and openraft an error of its log for the end of the group, so neither hears of it. Reads go on
+//! beside a write that waits. Both end by themselves when there is room again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::budgets::Pressure;
+use crate::disk::Disk;
+use crate::failure::DataFile;
+use crate::limits::DISK_RETRY_INTERVAL;
+use crate::stats::StorageStats;
+
+/// No disk tells that it has so much left: nobody knows how much.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Room on the disk of a node's files.
+#[derive(Debug)]
+pub(crate) struct Space {
+    disk: Arc<dyn Disk>,
+    stats: Arc<StorageStats>,
+    reserve_bytes: u64,
+    free_bytes: AtomicU64,
+    /// Does a write of this file wait?
+    waits: [AtomicBool; 2],
+    /// May a write wait? Not while files are opened or closed: whoever does that is told at once.
+    patient: Mutex<bool>,
+    impatience: Condvar,
+}
+
+const fn at(file: DataFile) -> usize {
+    match file {
+        DataFile::Log => 0,
+        DataFile::State => 1,
+    }
+}
+
+impl Space {
+    pub(crate) fn new(disk: Arc<dyn Disk>, stats: Arc<StorageStats>, reserve_bytes: u64) -> Self {
+        let space = Self {
+            disk,
+            stats,
+            reserve_bytes,
+            free_bytes: AtomicU64::new(UNKNOWN),
+            waits: Default::default(),
+            patient: Mutex::new(false),
+            impatience: Condvar::new(),
+        };
+        space.look();
+        space
+    }
+
+    /// Asks the disk how much is free.
+    pub(crate) fn look(&self) {
+        // A disk that does not answer is looked after by the writes themselves.
+        let free = self.disk.free_bytes().ok().flatten().unwrap_or(UNKNOWN);
+        self.free_bytes.store(free, Ordering::Relaxed);
+    }
+
+    /// What is free, as of the last look; `None` if nobody knows.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        Some(self.free_bytes.load(Ordering::Relaxed)).filter(|free| *free != UNKNOWN)
+    }
+
+    fn waits(&self) -> bool {
+        self.waits.iter().any(|waits| waits.load(Ordering::Relaxed))
+    }
+
+    /// Is there less than the reserve?
+    pub(crate) fn is_short(&self) -> bool {
+        self.waits() || self.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes
+    }
+
+    /// Why nothing may be proposed for want of room, if it is so.
+    pub(crate) fn pressure(&self) -> Option<Pressure> {
+        let (waits, free_bytes) = (self.waits(), self.free_bytes.load(Ordering::Relaxed));
+        (waits || free_bytes < self.reserve_bytes).then(|| Pressure::Disk {
+            directory: self.disk.path(DataFile::State).parent().unwrap_or(Path::new(".")).to_path_buf(),
+            // A write that found none knows better than the file system.
+            free_bytes: if waits { 0 } else { free_bytes },
+            reserve_bytes: self.reserve_bytes,
+        })
+    }
+
+    /// From here on a write waits for room, until [`Self::give_up`].
+    pub(crate) fn be_patient(&self) {
+        *self.patient.lock() = true;
+    }
+
+    /// Writes that wait fail, and none waits any more: the files are being closed.
+    pub(crate) fn give_up(&self) {
+        *self.patient.lock() = false;
+        self.impatience.notify_all();
+    }
+
+    /// A write of `file` found no room. Waits a moment, and says whether it is worth another try.
+    pub(crate) fn wait(&self, file: DataFile) -> bool {
+        let mut patient = self.patient.lock();
+        if !*patient {
+            return false;
+        }
+        if !self.waits[at(file)].swap(true, Ordering::Relaxed) {
+            self.stats.disk_waits.add(1);
+            tracing::error!(%file, "the disk is full: writes are refused until there is room, reads go on");
+        }
+        self.impatience.wait_for(&mut patient, DISK_RETRY_INTERVAL);
+        let patient = *patient;
+        self.look();
+        patient
+    }
+
+    /// A write of `file` went through.
+    pub(crate) fn went_through(&self, file: DataFile) {
+        // Looked at first: this is asked at every write.
+        if self.waits[at(file)].load(Ordering::Relaxed) && self.waits[at(file)].swap(false, Ordering::Relaxed) {
+            self.look();
+            tracing::warn!(%file, "there is room on the disk again");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What becomes of what was not synced.
+
+/// What the power cut does to writes that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    AllLost,
+    AllKept,
+    /// Each by itself is lost, kept or torn.
+    Mixed,
+    /// All are kept but the last, of which some sectors are.
+    LastTorn,
+}
+
+impl Fate {
+    pub(crate) const ALL: [Self; 4] = [Self::AllLost, Self::AllKept, Self::Mixed, Self::LastTorn];
+}
+
+/// Chance under a seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(pub(crate) u64);
+
+impl Chance {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+}

@@ -1,0 +1,5 @@
+//! Power cuts: a script of everything that a node does with its storage, ended at each call to the disk.
+
+mod cuts;
+mod script;
+mod witness;
