@@ -5,4 +5,5 @@ mod chunks;
 mod cost;
 mod harness;
 mod history;
+mod promises;
 mod readings;
