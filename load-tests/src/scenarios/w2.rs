@@ -48,7 +48,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             runtime.block_on(echo.run(1, DOCUMENT_BYTES, false, bench.plan.settle / 8, bench.plan.baseline))?;
         floor.push((sync_ms, echoed.latencies.ms(0.5)));
         bench.doing(format!("{LOW_PER_S} updates a second, repeat {}", repeat + 1));
-        low.push(at(bench, &stage, LOW_PER_S)?);
+        low.push(at(bench, &stage, LOW_PER_S)?.opened);
     }
     let mut loads = Vec::new();
     for share in SHARES {
@@ -57,7 +57,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let repeats = if (share - HALF).abs() < f64::EPSILON { bench.plan.repeats } else { 1 };
         for _ in 0..repeats {
             match at(bench, &stage, per_s) {
-                Ok(opened) => loads.push((share, per_s, opened)),
+                Ok(ran) => loads.push((share, per_s, ran)),
                 Err(error) => {
                     bench
                         .notes
@@ -73,23 +73,34 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     stage.end(bench)
 }
 
+/// What one open loop showed.
+struct Ran {
+    opened: Opened,
+    /// CPU of the node, and of this process, for each update of the schedule, in microseconds.
+    node_us: f64,
+    gateways_us: f64,
+}
+
 /// One open loop at this rate.
-fn at(bench: &mut Bench, stage: &Stage, per_s: f64) -> anyhow::Result<Opened> {
+fn at(bench: &mut Bench, stage: &Stage, per_s: f64) -> anyhow::Result<Ran> {
     let arrivals =
         Arrivals { per_s, warm_up: bench.plan.warm_up, lasting: bench.plan.slice, lanes: stage.fleet.members.len() };
     let watch = CpuWatch::begin(&[stage.node()?.pid()])?;
     let runtime = bench.runtime.handle().clone();
     let fire = |lane, group, done| stage.fleet.report_due(lane, group, done);
     let opened = runtime.block_on(open_loop(arrivals, || {}, fire))?;
-    bench.saw(&watch.end()?);
-    Ok(opened)
+    let used = watch.end()?;
+    bench.saw(&used);
+    let updates = per_s * (arrivals.warm_up + arrivals.lasting).as_secs_f64();
+    let node_us = used.pids_s.first().copied().unwrap_or_default() * 1e6 / updates;
+    Ok(Ran { opened, node_us, gateways_us: used.own_s * 1e6 / updates })
 }
 
-fn figures(bench: &mut Bench, low: &[Opened], floor: &[(f64, f64)], loads: &[(f64, f64, Opened)]) {
+fn figures(bench: &mut Bench, low: &[Opened], floor: &[(f64, f64)], loads: &[(f64, f64, Ran)]) {
     let of_low = |figure: &dyn Fn(&Opened) -> f64| low.iter().map(figure).collect::<Vec<f64>>();
-    let half: Vec<&Opened> =
+    let half: Vec<&Ran> =
         loads.iter().filter(|load| (load.0 - HALF).abs() < f64::EPSILON).map(|load| &load.2).collect();
-    let of_half = |figure: &dyn Fn(&Opened) -> f64| half.iter().map(|opened| figure(opened)).collect::<Vec<f64>>();
+    let of_half = |figure: &dyn Fn(&Opened) -> f64| half.iter().map(|ran| figure(&ran.opened)).collect::<Vec<f64>>();
     let floors: Vec<f64> = floor.iter().map(|(sync, round_trip)| sync + round_trip).collect();
     let half_per_s = loads.iter().find(|load| (load.0 - HALF).abs() < f64::EPSILON).map_or(0.0, |load| load.1);
     let mut put = |figure: Figure| bench.figures.push(figure);
@@ -116,11 +127,15 @@ fn figures(bench: &mut Bench, low: &[Opened], floor: &[(f64, f64)], loads: &[(f6
         put(Figure::new("W2", name(quantile), "ms", of_half(&|opened| opened.latencies.ms(quantile))));
     }
     put(Figure::new("W2", "of it the pacer's lateness, p50 at half of W1", "ms", of_half(&late)));
+    let node_us = half.iter().map(|ran| ran.node_us).collect();
+    put(Figure::new("W2", "CPU of the node at half of W1", "us/update", node_us));
+    let gateways_us = half.iter().map(|ran| ran.gateways_us).collect();
+    put(Figure::new("W2", "CPU of ten gateways with the load generator, the same", "us/update", gateways_us));
     put(Figure::new("W2", "fdatasync of 4 KiB, p50", "ms", floor.iter().map(|floor| floor.0).collect()));
     put(Figure::new("W2", "QUIC round trip of 300 B, p50", "ms", floor.iter().map(|floor| floor.1).collect()));
 
     let mut all: Vec<(f64, &Latencies)> = low.iter().take(1).map(|opened| (LOW_PER_S, &opened.latencies)).collect();
-    all.extend(loads.iter().map(|(_, per_s, opened)| (*per_s, &opened.latencies)));
+    all.extend(loads.iter().map(|(_, per_s, ran)| (*per_s, &ran.opened.latencies)));
     let series = |quantile: f64| {
         let points = all.iter().map(|(per_s, latencies)| (*per_s, latencies.ms(quantile))).collect();
         Series::new(format!("p{}", quantile * 100.0), points)

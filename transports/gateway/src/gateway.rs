@@ -11,7 +11,7 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_core::view::TwinView;
 
-use crate::core::append::{AppendError, Drafts};
+use crate::core::append::{AppendError, Appended, Drafts};
 use crate::core::attaching::TwinLink;
 use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};
@@ -22,7 +22,6 @@ use crate::method::{MethodAnswer, MethodCall};
 use crate::options::Options;
 use crate::outbox::body::Body;
 use crate::outbox::dead_letters::DeadLetter;
-use crate::outbox::writer::Commit;
 use crate::outbox::{file, writer};
 use crate::readings::Viewed;
 use crate::receipt::{Receipt, Receipts};
@@ -102,7 +101,8 @@ impl Gateway {
         Ok(Self { shared, running })
     }
 
-    /// Reports: a merge patch of the device's `reported` (null removes). Returns once it is durable in the outbox.
+    /// Reports: a merge patch of the device's `reported` (null removes). Returns once it is durable: in the outbox, or with the
+    /// node, whichever is first.
     pub async fn report(&self, twin: &TwinId, patch: &serde_json::Value) -> Result<Receipt, ReportError> {
         self.report_value(twin, draft::value_of(patch)?).await
     }
@@ -148,7 +148,7 @@ impl Gateway {
         Property::new(pointer, &self.shared.dictionary)
     }
 
-    /// Reports prepared properties: the cheapest way. Returns once it is durable in the outbox.
+    /// Reports prepared properties: the cheapest way. Returns once it is durable, as [`Gateway::report`].
     pub async fn update(&self, update: Update) -> Result<Receipt, ReportError> {
         let drafts = self.updated([update])?;
         self.append_one(drafts, self.running.wait_at_cap).await
@@ -356,7 +356,7 @@ impl Gateway {
             return Ok(Receipts { shared: Arc::clone(&self.shared), stamped: Vec::new() });
         }
         let mut drafts = Some(drafts);
-        let (stamped, commit) = self
+        let Appended { stamped, promises } = self
             .shared
             .until(|core, now| {
                 if core.writes.queued_bytes() > UNCOMMITTED_BYTES_MAX && core.failure().is_none() {
@@ -364,7 +364,7 @@ impl Gateway {
                 }
                 let taken = drafts.take()?;
                 match core.append(taken, now) {
-                    Ok(stamped) => Some(Ok((stamped, core.writes.commit()))),
+                    Ok(appended) => Some(Ok(appended)),
                     Err((AppendError::Full { .. }, back)) if wait_at_cap => {
                         drafts = Some(back);
                         None
@@ -373,12 +373,8 @@ impl Gateway {
                 }
             })
             .await?;
-        self.durable(&commit).await?;
+        promises.wait().await.map_err(|message| ReportError::NotDurable { message: message.to_string() })?;
         Ok(Receipts { shared: Arc::clone(&self.shared), stamped })
-    }
-
-    async fn durable(&self, commit: &Commit) -> Result<(), ReportError> {
-        commit.wait().await.map_err(|message| ReportError::NotDurable { message: message.to_string() })
     }
 }
 

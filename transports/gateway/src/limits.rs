@@ -33,6 +33,16 @@ pub const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Appends that may wait for one commit. Past it, callers wait their turn: the writer takes megabytes a second from flash.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest that a row waits for the node's ack before it is written. It delays a promise that the ack does not come in time for, so
+/// it is about what a commit takes on flash.
+pub const PATIENCE_MAX: Duration = Duration::from_millis(20);
+/// Shortest, where there is patience at all: acks of a node nearby take some milliseconds when it writes a checkpoint.
+pub const PATIENCE_MIN: Duration = Duration::from_millis(5);
+/// What the time that acks usually take may rise by, beside doubling, with one that takes longer.
+pub const ACK_TIME_STEP: Duration = Duration::from_millis(1);
+/// From this size on commits keep account of the file's pages, so that it is open at once after a kill: see
+/// [`crate::outbox::writer`]. Below, reopening takes about a millisecond for each megabyte.
+pub const QUICK_REPAIR_FROM_BYTES: u64 = 16 * 1024 * 1024;
 /// Cache of the outbox file. Appends touch few pages.
 pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Removals of acked messages, and notes of them, wait this long for an append to ride along with: a commit of their own costs as
@@ -52,8 +62,11 @@ pub const SOURCES_MAX: usize = 65_536;
 
 /// Most bytes of messages in one batch: what is left of a frame after ids, paths and headers.
 pub const BATCH_BYTES_MAX: u64 = 512 * 1024;
-/// With this many batches under way, a further one is sent only if it is worth while.
+/// With this many batches under way, a further one is sent only if it is worth while. Where acks take no longer than
+/// [`GATHER_MAX`], with one.
 pub const EAGER_BATCHES: usize = 2;
+/// What is reported while a batch is under way for no longer than this goes together in the next one.
+pub const GATHER_MAX: Duration = Duration::from_millis(5);
 /// Worth while: this many messages.
 pub const WORTHWHILE_MESSAGES: usize = 64;
 /// Attach requests under way at once: 4,096 devices.

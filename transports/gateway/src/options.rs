@@ -29,8 +29,8 @@ pub struct Options {
     pub coalesce: bool,
     /// At the cap, do `report` and its like wait for room rather than fail?
     pub wait_at_cap: bool,
-    /// May a message be sent while its append is on its way to the disk? It saves the time of an fsync. A message that a
-    /// crash forgets may then have had its effect: `report_at` never uses it.
+    /// May a message be sent while its append is on its way to the disk? It saves the time of an fsync, and where acks come soon the
+    /// fsync. A message that a crash forgets may then have had its effect: `report_at` never uses it.
     pub send_before_durable: bool,
     /// How long [`crate::Gateway::shutdown`] waits for the outbox to drain.
     pub drain_timeout: Duration,

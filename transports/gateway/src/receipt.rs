@@ -1,4 +1,4 @@
-//! What the application gets for a message that is durable here: the way to learn that it is durable there.
+//! What the application gets for a message that is durable: the way to learn that the node has committed it.
 
 use std::sync::Arc;
 

@@ -111,9 +111,13 @@ impl Shared {
         let result = step(&mut core, now);
         let mut wakes = std::mem::take(&mut core.wakes);
         // What nobody waits for is found when the writer looks next; it need not look at once.
-        wakes.writer &= core.writes.is_urgent() || (core.writes.is_idle() && core.has_writes());
+        wakes.writer &= core.writes.is_overslept(core.has_writes());
+        let kept = core.chunks.take_kept();
         drop(core);
         self.wake(wakes);
+        for promise in kept {
+            promise.finish(Ok(()));
+        }
         result
     }
 

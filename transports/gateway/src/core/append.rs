@@ -1,4 +1,5 @@
-//! Taking what the application says: stamp, mirror, queue for the disk. A few microseconds; the fsync comes later, shared.
+//! Taking what the application says: stamp, mirror, queue for the disk. A few microseconds; the fsync comes later, shared, or not at
+//! all where the node's ack is quicker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,17 @@ use twin_core::numbers::{Seq, Stay};
 use crate::core::twin::Twin;
 use crate::core::{Core, TwinIndex, lane_of};
 use crate::limits::{
-    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, REWRITES_MAX, SOURCES_MAX,
-    TWINS_MAX,
+    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, PATIENCE_MAX, PATIENCE_MIN,
+    REWRITES_MAX, SOURCES_MAX, TWINS_MAX,
 };
 use crate::outbox::body::{Body, decode_body, encode_body};
+use crate::outbox::chunks::{ChunkIndex, Left};
 use crate::outbox::coalesce::coalesce;
 use crate::outbox::dictionary::{Dictionary, PathsNeeded};
 use crate::outbox::format::Class;
 use crate::outbox::lane::Pending;
+use crate::outbox::queue::{Promise, Write};
 use crate::outbox::row;
-use crate::outbox::writer::Write;
 
 /// Why the outbox does not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +103,7 @@ pub(crate) struct Draft {
 impl Drafts {
     /// With room for so many small ones.
     pub(crate) fn with_capacity(drafts: usize) -> Self {
-        Self { bodies: Vec::with_capacity(drafts * 256), items: Vec::with_capacity(drafts) }
+        Self { bodies: Vec::with_capacity(drafts * 384), items: Vec::with_capacity(drafts) }
     }
 
     /// One message.
@@ -138,9 +140,43 @@ pub(crate) struct Stamped {
     pub(crate) number: Seq,
 }
 
+/// Messages that the outbox took.
+#[derive(Debug, Default)]
+pub(crate) struct Appended {
+    pub(crate) stamped: Vec<Stamped>,
+    /// That they are durable.
+    pub(crate) promises: Promises,
+}
+
+/// Promises of the rows that messages lie in: of one, mostly.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    last: Option<Arc<Promise>>,
+    others: Vec<Arc<Promise>>,
+}
+
+impl Promises {
+    fn push(&mut self, promise: Arc<Promise>) {
+        self.others.extend(self.last.replace(promise));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn are_kept(&self) -> bool {
+        self.others.iter().chain(&self.last).all(|promise| promise.is_kept())
+    }
+
+    /// Waits until all of them are kept.
+    pub(crate) async fn wait(&self) -> Result<(), Arc<str>> {
+        for promise in self.others.iter().chain(&self.last) {
+            promise.wait().await?;
+        }
+        Ok(())
+    }
+}
+
 impl Core {
     /// Takes all messages, or none: then it gives them back.
-    pub(crate) fn append(&mut self, mut drafts: Drafts, now: Duration) -> Result<Vec<Stamped>, (AppendError, Drafts)> {
+    pub(crate) fn append(&mut self, mut drafts: Drafts, now: Duration) -> Result<Appended, (AppendError, Drafts)> {
         for draft in &mut drafts.items {
             draft.index = self.by_id.get(&draft.twin).copied();
         }
@@ -149,8 +185,11 @@ impl Core {
             return Err((error, drafts));
         }
         self.file_paths();
-        self.chunks.expect(drafts.bodies.len() + drafts.items.len() * 64);
-        let mut stamped = Vec::with_capacity(drafts.items.len());
+        let patience = self.patience();
+        self.chunks.expect(drafts.bodies.len() + drafts.items.len() * 64, now + patience);
+        let mut appended = Appended { stamped: Vec::with_capacity(drafts.items.len()), ..Appended::default() };
+        let mut last_chunk = None;
+        let mut all_sent = true;
         let mut begin = 0;
         for draft in drafts.items {
             let index = match draft.index.or_else(|| self.by_id.get(&draft.twin).copied()) {
@@ -159,10 +198,32 @@ impl Core {
             };
             let body = &drafts.bodies[begin..draft.end];
             begin = draft.end;
-            stamped.push(self.append_one(index, draft.class, body, draft.paths, draft.source, now));
+            let (stamped, chunk) = self.append_one(index, draft.class, body, draft.paths, draft.source, now);
+            appended.stamped.push(stamped);
+            if last_chunk.replace(chunk) != Some(chunk) {
+                self.chunks.promise(chunk).into_iter().for_each(|promise| appended.promises.push(promise));
+            }
+            all_sent &= self.twins[index as usize].queued[lane_of(draft.class)];
+        }
+        if patience.is_zero() || !all_sent {
+            self.writes.urge();
         }
         self.wakes.writer = true;
-        Ok(stamped)
+        Ok(appended)
+    }
+
+    /// How long a new row may wait for the node's ack instead of being written: see [`crate::outbox::queue`]. Not at all where
+    /// there is no session, or none in which an ack ever came soon: the link is long then, and the disk is nearer. Where they
+    /// came soon once and take long now, the node has much to do, and rows gather for the next commit meanwhile.
+    fn patience(&self) -> Duration {
+        if self.session.is_none() || !self.rules.send_before_durable {
+            return Duration::ZERO;
+        }
+        match self.acks {
+            // Half of them take longer than usual, and a message may have to wait for the batch before its own.
+            Some(acks) if 2 * acks.quickest <= PATIENCE_MAX => (4 * acks.usual).clamp(PATIENCE_MIN, PATIENCE_MAX),
+            _ => Duration::ZERO,
+        }
     }
 
     /// A device whose message is refused was heard all the same. At the cap this matters: its older messages, which take the
@@ -241,7 +302,7 @@ impl Core {
         paths: PathsNeeded,
         source: Option<(Arc<str>, u64)>,
         now: Duration,
-    ) -> Stamped {
+    ) -> (Stamped, ChunkIndex) {
         let boot = self.boot;
         let twin = &mut self.twins[index as usize];
         let (stay, number) = match class {
@@ -296,7 +357,7 @@ impl Core {
         self.counters.appended += 1;
         self.twins[index as usize].lanes[lane_of(class)].push(pending);
         self.refresh(index, now);
-        Stamped { twin: index, class, stay, number }
+        (Stamped { twin: index, class, stay, number }, laid.chunk)
     }
 
     /// Near the cap, merges a report with the unsent ones right before it. The merged message covers all their numbers, which
@@ -321,7 +382,7 @@ impl Core {
             ops = merged;
             first = before.first;
             let Some(gone) = self.twins[index as usize].lanes[lane].pop_unsent_back() else { break };
-            self.forget(&gone, false);
+            self.forget(&gone, Left::Merged);
             self.counters.coalesced += 1;
             replaced += 1;
         }

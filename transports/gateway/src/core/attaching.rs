@@ -12,7 +12,7 @@ use crate::core::append::AppendError;
 use crate::core::{Core, TwinIndex};
 use crate::limits::ATTACHES_IN_FLIGHT_MAX;
 use crate::outbox::format::encode_record;
-use crate::outbox::writer::Write;
+use crate::outbox::queue::Write;
 use crate::stay::Link;
 
 /// How a device stands with the node.
@@ -138,12 +138,13 @@ impl Core {
     }
 
     /// The device's row goes with the next commit, before the removals of what is acked under this attachment: so after a crash
-    /// either a message of the attached stay or its number is still known.
+    /// either a message of the attached stay or its number is still known. That is why nothing of the device is spared its own
+    /// commit before this one is durable.
     fn remember(&mut self, index: TwinIndex, before: &crate::outbox::format::TwinRow) {
-        let twin = &self.twins[index as usize];
+        let twin = &mut self.twins[index as usize];
         let row = twin.row();
         if row != *before {
-            self.writes.push_lazy(Write::Twin { id: twin.id.clone(), row: encode_record(&row) });
+            twin.remembered = self.writes.push(Write::Twin { id: twin.id.clone(), row: encode_record(&row) });
             self.wakes.writer = true;
         }
     }

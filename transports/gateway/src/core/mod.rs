@@ -31,15 +31,15 @@ use twin_transports::frames::device::CallResult;
 
 use crate::core::counters::Counters;
 use crate::core::refusals::stand_in;
-use crate::core::sending::Sent;
+use crate::core::sending::{Acks, UnderWay};
 use crate::core::twin::Twin;
-use crate::outbox::chunks::{Chunks, lost_code};
+use crate::outbox::chunks::{Chunks, Left, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::file::{Opened, OpenedChunk};
 use crate::outbox::format::{Class, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
-use crate::outbox::writer::{Commit, Write, WriteQueue};
+use crate::outbox::queue::{Taken, Write, WriteQueue};
 use crate::shared::Wakes;
 
 /// Index of a device in this run.
@@ -101,8 +101,10 @@ pub(crate) struct Core {
     detach_queue: VecDeque<(TwinId, Stay)>,
     attaches: HashMap<u64, Vec<(TwinIndex, Stay)>>,
     next_request: u64,
-    batches: [HashMap<u64, Vec<Sent>>; 2],
+    batches: [HashMap<u64, UnderWay>; 2],
     next_batch: [u64; 2],
+    /// `None`: no batch of this session was acked yet.
+    acks: Option<Acks>,
     changed: VecDeque<TwinIndex>,
     received: VecDeque<TwinIndex>,
     pub(crate) call_results: VecDeque<CallResult>,
@@ -157,6 +159,7 @@ impl Core {
             next_request: 1,
             batches: Default::default(),
             next_batch: [1, 1],
+            acks: None,
             changed: VecDeque::new(),
             received: VecDeque::new(),
             call_results: VecDeque::new(),
@@ -211,7 +214,7 @@ impl Core {
             self.messages += 1;
             let lane = lane_of(header.class);
             while let Some(covered) = self.twins[index as usize].lanes[lane].pop_covered(header.stay, header.first) {
-                self.forget(&covered, false);
+                self.forget(&covered, Left::Merged);
             }
             self.twins[index as usize].lanes[lane].push(message);
         }
@@ -243,15 +246,14 @@ impl Core {
         self.used_bytes
     }
 
-    /// A message left the outbox: its room is free, its row goes once nothing in it is left. `due`: that it left must be
-    /// known after a crash, with the next commit.
-    fn forget(&mut self, gone: &Pending, due: bool) {
+    /// A message left the outbox: its room is free, its row goes once nothing in it is left.
+    fn forget(&mut self, gone: &Pending, left: Left) {
         if gone.key == 0 {
             return;
         }
         self.used_bytes -= gone.weight();
         self.messages -= 1;
-        self.chunks.done(gone.chunk, gone.key, gone.row_bytes, due, &mut self.writes);
+        self.chunks.done(gone.chunk, gone.key, gone.row_bytes, left, &mut self.writes);
         self.wakes.writer = true;
         self.wakes.room = true;
     }
@@ -262,10 +264,11 @@ impl Core {
     }
 
     /// What the writer commits next; `all`: also what could wait.
-    pub(crate) fn take_writes(&mut self, all: bool) -> (Vec<Write>, u64, Arc<Commit>) {
+    pub(crate) fn take_writes(&mut self, all: bool) -> Taken {
         self.chunks.seal(&mut self.writes);
         self.chunks.note(all, &mut self.writes);
-        self.writes.take()
+        let (writes, upto) = self.writes.take();
+        Taken { writes, upto, file_bytes: self.chunks.file_bytes() }
     }
 
     /// Queues the paths that got numbers since, so that they are durable with the first message that uses them.
@@ -277,8 +280,10 @@ impl Core {
         self.paths_filed = dictionary.paths().len();
     }
 
-    /// The writer committed: rows that were in memory only for it may go, and what waited for it may go on.
-    pub(crate) fn written(&mut self, now: Duration) {
+    /// The writer committed everything up to this write: rows that were in memory only for it may go, and what waited for it may
+    /// go on.
+    pub(crate) fn written(&mut self, upto: u64, now: Duration) {
+        self.writes.finished(upto);
         self.chunks.evict(self.writes.durable());
         for index in std::mem::take(&mut self.held) {
             self.twin_mut(index).held = false;

@@ -13,11 +13,12 @@ use crate::core::sending::Sent;
 use crate::core::{Core, TwinIndex, lane_of};
 use crate::limits::{REATTACH_AFTER, RETRY_AFTER_MAX, UNREGISTERED_RETRY};
 use crate::outbox::body::{Body, decode_body, encode_body};
+use crate::outbox::chunks::Left;
 use crate::outbox::dead_letters::DeadLetter;
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::format::{Class, encode_record};
 use crate::outbox::lane::{Pending, StandIn};
-use crate::outbox::writer::Write;
+use crate::outbox::queue::Write;
 use crate::stay::StayOutcome;
 
 /// Name of the event that stands for one that was lost, so that those after it are not held up by the missing number.
@@ -165,7 +166,7 @@ impl Core {
             if pending.key != 0 {
                 self.bury(index, class, &pending, refusal);
             }
-            self.forget(&pending, true);
+            self.forget(&pending, Left::Buried);
             self.raise_fence(index, pending.stay);
         }
     }

@@ -10,17 +10,34 @@ use twin_core::refusal::Refusal;
 use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
 
 use crate::core::{CLASSES, Core, Session, TwinIndex, lane_of};
-use crate::limits::{BATCH_BYTES_MAX, EAGER_BATCHES, WORTHWHILE_MESSAGES};
+use crate::limits::{ACK_TIME_STEP, BATCH_BYTES_MAX, EAGER_BATCHES, GATHER_MAX, WORTHWHILE_MESSAGES};
+use crate::outbox::chunks::Left;
 use crate::outbox::dictionary::PathsNeeded;
 use crate::outbox::file::Filed;
 use crate::outbox::format::{Class, encode_record};
-use crate::outbox::writer::Write;
+use crate::outbox::queue::Write;
 
 /// A message under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) twin: TwinIndex,
     pub(crate) key: u64,
+}
+
+/// A batch under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    sent: Vec<Sent>,
+    since: Duration,
+}
+
+/// How long batches of this session take from being sent to their ack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acks {
+    /// Smoothed.
+    pub(crate) usual: Duration,
+    /// What the link and an idle node take.
+    pub(crate) quickest: Duration,
 }
 
 /// A message to be sent.
@@ -55,7 +72,7 @@ impl Core {
         self.session?;
         let lane = lane_of(class);
         let under_way = self.batches[lane].len();
-        if under_way >= BATCHES_IN_FLIGHT_MAX || (under_way >= EAGER_BATCHES && !self.worth_while(class)) {
+        if under_way >= BATCHES_IN_FLIGHT_MAX || (under_way >= self.eager_batches() && !self.worth_while(class)) {
             return None;
         }
         let batch = self.next_batch[lane];
@@ -107,17 +124,23 @@ impl Core {
             return None;
         }
         self.next_batch[lane] += 1;
-        self.batches[lane].insert(batch, sent);
+        self.batches[lane].insert(batch, UnderWay { sent, since: now });
         self.counters.sent += messages.len() as u64;
         self.counters.batches += 1;
         Some(Outgoings { batch, messages })
     }
 
+    /// With so many batches under way, a further one must be worth while.
+    fn eager_batches(&self) -> usize {
+        // Where the ack comes soon, what is reported meanwhile goes together: small batches cost both sides more than the wait.
+        if self.acks.is_some_and(|acks| acks.usual <= GATHER_MAX) { 1 } else { EAGER_BATCHES }
+    }
+
     /// The messages of the batch from this place on do not fit into a frame with the others: they go with the next one.
     pub(crate) fn take_back(&mut self, class: Class, batch: u64, from: usize, now: Duration) {
-        let Some(sent) = self.batches[lane_of(class)].get_mut(&batch) else { return };
-        let back = sent.split_off(from.min(sent.len()));
-        if sent.is_empty() {
+        let Some(under_way) = self.batches[lane_of(class)].get_mut(&batch) else { return };
+        let back = under_way.sent.split_off(from.min(under_way.sent.len()));
+        if under_way.sent.is_empty() {
             // Not sent at all, so its number is free.
             self.batches[lane_of(class)].remove(&batch);
             self.next_batch[lane_of(class)] = batch;
@@ -145,7 +168,9 @@ impl Core {
 
     /// The answer to a batch: what is not refused is committed and leaves the outbox; nothing else makes it leave.
     pub(crate) fn batch_acked(&mut self, class: Class, batch: u64, refused: Vec<(u32, Refusal)>, now: Duration) {
-        let Some(sent) = self.batches[lane_of(class)].remove(&batch) else { return };
+        let Some(UnderWay { sent, since }) = self.batches[lane_of(class)].remove(&batch) else { return };
+        let took = now.saturating_sub(since);
+        self.ack_took(took);
         let mut refused = refused.into_iter().peekable();
         let mut touched: Vec<TwinIndex> = Vec::new();
         let mut refusals = Vec::new();
@@ -173,13 +198,25 @@ impl Core {
         }
     }
 
+    /// An ack took so long: a quarter of the news each time, but no outlier doubles what is usual. A node that writes a
+    /// checkpoint answers a few batches late.
+    fn ack_took(&mut self, took: Duration) {
+        self.acks = Some(match self.acks {
+            Some(Acks { usual, quickest }) => {
+                Acks { usual: (3 * usual + took.min(2 * usual + ACK_TIME_STEP)) / 4, quickest: quickest.min(took) }
+            }
+            None => Acks { usual: took, quickest: took },
+        });
+    }
+
     fn accepted(&mut self, message: Sent, class: Class) {
         let twin = &mut self.twins[message.twin as usize];
         twin.stays.taken();
         let lane = &mut twin.lanes[lane_of(class)];
         let Some(gone) = lane.position(message.key).and_then(|index| lane.remove(index)) else { return };
+        let known = twin.remembered <= self.writes.durable();
         self.counters.acked += u64::from(gone.key != 0);
-        self.forget(&gone, false);
+        self.forget(&gone, if known { Left::Acked } else { Left::AckedUnknown });
         self.raise_fence(message.twin, gone.stay);
     }
 
@@ -212,6 +249,7 @@ impl Core {
             return false;
         }
         self.session = Some(session);
+        self.acks = None;
         // New streams count their batches anew; nothing is under way in old ones.
         self.next_batch = [1, 1];
         self.session_refusal = None;
@@ -230,6 +268,9 @@ impl Core {
     /// The session is over: everything under way is sent again in the next one, from the first that is not acked.
     pub(crate) fn disconnected(&mut self) {
         self.session = None;
+        // What was patient waited for acks that do not come.
+        self.writes.urge();
+        self.wakes.writer = true;
         for class in CLASSES {
             self.ready[lane_of(class)].clear();
             self.batches[lane_of(class)].clear();
@@ -260,7 +301,7 @@ impl Core {
         now: Duration,
     ) {
         let Some(twin) =
-            self.batches[lane_of(class)].get(&batch).and_then(|sent| sent.get(place)).map(|sent| sent.twin)
+            self.batches[lane_of(class)].get(&batch).and_then(|batch| batch.sent.get(place)).map(|sent| sent.twin)
         else {
             return;
         };

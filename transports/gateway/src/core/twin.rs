@@ -33,6 +33,8 @@ pub(crate) struct Twin {
     /// A write that must be durable before anything newer than the drained stay is sent: else a crash could bring the older
     /// one's messages back after the newer one was attached, and they would be refused as superseded.
     pub(crate) fence: u64,
+    /// The write that says under which attachment the device was attached last.
+    pub(crate) remembered: u64,
     /// All of the twin-state class up to this stay is done, and the file says so.
     done: Stay,
     /// All events up to this boot are done, and the file says so.
@@ -89,6 +91,7 @@ impl Twin {
             last_event: Seq::new(0),
             not_before: [Duration::ZERO; 2],
             fence: 0,
+            remembered: 0,
             done: row.done,
             done_events: row.done_events,
             desired: DesiredCopy::default(),

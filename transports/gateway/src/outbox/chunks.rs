@@ -10,13 +10,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_MESSAGES_MAX, LINGER_CHUNKS, WINDOW_BYTES_MAX};
 use crate::outbox::format::{Note, encode_record};
+use crate::outbox::queue::{Promise, Write, WriteQueue};
 use crate::outbox::row;
-use crate::outbox::writer::{Write, WriteQueue};
 
 /// Place of a chunk in memory.
 pub(crate) type ChunkIndex = u32;
@@ -34,6 +35,13 @@ pub(crate) struct Chunk {
     bytes: Option<Bytes>,
     /// The write that makes it durable; only then the bytes may leave memory.
     write: u64,
+    /// The first write of it; 0: the file had it at the start.
+    first_write: u64,
+    /// That it is durable.
+    promise: Arc<Promise>,
+    /// One of its messages left in another way than by the ack of its own content, or on ground that is not durable yet. So its
+    /// promise is kept by its commit only, in which, or before which, is what became of that message.
+    unsettled: bool,
     /// Counts chunks.
     born: u64,
     fates: Option<Box<Fates>>,
@@ -55,8 +63,19 @@ struct Fates {
 struct Open {
     index: ChunkIndex,
     row: Vec<u8>,
-    /// Its write's place in the queue.
-    slot: usize,
+}
+
+/// Why a message left the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The node has committed it, and all that a start after a crash must know of that is durable.
+    Acked,
+    /// The node has committed it; the device's row, which says under which attachment, is still on its way to the disk.
+    AckedUnknown,
+    /// Another message says what it said.
+    Merged,
+    /// It is a dead letter. That must be known after a crash.
+    Buried,
 }
 
 /// Where a message lies.
@@ -89,6 +108,12 @@ pub(crate) struct Chunks {
     garbage_bytes: u64,
     /// What the next open chunk should have room for.
     expected_bytes: usize,
+    /// When the next open chunk must be written.
+    due: Duration,
+    /// Bytes of all rows.
+    file_bytes: u64,
+    /// Promises that are kept, of those whom nobody has told yet.
+    kept: Vec<Arc<Promise>>,
 }
 
 impl Chunks {
@@ -100,6 +125,21 @@ impl Chunks {
     /// Is there a note to be written some time?
     pub(crate) fn is_stale(&self) -> bool {
         !self.stale.is_empty()
+    }
+
+    /// What all rows take in the file, about.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// That what is in the chunk is durable.
+    pub(crate) fn promise(&self, index: ChunkIndex) -> Option<Arc<Promise>> {
+        self.get(index).map(|chunk| Arc::clone(&chunk.promise))
+    }
+
+    /// Promises that are kept since: whoever waits for them is to be told.
+    pub(crate) fn take_kept(&mut self) -> Vec<Arc<Promise>> {
+        std::mem::take(&mut self.kept)
     }
 
     fn get(&self, index: ChunkIndex) -> Option<&Chunk> {
@@ -142,6 +182,7 @@ impl Chunks {
     pub(crate) fn load(&mut self, key: u64, row_bytes: usize, note: Option<Note>) -> ChunkIndex {
         let fates = note.map(|note| Box::new(Fates { note, on_disk: true, ..Fates::default() }));
         self.garbage_bytes += row_bytes as u64;
+        self.file_bytes += row_bytes as u64;
         self.born += 1;
         let chunk = Chunk {
             key,
@@ -151,6 +192,9 @@ impl Chunks {
             live_bytes: 0,
             bytes: None,
             write: 0,
+            first_write: 0,
+            promise: Arc::default(),
+            unsettled: false,
             born: self.born,
             fates,
         };
@@ -190,6 +234,7 @@ impl Chunks {
         let place = self.get(open.index).map_or(0, |chunk| chunk.count);
         let (at, row_bytes) = row::push(&mut open.row, place as u16, stamp, body);
         writes.grows(u64::from(row_bytes));
+        self.file_bytes += u64::from(row_bytes);
         let mut write = 0;
         let index = open.index;
         if let Some(chunk) = self.get_mut(index) {
@@ -204,7 +249,8 @@ impl Chunks {
     }
 
     fn begin(&mut self, key: u64, writes: &mut WriteQueue) -> Open {
-        let (write, slot) = writes.reserve(key);
+        let promise = Arc::<Promise>::default();
+        let write = writes.reserve(key, Arc::clone(&promise), self.due);
         self.born += 1;
         let chunk = Chunk {
             key,
@@ -214,14 +260,18 @@ impl Chunks {
             live_bytes: 0,
             bytes: None,
             write,
+            first_write: write,
+            promise,
+            unsettled: false,
             born: self.born,
             fates: None,
         };
-        Open { index: self.insert(chunk), row: Vec::with_capacity(self.expected_bytes), slot }
+        Open { index: self.insert(chunk), row: Vec::with_capacity(self.expected_bytes) }
     }
 
-    /// So many bytes come now: what takes them need not grow by doubling.
-    pub(crate) fn expect(&mut self, bytes: usize) {
+    /// So many bytes come now: what takes them need not grow by doubling. A new row of them is written at `due` at the latest.
+    pub(crate) fn expect(&mut self, bytes: usize, due: Duration) {
+        self.due = due;
         self.expected_bytes = bytes.min(CHUNK_BYTES_MAX);
         if let Some(open) = &mut self.open {
             open.row.reserve(bytes.min(CHUNK_BYTES_MAX.saturating_sub(open.row.len())));
@@ -230,13 +280,14 @@ impl Chunks {
 
     /// Closes the open chunk: what comes goes into another. Its row is final.
     pub(crate) fn seal(&mut self, writes: &mut WriteQueue) {
-        let Some(Open { index, mut row, slot }) = self.open.take() else { return };
+        let Some(Open { index, mut row }) = self.open.take() else { return };
         // What the last doubling left over would stay as long as the row.
         if row.capacity() > row.len() + row.len() / 4 {
             row.shrink_to_fit();
         }
         let row = Bytes::from(row);
-        writes.fill(slot, row.clone());
+        let write = self.get(index).map_or(0, |chunk| chunk.first_write);
+        writes.fill(write, row.clone());
         if self.get(index).is_some_and(|chunk| chunk.live == 0) {
             self.remove(index, writes);
             return;
@@ -288,16 +339,24 @@ impl Chunks {
         Some(row.slice(at as usize..(at + bytes) as usize))
     }
 
-    /// A message is done. `due`: that must be known after a crash.
-    pub(crate) fn done(&mut self, index: ChunkIndex, message: u64, row_bytes: u32, due: bool, writes: &mut WriteQueue) {
+    /// A message is done.
+    pub(crate) fn done(
+        &mut self,
+        index: ChunkIndex,
+        message: u64,
+        row_bytes: u32,
+        left: Left,
+        writes: &mut WriteQueue,
+    ) {
         let open = self.is_open(index);
         let Some(chunk) = self.get_mut(index) else { return };
+        chunk.unsettled |= left != Left::Acked;
         chunk.live -= 1;
         chunk.live_bytes -= row_bytes;
         let (key, live) = (chunk.key, chunk.live);
         self.garbage_bytes += u64::from(row_bytes);
         if live > 0 || open {
-            self.fate(index, due, |note| note.gone.push((message - key) as u32));
+            self.fate(index, left == Left::Buried, |note| note.gone.push((message - key) as u32));
         } else {
             self.remove(index, writes);
         }
@@ -305,7 +364,9 @@ impl Chunks {
 
     /// A message's content is a dead letter, its numbers are declared lost.
     pub(crate) fn lost(&mut self, index: ChunkIndex, message: u64, code: &str) {
-        if let Some(key) = self.key(index) {
+        if let Some(chunk) = self.get_mut(index) {
+            chunk.unsettled = true;
+            let key = chunk.key;
             self.fate(index, true, |note| note.lost.push(((message - key) as u32, code.to_owned())));
         }
     }
@@ -325,7 +386,19 @@ impl Chunks {
         self.free.push(index);
         self.count -= 1;
         self.garbage_bytes -= u64::from(chunk.row_bytes - chunk.live_bytes);
+        self.file_bytes -= u64::from(chunk.row_bytes);
         self.memory_bytes -= chunk.bytes.map_or(0, |bytes| bytes.len() as u64);
+        // **Invariant:** only if the node has acked every message of it by itself, and that will be known.
+        let settled = !chunk.unsettled;
+        if settled {
+            self.kept.push(chunk.promise);
+        }
+        if settled && writes.spare(chunk.first_write) {
+            if chunk.write != chunk.first_write {
+                writes.spare(chunk.write);
+            }
+            return;
+        }
         writes.push_lazy(Write::Remove { key: chunk.key, noted: chunk.fates.is_some_and(|fates| fates.on_disk) });
     }
 
@@ -374,8 +447,10 @@ impl Chunks {
         chunk.live_bytes = row.len() as u32;
         let key = chunk.key;
         let was = chunk.bytes.take().map_or(0, |bytes| bytes.len() as u64);
-        chunk.write = writes.push_lazy(Write::Chunk { key, row: row.clone() });
+        let promise = Arc::clone(&chunk.promise);
+        chunk.write = writes.push_lazy(Write::Chunk { key, row: row.clone(), promise });
         self.garbage_bytes -= garbage;
+        self.file_bytes -= garbage;
         self.memory_bytes -= was;
         self.keep(index, row);
     }

@@ -40,7 +40,7 @@ async fn next(shared: &Shared) -> Outgoing {
             Ok(outgoing) => return outgoing,
             // Elapsed or notified, it looks again.
             Err(Some(time)) => {
-                drop(tokio::time::timeout(time.saturating_sub(now), shared.readings_wake.notified()).await)
+                drop(tokio::time::timeout(time.saturating_sub(now), shared.readings_wake.notified()).await);
             }
             Err(None) => shared.readings_wake.notified().await,
         }

@@ -33,6 +33,47 @@ async fn what_was_promised_is_there_after_a_crash() {
 }
 
 #[tokio::test]
+async fn what_was_promised_while_connected_is_with_the_node_or_in_the_file() {
+    let node = Node::start(World::new(true));
+    let dir = tempfile::tempdir().unwrap();
+    let labels: Vec<_> = (0..8).map(|n| id(&format!("label-{n}"))).collect();
+    let mut state_dir = dir.path().to_owned();
+    let mut kept = Vec::new();
+    let (rounds, reports) = (5, 60);
+    for round in 0..rounds {
+        // The one that crashed says no more: not what it still holds, either.
+        let drain_timeout = std::time::Duration::ZERO;
+        let options = Options { coalesce: false, drain_timeout, ..node.options("g1", &state_dir) };
+        let gateway = Gateway::open(options).unwrap();
+        eventually("the session", || gateway.status().connected).await;
+        for n in 1..=reports {
+            for label in &labels {
+                gateway.report(label, &json!({ "n": round * reports + n })).await.unwrap();
+            }
+        }
+        let crashed = crash(&state_dir);
+        node.world.cut("g1");
+        gateway.shutdown().await;
+        state_dir = crashed.path().to_owned();
+        kept.push(crashed);
+    }
+    let gateway = Gateway::open(node.options("g1", &state_dir)).unwrap();
+    eventually("all acks", || {
+        // A device must be heard again to be claimed from a stay of a run that crashed.
+        for label in &labels {
+            gateway.attach(label).unwrap();
+        }
+        gateway.status().backlog_messages == 0
+    })
+    .await;
+    for label in &labels {
+        assert_eq!(node.world.reported(label), format!(r#"{{"n":{}}}"#, rounds * reports));
+        assert_eq!(node.world.reported_version(label), (rounds * reports + 1) as u64, "each once");
+    }
+    assert!(gateway.dead_letters().is_empty());
+}
+
+#[tokio::test]
 async fn a_source_that_goes_on_from_its_position_has_each_row_take_effect_once() {
     let node = Node::start(World::new(true));
     let dir = tempfile::tempdir().unwrap();

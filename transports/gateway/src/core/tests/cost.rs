@@ -57,7 +57,7 @@ fn a_report_in_a_batch_costs_hardly_an_allocation() {
             for report in reports {
                 report.draft(&bench.core.dictionary, &mut drafts).unwrap();
             }
-            stamped = bench.core.append(drafts, bench.now).unwrap();
+            stamped = bench.core.append(drafts, bench.now).unwrap().stamped;
             send(&mut bench, &mut splicer, &mut wire);
         });
         if n >= CALLS_BEFORE {

@@ -14,7 +14,7 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_transports::entropy::SystemEntropy;
 
-use crate::core::append::{AppendError, Drafts, Stamped};
+use crate::core::append::{AppendError, Appended, Drafts, Promises, Stamped};
 use crate::core::sending::{Outgoing, Outgoings};
 use crate::core::{Core, Rules, Session};
 use crate::outbox::body::{Body, decode_body, encode_body};
@@ -27,6 +27,8 @@ pub(super) struct Bench {
     pub(super) now: Duration,
     /// Bodies that were read from the disk to be sent.
     pub(super) read: usize,
+    /// Of the last call.
+    pub(super) promises: Promises,
     dir: tempfile::TempDir,
     rules: Rules,
 }
@@ -43,7 +45,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let rules = Rules { cap_bytes, coalesce, send_before_durable: true };
         let core = Core::new(file::open(dir.path(), &SystemEntropy::new()).unwrap(), rules.clone(), 1);
-        Self { core, now: Duration::from_secs(1), read: 0, dir, rules }
+        Self { core, now: Duration::from_secs(1), read: 0, promises: Promises::default(), dir, rules }
     }
 
     /// Kill -9, and a new start: what was queued and not committed is gone.
@@ -81,7 +83,7 @@ impl Bench {
         let ops = vec![Op::Set { path: Path::from_keys([key]), value: value.into() }];
         let body = Body::State(StateBody::Report(ops));
         let drafts = Drafts::one(TwinId::new(twin).unwrap(), &body, &self.core.dictionary);
-        self.core.append(drafts, self.now).map(|stamped| stamped[0]).map_err(|(error, _)| error)
+        self.append(drafts).map(|stamped| stamped[0])
     }
 
     /// One report of each, in one call.
@@ -93,7 +95,18 @@ impl Bench {
             let paths = encode_body(&body, &mut self.core.dictionary.write(), &mut drafts.bodies);
             drafts.push(TwinId::new(twin).unwrap(), Class::State, paths, None);
         }
-        self.core.append(drafts, self.now).map_err(|(error, _)| error)
+        self.append(drafts)
+    }
+
+    fn append(&mut self, drafts: Drafts) -> Result<Vec<Stamped>, AppendError> {
+        let Appended { stamped, promises } = self.core.append(drafts, self.now).map_err(|(error, _)| error)?;
+        self.promises = promises;
+        Ok(stamped)
+    }
+
+    /// Tells of the promises that acks kept, as the gateway does after each step.
+    fn tell(&mut self) {
+        self.core.chunks.take_kept().iter().for_each(|promise| promise.finish(Ok(())));
     }
 
     pub(super) fn connect(&mut self) {
@@ -134,6 +147,7 @@ impl Bench {
         let Some(batch) = self.take() else { return false };
         let refused = node.take(&batch);
         self.core.batch_acked(Class::State, batch.batch, refused, self.now);
+        self.tell();
         true
     }
 

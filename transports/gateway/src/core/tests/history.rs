@@ -14,6 +14,7 @@ use super::harness::{Bench, NaiveNode};
 enum Event {
     Report(usize),
     Commit,
+    CommitBusy,
     Crash,
     Cut,
     Attach,
@@ -27,7 +28,8 @@ const TWINS: [&str; 3] = ["a", "b", "c"];
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (0..TWINS.len()).prop_map(Event::Report),
-        3 => Just(Event::Commit),
+        1 => Just(Event::Commit),
+        1 => Just(Event::CommitBusy),
         1 => Just(Event::Crash),
         1 => Just(Event::Cut),
         3 => Just(Event::Attach),
@@ -40,7 +42,7 @@ fn run(events: Vec<Event>, cap_bytes: u64, coalesce: bool) -> Result<(), TestCas
     let mut bench = Bench::new(cap_bytes, coalesce);
     let mut node = NaiveNode::default();
     let mut value = 0;
-    // Reports by twin: since the last commit, and promised.
+    // Reports by twin, with their promises: those that are kept when the gateway crashes must have their effect.
     let mut queued = Vec::new();
     let mut promised = Vec::new();
     let mut last: HashMap<usize, i64> = HashMap::new();
@@ -49,17 +51,15 @@ fn run(events: Vec<Event>, cap_bytes: u64, coalesce: bool) -> Result<(), TestCas
             Event::Report(twin) => {
                 value += 1;
                 if let Ok(stamped) = bench.report(TWINS[twin], "v", value) {
-                    queued.push((twin, stamped.stay, stamped.number.get()));
+                    queued.push(((twin, stamped.stay, stamped.number.get()), std::mem::take(&mut bench.promises)));
                     last.insert(twin, value);
                 }
             }
-            Event::Commit => {
-                bench.commit();
-                promised.append(&mut queued);
-            }
+            Event::Commit => bench.commit(),
+            Event::CommitBusy => bench.commit_busy(),
             Event::Crash => {
                 bench.crash();
-                queued.clear();
+                promised.extend(queued.drain(..).filter(|(_, promises)| promises.are_kept()).map(|(report, _)| report));
             }
             Event::Cut => bench.core.disconnected(),
             Event::Attach => {
@@ -84,7 +84,7 @@ fn run(events: Vec<Event>, cap_bytes: u64, coalesce: bool) -> Result<(), TestCas
             value += 1;
             loop {
                 if let Ok(stamped) = bench.report(name, "v", value) {
-                    queued.push((twin, stamped.stay, stamped.number.get()));
+                    queued.push(((twin, stamped.stay, stamped.number.get()), std::mem::take(&mut bench.promises)));
                     last.insert(twin, value);
                     break;
                 }
@@ -101,8 +101,11 @@ fn run(events: Vec<Event>, cap_bytes: u64, coalesce: bool) -> Result<(), TestCas
         bench.connect();
         bench.attach(&mut node);
     }
-    promised.append(&mut queued);
     bench.drain(&mut node);
+    for (report, promises) in queued {
+        prop_assert!(promises.are_kept(), "everything is acked or committed: {report:?}");
+        promised.push(report);
+    }
 
     prop_assert!(bench.core.dead.list().is_empty(), "{:?}", bench.core.dead.list());
     prop_assert!(node.effects.values().all(|effects| *effects == 1));

@@ -5,3 +5,4 @@ mod chunks;
 mod cost;
 mod harness;
 mod history;
+mod promises;
