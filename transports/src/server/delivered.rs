@@ -18,11 +18,15 @@ use super::collector::{Collector, Gather};
 use super::downlink::Link;
 use super::session::Session;
 use super::weight;
-use crate::limits::ATTACH_ITEMS_MAX;
+use crate::limits::{ATTACH_ITEMS_MAX, SESSION_TWINS_MAX};
 
 type Notes = HashMap<TwinId, Version>;
 
-/// What twins have not been told. Holds attached twins only, which bounds it.
+/// All that a session may serve, in both generations. Only a gateway that attaches and detaches faster than twins are told gets here;
+/// what is left out it says again after the next attach.
+const NOTES_MAX: usize = 2 * SESSION_TWINS_MAX;
+
+/// What twins have not been told: of at most [`NOTES_MAX`] twins.
 #[derive(Default)]
 pub(super) struct Undelivered(Mutex<Generations>);
 
@@ -39,6 +43,9 @@ impl Undelivered {
     pub(super) fn note(&self, items: impl IntoIterator<Item = (TwinId, Version)>) {
         let mut notes = self.0.lock();
         for (twin, version) in items {
+            if notes.fresh.len() + notes.due.len() >= NOTES_MAX && !notes.fresh.contains_key(&twin) {
+                continue;
+            }
             let known = notes.fresh.entry(twin).or_default();
             *known = version.max(*known);
         }
@@ -142,6 +149,15 @@ mod tests {
         notes.forget([(twin(1), v(3)), (twin(2), v(3))]);
         assert_eq!(notes.take(), []);
         assert_eq!(notes.take(), [(twin(2), v(4))], "the device followed to 3, not to 4");
+    }
+
+    #[test]
+    fn notes_have_a_bound_and_known_twins_go_on() {
+        let notes = Undelivered::default();
+        notes.note((0..NOTES_MAX + 100).map(|number| (twin(number), v(1))));
+        notes.note([(twin(0), v(2)), (twin(NOTES_MAX + 200), v(2))]);
+        let notes = notes.0.lock();
+        assert_eq!((notes.fresh.len(), notes.fresh.get(&twin(0))), (NOTES_MAX, Some(&v(2))));
     }
 
     #[test]
