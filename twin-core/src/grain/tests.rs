@@ -29,7 +29,9 @@ impl Held {
     fn apply(&self) {
         self.applied.store(self.given.load(Ordering::SeqCst), Ordering::SeqCst);
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        waiting.into_iter().for_each(|done| done.tell(Ok(())));
+        for done in waiting {
+            done.tell(Ok(()));
+        }
     }
 }
 
@@ -141,7 +143,7 @@ async fn nobody_overtakes_a_message_that_waits() {
         |index| Ask { command: put(), reply: Reply::shared(told.clone(), index), admission: (), span: Span::none() };
     assert!(grain.send(&actor, ask(1)).is_ok());
     drop(seat);
-    while let None = grain.try_sit() {
+    while grain.try_sit().is_none() {
         assert!(owner.waiting.lock().len() <= 1);
         tokio::task::yield_now().await;
     }
