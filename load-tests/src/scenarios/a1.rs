@@ -44,7 +44,9 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
                 async move {
                     let twins: Vec<TwinId> = group.iter().map(|_| ids.next()).collect::<anyhow::Result<_>>()?;
                     Looks::default().at(&read_all(&gateway, &twins).await?)?;
-                    group.into_iter().for_each(|due| done.tell(due));
+                    for due in group {
+                        done.tell(due);
+                    }
                     Ok(())
                 }
             },
