@@ -17,7 +17,7 @@ use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
 use twin_storage::families::{Family, home, home_slot, site_twin, twin_desired, twin_head, twin_hot, twin_marks};
-use twin_storage::{Budgets, GroupReader};
+use twin_storage::{Budgets, GroupReader, Pressure};
 use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted};
@@ -136,15 +136,22 @@ impl Cell {
     }
 
     fn admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
-        let busy = |what: String| {
+        let busy = |what: &str, retry_after_ms| {
             Counters::count(&self.counters.commands_busy);
-            Refusal::Busy { what, retry_after_ms: RETRY_BUSY_MS }
+            Refusal::Busy { what: what.into(), retry_after_ms }
         };
-        // What changes rows also needs room in the dirty state and in the log.
+        // What changes rows also needs room in the dirty state, in the log and on the disk.
         if changes_rows {
-            self.budgets.admit(bytes as u64).map_err(|pressure| busy(pressure.to_string()))?;
+            self.budgets.admit(bytes as u64).map_err(|pressure| {
+                let what = match pressure {
+                    Pressure::Dirty { .. } => "the budget for rows that wait for a checkpoint",
+                    Pressure::Log { .. } => "the budget for log that is not purged",
+                    Pressure::Disk { .. } => "the room on the node's disk",
+                };
+                busy(what, pressure.retry_after().as_millis() as u64)
+            })?;
         }
-        self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way".into()))
+        self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way", RETRY_BUSY_MS))
     }
 
     fn give(&self, tenure: &Arc<Tenure>, commands: impl Iterator<Item = (TwinId, Command, Reply)>, admitted: Admitted) {

@@ -124,11 +124,8 @@ impl Grains {
         now: Duration,
     ) {
         let mut shard = self.shard(twin).lock();
-        let active = if is_current() {
-            self.activated(&mut shard, owner, twin, now)
-        } else {
-            Err(crate::cell::owner_changed())
-        };
+        let active =
+            if is_current() { self.activated(&mut shard, owner, twin, now) } else { Err(crate::cell::owner_changed()) };
         // Answers leave outside the lock; also that of an ask which comes back as its actor is gone.
         match active {
             Ok(active) => {
