@@ -120,7 +120,7 @@ mod tests {
             owner: OwnerOrder { site_epoch: 1, lineage: 2, term: 3 },
             from: Version::new(number),
             to: Version::new(number + 1),
-            snapshot: number % 2 == 0,
+            snapshot: number.is_multiple_of(2),
             ops: vec![Op::Set { path: Path::from_keys(["price"]), value: Value::from(2.5) }],
         }
     }

@@ -87,7 +87,9 @@ async fn many_changes_are_taken_and_acked_at_once() {
     let labels: Vec<_> = (0..600).map(|number| id(&format!("label-{number}"))).collect();
     let dir = tempfile::tempdir().unwrap();
     let gateway = node.gateway("g1", dir.path());
-    labels.iter().for_each(|label| gateway.attach(label).unwrap());
+    for label in &labels {
+        gateway.attach(label).unwrap();
+    }
     let desired = gateway.desired();
     // The first word after an attach.
     let mut first = 0;
