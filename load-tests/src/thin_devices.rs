@@ -97,7 +97,10 @@ async fn attach(
     ids: &[TwinId],
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    for (request, ids) in (1..).zip(ids.chunks(ATTACH_ITEMS_MAX)) {
+    let mut left: VecDeque<Vec<TwinId>> = ids.chunks(ATTACH_ITEMS_MAX).map(<[TwinId]>::to_vec).collect();
+    let mut request = 0;
+    while let Some(ids) = left.pop_front() {
+        request += 1;
         let item = |twin: &TwinId| AttachItem {
             twin: twin.clone(),
             stay: STAY,
@@ -108,13 +111,22 @@ async fn attach(
         control.send(Attach { request, items: ids.iter().map(item).collect() }).await?;
         match down.next().await?.context("the node finished the control stream")? {
             Frame::AttachResults(answer) => {
-                if let Some(refusal) = answer.results.iter().find_map(|result| result.as_ref().err()) {
-                    bail!("a device was not attached: {refusal}");
+                let (mut attached, mut again) = (0, Vec::new());
+                for (id, result) in ids.into_iter().zip(answer.results) {
+                    match result {
+                        Ok(_) => attached += 1,
+                        Err(refusal) if refusal.retry_after().is_some() => again.push(id),
+                        Err(refusal) => bail!("{id} was not attached: {refusal}"),
+                    }
+                }
+                progress.attached.fetch_add(attached, Ordering::Relaxed);
+                if !again.is_empty() {
+                    left.push_back(again);
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
             other => bail!("the node sent a {} where attach results were due", other.kind_name()),
         }
-        progress.attached.fetch_add(ids.len() as u64, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -161,13 +161,17 @@ mod tests {
     #[test]
     fn a_quick_node_widens_the_window_and_a_slow_one_narrows_it_to_its_least() {
         let pace = Pace::new(Gauge::default());
-        (0..1_000).for_each(|_| assert!(!pace.saw(true), "no batch is open"));
+        for _ in 0..1_000 {
+            assert!(!pace.saw(true), "no batch is open");
+        }
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MAX);
         assert_eq!(pace.room.available_permits(), BATCH_SHARE_ITEMS_MAX);
         let turns: Vec<Turn> = std::iter::from_fn(|| chunk(&pace)).collect();
         assert!(!pace.saw(false));
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MAX - BATCH_SHARE_ITEMS_MAX / 4);
-        (0..50).for_each(|_| assert!(!pace.saw(false)));
+        for _ in 0..50 {
+            assert!(!pace.saw(false));
+        }
         assert_eq!(pace.share.lock().items, BATCH_SHARE_ITEMS_MIN);
         drop(turns);
         assert_eq!(pace.room.available_permits(), BATCH_SHARE_ITEMS_MIN, "every permit came back, or vanished");
