@@ -41,7 +41,7 @@ pub const PATIENCE_MIN: Duration = Duration::from_millis(5);
 /// What the time that acks usually take may rise by, beside doubling, with one that takes longer.
 pub const ACK_TIME_STEP: Duration = Duration::from_millis(1);
 /// From this size on commits keep account of the file's pages, so that it is open at once after a kill: see
-/// [`crate::outbox::writer`]. Below, reopening takes about a millisecond for each megabyte.
+/// `outbox/writer.rs`. Below, reopening takes about a millisecond for each megabyte.
 pub const QUICK_REPAIR_FROM_BYTES: u64 = 16 * 1024 * 1024;
 /// Cache of the outbox file. Appends touch few pages.
 pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
