@@ -106,9 +106,9 @@ impl Seat {
 
     /// Carries out one command.
     pub(super) fn turn(&mut self, owner: &impl Owner, command: Command, now: WallTime, observed: bool) -> Turned {
-        let Some(twin) = &mut self.twin else {
-            // Only a loaded seat is taken; said rather than assumed.
-            let message = "the twin is not loaded".into();
+        // The actor may still have messages for a grain that broke meanwhile: on what it left nothing may be computed.
+        let Some(twin) = self.twin.as_mut().filter(|_| !self.is_broken) else {
+            let message = "the twin's grain is being replaced".into();
             return Turned { answer: Err(Refusal::Unavailable { message, retry_after_ms: 100 }), change: None };
         };
         self.is_broken = true;

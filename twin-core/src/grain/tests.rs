@@ -155,18 +155,24 @@ async fn nobody_overtakes_a_message_that_waits() {
 #[tokio::test]
 async fn a_turn_that_panics_breaks_its_own_grain_and_the_batch_goes_on() {
     let owner = Arc::<Held>::default();
-    let (faulty, _actor) = grain(&owner, "faulty").await;
+    let (faulty, actor) = grain(&owner, "faulty").await;
     let (sound, _other) = grain(&owner, "sound").await;
     let (told, mut answered) = answers();
     let mut batch = turns(&owner);
     batch.take(faulty.try_sit().unwrap(), put(), Reply::shared(told.clone(), 1));
-    batch.take(sound.try_sit().unwrap(), put(), Reply::shared(told, 2));
+    batch.take(sound.try_sit().unwrap(), put(), Reply::shared(told.clone(), 2));
     drop(batch);
     owner.apply();
     assert!(matches!(answered.recv().await, Some((1, Err(Refusal::Unavailable { .. })))));
     assert!(matches!(answered.recv().await, Some((2, Ok(_)))));
     assert!(faulty.is_broken() && faulty.try_sit().is_none());
     assert!(!sound.is_broken());
+
+    // A message that its actor still gets computes nothing on what is left.
+    let reply = Reply::shared(told, 3);
+    assert!(faulty.send(&actor, Ask { command: Command::Read, reply, admission: (), span: Span::none() }).is_ok());
+    assert!(matches!(answered.recv().await, Some((3, Err(Refusal::Unavailable { .. })))));
+    assert!(faulty.is_broken(), "it stays broken until it is replaced");
 }
 
 #[test]
