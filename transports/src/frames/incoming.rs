@@ -9,6 +9,7 @@ use twin_core::numbers::{Boot, Seq, Stay};
 use twin_core::path::Path;
 
 use super::batch::WireBody;
+use super::record::{BadRecord, fields, skip};
 use crate::codec::FrameError;
 use crate::limits::BATCH_MESSAGES_MAX;
 
@@ -69,8 +70,8 @@ enum Wrong {
     Malformed(#[from] Malformed),
     #[error("{0}")]
     Serde(#[from] rmp_serde::decode::Error),
-    #[error("a {0} lacks a field")]
-    Short(&'static str),
+    #[error(transparent)]
+    Record(#[from] BadRecord),
     #[error("a StateBatch has {0} messages, the limit is {BATCH_MESSAGES_MAX}")]
     TooMany(usize),
 }
@@ -122,15 +123,6 @@ impl<'a> Body<'a> {
 }
 
 /// A record has at least these fields; what a newer release adds is at its end.
-fn fields(reader: &mut Reader<'_>, known: usize, what: &'static str) -> Result<usize, Wrong> {
-    let fields = reader.array()?;
-    if fields < known { Err(Wrong::Short(what)) } else { Ok(fields) }
-}
-
-fn skip(reader: &mut Reader<'_>, values: usize) -> Result<(), Malformed> {
-    (0..values).try_for_each(|_| reader.raw().map(|_| ()))
-}
-
 fn small(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
     u32::try_from(reader.unsigned()?).map_err(|_| Malformed::Expected("a number of 32 bits"))
 }

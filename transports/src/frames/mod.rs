@@ -18,4 +18,5 @@ pub mod batch;
 pub mod device;
 pub mod incoming;
 pub mod readings;
+mod record;
 pub mod session;

@@ -8,6 +8,7 @@ use twin_core::msgpack::{Item, Malformed, Reader};
 use twin_core::record;
 use twin_core::refusal::Refusal;
 
+use super::record::{BadRecord, fields, skip};
 use crate::codec::{FrameError, pack};
 use crate::limits::{FRAME_DEPTH_MAX, READ_TWINS_MAX};
 
@@ -146,19 +147,10 @@ enum Wrong {
     Id(#[from] twin_core::ids::IdError),
     #[error("{0}")]
     Serde(#[from] rmp_serde::decode::Error),
-    #[error("a {0} lacks a field")]
-    Short(&'static str),
+    #[error(transparent)]
+    Record(#[from] BadRecord),
     #[error("{0} twins, the limit is {READ_TWINS_MAX}")]
     TooMany(usize),
-}
-
-fn fields(reader: &mut Reader<'_>, known: usize, what: &'static str) -> Result<usize, Wrong> {
-    let fields = reader.array()?;
-    if fields < known { Err(Wrong::Short(what)) } else { Ok(fields) }
-}
-
-fn skip(reader: &mut Reader<'_>, values: usize) -> Result<(), Malformed> {
-    (0..values).try_for_each(|_| reader.raw().map(|_| ()))
 }
 
 #[cfg(test)]
