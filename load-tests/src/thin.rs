@@ -37,16 +37,19 @@ pub(crate) struct ThinGateways {
     endpoints: Vec<Endpoint>,
 }
 
-/// Registers gateways, so many a site, in as many sites as they need: the first site's first.
+/// Registers gateways, so many a site, in as many sites as they need: the first site's first. Named after the directory, as the node
+/// may have had others before.
 pub(crate) fn register(rest: &Rest, dir: &Path, gateways: u32, per_site: u32) -> anyhow::Result<Vec<Credentials>> {
+    let prefix = dir.file_name().context("no name")?.to_string_lossy();
     for site in 0..gateways.div_ceil(per_site) {
         rest.open_site(&format!("store-{site}"))?;
     }
     let register = |registrar: u32| {
         let mine = (0..gateways).filter(|number| number % REGISTRARS == registrar);
         mine.map(|number| {
-            let file = dir.join(format!("thin-{number}.json"));
-            rest.add_gateway(&format!("store-{}", number / per_site), &format!("thin-{number}"), &file)?;
+            let name = format!("{prefix}-{number}");
+            let file = dir.join(format!("{name}.json"));
+            rest.add_gateway(&format!("store-{}", number / per_site), &name, &file)?;
             Ok((number, Credentials::load(&file).context("credentials")?))
         })
         .collect::<anyhow::Result<Vec<_>>>()
