@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use twin_core::refusal::Refusal;
+use twin_storage::Pressure;
+
 /// A budget of bytes shared by all commands of a node.
 #[derive(Debug)]
 pub struct Admission {
@@ -42,6 +45,16 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.admitted_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// What whoever wants to change rows is told when the storage has no room for them.
+pub(crate) fn out_of(pressure: &Pressure) -> Refusal {
+    let what = match pressure {
+        Pressure::Dirty { .. } => "the budget for rows that wait for a checkpoint",
+        Pressure::Log { .. } => "the budget for log that is not purged",
+        Pressure::Disk { .. } => "the room on the node's disk",
+    };
+    Refusal::Busy { what: what.into(), retry_after_ms: pressure.retry_after().as_millis() as u64 }
 }
 
 #[cfg(test)]

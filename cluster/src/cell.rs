@@ -17,10 +17,10 @@ use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
 use twin_storage::families::{Family, home, home_slot, site_twin, twin_desired, twin_head, twin_hot, twin_marks};
-use twin_storage::{Budgets, GroupReader, Pressure};
+use twin_storage::{Budgets, GroupReader};
 use twin_transports::server::Submission;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, out_of};
 use crate::committer::{Generation, Host, Lead};
 use crate::grains::{Grains, Shared, sampled_span};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
@@ -136,22 +136,20 @@ impl Cell {
     }
 
     fn admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
-        let busy = |what: &str, retry_after_ms| {
+        let admitted = self.try_admit(bytes, changes_rows);
+        if admitted.is_err() {
             Counters::count(&self.counters.commands_busy);
-            Refusal::Busy { what: what.into(), retry_after_ms }
-        };
+        }
+        admitted
+    }
+
+    fn try_admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
         // What changes rows also needs room in the dirty state, in the log and on the disk.
         if changes_rows {
-            self.budgets.admit(bytes as u64).map_err(|pressure| {
-                let what = match pressure {
-                    Pressure::Dirty { .. } => "the budget for rows that wait for a checkpoint",
-                    Pressure::Log { .. } => "the budget for log that is not purged",
-                    Pressure::Disk { .. } => "the room on the node's disk",
-                };
-                busy(what, pressure.retry_after().as_millis() as u64)
-            })?;
+            self.budgets.admit(bytes as u64).map_err(|pressure| out_of(&pressure))?;
         }
-        self.admission.admit(bytes).ok_or_else(|| busy("the memory for commands under way", RETRY_BUSY_MS))
+        let busy = || Refusal::Busy { what: "the memory for commands under way".into(), retry_after_ms: RETRY_BUSY_MS };
+        self.admission.admit(bytes).ok_or_else(busy)
     }
 
     fn give(&self, tenure: &Arc<Tenure>, commands: impl Iterator<Item = (TwinId, Command, Reply)>, admitted: Admitted) {

@@ -24,9 +24,9 @@ use twin_core::grain::Ticket;
 use twin_core::refusal::Refusal;
 use twin_storage::consensus::{CommittedLeaderId, Raft, TypeConfig};
 use twin_storage::limits::ENTRY_BYTES_MAX;
-use twin_storage::{Applied, ChainLink, EntryData, RowChange};
+use twin_storage::{Applied, Budgets, ChainLink, EntryData, RowChange};
 
-use crate::admission::Admitted;
+use crate::admission::{Admitted, out_of};
 use crate::chain::Chain;
 use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_ROWS_MAX, PROPOSALS_GATHERED_MAX};
 use crate::stats::Counters;
@@ -83,8 +83,10 @@ impl Lead {
         ticket.0 <= self.committer.applied.load(Ordering::Acquire)
     }
 
-    /// Commits rows that no grain computed, and waits.
+    /// Commits rows that no grain computed, and waits. Refused at once where rows, log or disk have no room for them.
     pub async fn commit_rows(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
+        let bytes = rows.iter().map(RowChange::size_bytes).sum();
+        self.committer.budgets.admit(bytes).map_err(|pressure| out_of(&pressure))?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.commit(rows, Vec::new(), tell(sender));
         receiver.await.unwrap_or_else(|_| Err(crate::cell::owner_changed()))
@@ -123,6 +125,7 @@ struct CommitterHandle {
     work: Arc<Mutex<(mpsc::UnboundedSender<Work>, Ticket)>>,
     /// Highest ticket that is applied.
     applied: Arc<AtomicU64>,
+    budgets: Arc<Budgets>,
 }
 
 impl CommitterHandle {
@@ -185,17 +188,19 @@ impl<H: Host> Committer<H> {
     pub fn start(
         raft: Raft,
         host: Arc<H>,
+        budgets: Arc<Budgets>,
         counters: Arc<Counters>,
         planted: Option<PlantedBug>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         let (work, queue) = mpsc::unbounded_channel();
+        let work = Arc::new(Mutex::new((work, Ticket::default())));
         let committer = Self {
             raft,
             host,
             counters,
             planted,
-            handle: CommitterHandle { work: Arc::new(Mutex::new((work, Ticket::default()))), applied: Arc::default() },
+            handle: CommitterHandle { work, applied: Arc::default(), budgets },
             generation: Generation::default(),
             last: Chain::behind(0, 0),
         };
@@ -313,6 +318,13 @@ impl<H: Host> Committer<H> {
             tokio::select! {
                 biased;
                 outcome = oldest => {
+                    if outcome.is_err() && self.handle.budgets.disk_is_full() {
+                        // Its write waits for room and has failed nobody: it may take until there is some.
+                        if let Some(entry) = in_flight.front_mut() {
+                            entry.deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
+                        }
+                        continue;
+                    }
                     let Some(entry) = in_flight.pop_front() else { continue };
                     self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
                     match outcome {

@@ -72,7 +72,7 @@ impl Group {
         // Alone there is nobody to wait for.
         raft.trigger().elect(false).await.map_err(|error| StartError::group(&name, error))?;
         let stop = CancellationToken::new();
-        let committer = Committer::start(raft.clone(), host, counters, planted, stop.clone());
+        let committer = Committer::start(raft.clone(), host, Arc::clone(&budgets), counters, planted, stop.clone());
         let log_keeper = tokio::spawn(keep_log_short(raft.clone(), files.durable, budgets, stop.clone()));
         Ok(Self { raft, id, name, committer, log_keeper, stop })
     }

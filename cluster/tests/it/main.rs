@@ -3,6 +3,7 @@
 
 mod cost;
 mod durability;
+mod full_disk;
 mod lives;
 mod numbering;
 mod ownership;
