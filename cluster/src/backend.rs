@@ -1,46 +1,121 @@
 //! The cluster as gateway sessions see it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use twin_core::command::Command;
 use twin_core::grain::Reply;
-use twin_core::ids::{GatewayId, TwinId};
+use twin_core::ids::{GatewayId, SiteId, TwinId};
 use twin_core::refusal::Refusal;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{Backend, Downlink, GatewayCredential, SessionGrant, Submission, VerifiedHello};
 
 use crate::cluster::Cluster;
+use crate::security::SecurityEvent;
 use crate::view::Enrolment;
 
 impl Cluster {
-    fn enrolment_open(&self, site: &twin_core::ids::SiteId) -> bool {
-        matches!(self.inner.directory.site(site), Ok(Some(row)) if row.enrolment == Enrolment::Open)
+    fn enrolment(&self, site: &SiteId) -> Enrolment {
+        self.inner.directory.site(site).ok().flatten().map(|row| row.enrolment).unwrap_or_default()
+    }
+
+    /// May the first attach of a device register it?
+    fn enrols(&self, site: &SiteId, twin: &TwinId) -> bool {
+        match self.enrolment(site) {
+            Enrolment::Open => true,
+            Enrolment::List => self.is_listed(site, twin),
+            Enrolment::Registered => false,
+        }
+    }
+
+    pub(crate) fn tell(&self, event: SecurityEvent) {
+        if let Some(tell) = &self.inner.options.on_security_event {
+            tell(event);
+        }
+    }
+
+    /// **Both sides hear of it:** the newer one by its refusal or by a notice, the older one by a notice or by how its session ends.
+    fn conflict(&self, hello: &VerifiedHello, standing: String, denied: bool) {
+        let gateway = &hello.gateway;
+        tracing::warn!(%gateway, peer = hello.peer, standing, denied, "two gateways with one credential");
+        if denied {
+            let message = format!(
+                "another gateway came from {} with the credentials of {gateway} and was refused; if it is not yours, rotate them",
+                hello.peer
+            );
+            self.inner.sessions.notice(gateway, CREDENTIAL_CONFLICT, &message);
+        }
+        let (gateway, peer) = (gateway.clone(), hello.peer.clone());
+        self.tell(SecurityEvent::CredentialConflict { gateway, peer, standing, denied });
     }
 }
 
+impl Cluster {
+    /// An attach that finds no twin, and may not make one, is a device that nobody knows.
+    fn watched(&self, twin: TwinId, gateway: GatewayId, reply: Reply) -> Reply {
+        let cluster = self.clone();
+        Reply::once(move |answer| {
+            if matches!(answer, Err(Refusal::NotFound { .. })) {
+                cluster.tell(SecurityEvent::DeviceRefused { gateway, twin });
+            }
+            reply.send(answer);
+        })
+    }
+}
+
+/// What a notice about two gateways with one credential is called.
+const CREDENTIAL_CONFLICT: &str = "credential-conflict";
+
 impl Backend for Cluster {
     async fn credential(&self, gateway: &GatewayId) -> Option<GatewayCredential> {
-        self.inner.gateways.credential(gateway).ok().flatten()
+        self.inner.gateways.credential(gateway, self.inner.clock.wall()).ok().flatten()
+    }
+
+    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr) {
+        self.tell(SecurityEvent::CredentialRefused { gateway: gateway.clone(), peer: peer.ip().to_string() });
     }
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
-        self.inner.gateways.hello(&hello).await?;
-        let number = self.inner.sessions.next_number();
         let gateway = hello.gateway.clone();
+        let policy = self.inner.directory.site(&gateway.site)?.map(|row| row.conflict).unwrap_or_default();
+        let in_use = || self.inner.sessions.other_outbox(&gateway, hello.outbox);
+        let welcomed = match self.inner.gateways.hello(&hello, policy, in_use).await {
+            Ok(welcomed) => welcomed,
+            Err((refusal, standing)) => {
+                if let Some(standing) = standing {
+                    self.conflict(&hello, standing, true);
+                }
+                return Err(refusal);
+            }
+        };
+        if let Some(standing) = welcomed.standing.clone() {
+            let message = format!(
+                "a session with these credentials was open from {standing} and was closed; if it is not yours, rotate them"
+            );
+            downlink.notice(CREDENTIAL_CONFLICT, &message);
+            self.conflict(&hello, standing, false);
+        }
+        let number = self.inner.sessions.next_number();
+        let key = hello.public_key;
         // Calls that went down an older session will not be answered on this one.
         self.inner.methods.link_lost(&gateway);
         self.inner.sessions.open(number, hello, downlink, self.inner.clock.wall());
-        // The credentials may have been removed while the hello was committed: the removal looked for a session before this
-        // one was open, so it is this side that must look again.
-        if self.inner.gateways.get(&gateway)?.is_none() {
+        drop(welcomed);
+        // The credentials may have been removed or their key may have ended while the hello was committed: whoever did that looked
+        // for a session before this one was open, so it is this side that must look again.
+        let row = self.inner.gateways.get(&gateway)?;
+        if row.as_ref().is_some_and(|row| row.public_key != key) {
+            self.inner.sessions.watch_key(&gateway);
+        }
+        if !row.is_some_and(|row| row.takes(&key, self.inner.clock.wall())) {
             self.inner.sessions.revoke(&gateway);
             return Err(Refusal::GatewayNotFound { site: gateway.site, name: gateway.name });
         }
         Ok(SessionGrant {
             session: number,
             owner: self.owner_order(),
-            enrolment_open: self.enrolment_open(&gateway.site),
+            enrolment_open: self.enrolment(&gateway.site) == Enrolment::Open,
         })
     }
 
@@ -50,10 +125,13 @@ impl Backend for Cluster {
         }
     }
 
-    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, reply: Reply) {
+    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, mut reply: Reply) {
         if let Command::Attach { sender, may_create, .. } = &mut command {
             // As the site is now, not as it was when the session was opened.
-            *may_create = self.enrolment_open(&sender.gateway.site);
+            *may_create = self.enrols(&sender.gateway.site, twin);
+            if !*may_create {
+                reply = self.watched(twin.clone(), sender.gateway.clone(), reply);
+            }
         }
         self.inner.cell.submit(twin, command, bytes, reply);
     }

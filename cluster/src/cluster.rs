@@ -29,14 +29,16 @@ use crate::directory::Directory;
 use crate::gateways::Gateways;
 use crate::grains::Grains;
 use crate::group::Group;
+use crate::keys::end_old_keys;
 use crate::limits::PASSIVATION_INTERVAL;
 use crate::methods::MethodCalls;
 use crate::observers::Observers;
 use crate::rows::{ClusterRow, GatewayRow};
+use crate::security::OnSecurityEvent;
 use crate::sessions::Sessions;
 use crate::stats::Counters;
 use crate::view::{
-    ClusterStats, Enrolment, GatewayView, MethodAnswer, NewGateway, NodeView, SiteView, TwinPage, TwinQuery,
+    ClusterStats, GatewayView, MethodAnswer, NewGateway, NodeView, SiteChange, SiteView, TwinPage, TwinQuery,
 };
 use crate::{DIRECTORY, FIRST_CELL, listing};
 
@@ -79,6 +81,8 @@ pub struct ClusterOptions {
     pub grain_idle_after: Duration,
     /// Random numbers for credentials.
     pub random: Arc<dyn SecureRandom + Send + Sync>,
+    /// Hears of what should not happen where all is well.
+    pub on_security_event: Option<OnSecurityEvent>,
     /// A deliberate bug, to show that the auditor finds it. Never set by the node's binary.
     #[doc(hidden)]
     pub planted: Option<PlantedBug>,
@@ -94,6 +98,7 @@ impl Default for ClusterOptions {
             admitted_bytes_max: ADMITTED_BYTES_MAX,
             grain_idle_after: GRAIN_IDLE_AFTER,
             random: Arc::new(ring::rand::SystemRandom::new()),
+            on_security_event: None,
             planted: None,
         }
     }
@@ -108,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) methods: MethodCalls,
     pub(crate) tasks: TaskTracker,
+    /// Read-modify-write of sites' lists of devices is done by one at a time.
+    pub(crate) listing_devices: tokio::sync::Mutex<()>,
     observers: Arc<Observers>,
     counters: Arc<Counters>,
     storage: Mutex<Option<Storage>>,
@@ -168,6 +175,7 @@ impl Cluster {
             gateways: Gateways::new(cell.clone()),
             methods: MethodCalls::default(),
             tasks: TaskTracker::new(),
+            listing_devices: tokio::sync::Mutex::default(),
             groups: Mutex::new(vec![directory_group, cell_group]),
             started_at: clock.wall(),
             options,
@@ -181,6 +189,7 @@ impl Cluster {
             stop,
         });
         inner.tasks.spawn(passivate_idle(inner.cell.clone(), inner.options.grain_idle_after, inner.stop.clone()));
+        inner.tasks.spawn(end_old_keys(Arc::downgrade(&inner), inner.stop.clone()));
         let cluster = Self { inner };
         cluster.until_leading().await;
         let random = cluster.inner.options.random.clone();
@@ -346,9 +355,9 @@ impl Cluster {
         self.inner.observers.observe()
     }
 
-    /// Creates a site or changes its enrolment; says whether it is new.
-    pub async fn put_site(&self, site: &SiteId, enrolment: Enrolment) -> Result<bool, Refusal> {
-        self.inner.directory.put_site(site, enrolment).await
+    /// Creates a site or changes it; says whether it is new.
+    pub async fn put_site(&self, site: &SiteId, change: impl Into<SiteChange>) -> Result<bool, Refusal> {
+        self.inner.directory.put_site(site, change.into()).await
     }
 
     /// A site.
@@ -373,6 +382,7 @@ impl Cluster {
             enrolment: row.enrolment,
             cell: row.cell,
             epoch: row.epoch,
+            conflict: row.conflict,
             gateways: gateways.into_iter().map(|(name, row)| self.gateway_view(site, name, &row)).collect(),
         })
     }
@@ -386,6 +396,7 @@ impl Cluster {
             peer: session.map(|session| session.hello.peer.clone()),
             agent: session.map(|session| session.hello.agent.clone()),
             connected_at: session.map(|session| session.opened_at),
+            old_key_until: row.ending_now(self.inner.clock.wall()).map(|ending| ending.until),
             last_seen: heard.map(|heard| heard.at),
             status: heard.and_then(|heard| heard.status),
         })
@@ -479,7 +490,11 @@ fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
         tracing::warn!("the system gave no random numbers for the cluster's id");
     }
     let (cluster_id, product_key) = (u128::from_be_bytes(first(&bytes)), u64::from_be_bytes(first(&bytes[16..])));
-    ClusterRow { cluster_id: format!("{cluster_id:032x}"), product_key: format!("pk-{product_key:016x}") }
+    ClusterRow {
+        cluster_id: format!("{cluster_id:032x}"),
+        product_key: format!("pk-{product_key:016x}"),
+        handed_over: None,
+    }
 }
 
 fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {

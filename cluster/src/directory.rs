@@ -18,7 +18,7 @@ use crate::cell::owner_changed;
 use crate::committer::{Generation, Host, Lead};
 use crate::limits::SITES_MAX;
 use crate::rows::{CellRow, ClusterRow, NodeRow, SiteRow, decode, encode};
-use crate::view::Enrolment;
+use crate::view::{Enrolment, SiteChange};
 
 /// The directory on this node.
 pub struct Directory {
@@ -84,24 +84,26 @@ impl Directory {
             .collect()
     }
 
-    /// Creates a site or changes its enrolment; says whether it is new.
-    pub async fn put_site(&self, site: &SiteId, enrolment: Enrolment) -> Result<bool, Refusal> {
+    /// Creates a site or changes it; says whether it is new.
+    pub async fn put_site(&self, site: &SiteId, change: SiteChange) -> Result<bool, Refusal> {
         let _writing = self.writing.lock().await;
         let known = self.site(site)?;
         let created = known.is_none();
-        let row = match known {
-            Some(row) if row.enrolment == enrolment => {
-                self.confirm().await?;
-                return Ok(false);
-            }
-            Some(row) => SiteRow { enrolment, ..row },
+        let mut row = match &known {
+            Some(row) => row.clone(),
             None => {
                 if self.sites()?.len() >= SITES_MAX {
                     return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
                 }
-                SiteRow::new(enrolment)
+                SiteRow::new(Enrolment::default())
             }
         };
+        row.enrolment = change.enrolment.unwrap_or(row.enrolment);
+        row.conflict = change.conflict.unwrap_or(row.conflict);
+        if known.is_some_and(|known| known == row) {
+            self.confirm().await?;
+            return Ok(false);
+        }
         self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await?;
         Ok(created)
     }
@@ -111,15 +113,24 @@ impl Directory {
         self.lead()?.confirmed().await
     }
 
+    /// Held while rows are read, changed and written.
+    pub(crate) async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
+    }
+
+    pub(crate) fn reader(&self) -> &GroupReader {
+        &self.reader
+    }
+
     fn lead(&self) -> Result<Lead, Refusal> {
         self.lead.read().clone().ok_or_else(owner_changed)
     }
 
-    async fn commit(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
+    pub(crate) async fn commit(&self, rows: Vec<RowChange>) -> Result<(), Refusal> {
         self.lead()?.commit_rows(rows).await
     }
 
-    fn get<T: serde::de::DeserializeOwned>(
+    pub(crate) fn get<T: serde::de::DeserializeOwned>(
         &self,
         family: Family,
         key: &[u8],
@@ -130,7 +141,7 @@ impl Directory {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn unreadable(error: impl std::fmt::Display) -> Refusal {
     tracing::error!(%error, "a row of the directory cannot be read");
     Refusal::Unavailable { message: format!("the directory cannot be read: {error}"), retry_after_ms: 10_000 }
 }

@@ -1,6 +1,7 @@
 //! Gateways of a cell's sites: credentials, and the boot that each committed with its last hello.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::SecureRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -13,7 +14,8 @@ use twin_transports::server::{GatewayCredential, VerifiedHello};
 
 use crate::cell::Cell;
 use crate::limits::SITE_GATEWAYS_MAX;
-use crate::rows::{GatewayRow, decode, encode};
+use crate::rows::{EndingKey, GatewayRow, decode, encode};
+use crate::view::ConflictPolicy;
 
 /// Outboxes of a gateway that are remembered as used before.
 const RETIRED_OUTBOXES_MAX: usize = 16;
@@ -47,8 +49,11 @@ impl Gateways {
     }
 
     /// What a hello of this gateway must prove.
-    pub fn credential(&self, gateway: &GatewayId) -> Result<Option<GatewayCredential>, Refusal> {
-        Ok(self.get(gateway)?.map(|row| GatewayCredential { product_key: row.product_key, public_key: row.public_key }))
+    pub fn credential(&self, gateway: &GatewayId, now: WallTime) -> Result<Option<GatewayCredential>, Refusal> {
+        Ok(self.get(gateway)?.map(|row| {
+            let ending_key = row.ending_now(now).map(|ending| ending.public_key);
+            GatewayCredential { product_key: row.product_key, public_key: row.public_key, ending_key }
+        }))
     }
 
     /// The gateways of a site, by name.
@@ -79,10 +84,7 @@ impl Gateways {
         if self.of_site(&gateway.site)?.len() >= SITE_GATEWAYS_MAX {
             return Err(Refusal::Invalid { message: format!("a site has at most {SITE_GATEWAYS_MAX} gateways") });
         }
-        let mut secret = [0; 32];
-        random.fill(&mut secret).map_err(|_| no_entropy())?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&secret).map_err(|_| no_entropy())?;
-        let public_key = pair.public_key().as_ref().try_into().map_err(|_| no_entropy())?;
+        let (secret, public_key) = new_key(random)?;
         let row = GatewayRow {
             created_at: now,
             product_key,
@@ -91,16 +93,47 @@ impl Gateways {
             boot: Boot::default(),
             boot_nonce: [0; 16],
             retired: Vec::new(),
+            ending: None,
         };
         self.put(gateway, &row).await?;
         Ok(secret)
+    }
+
+    /// Makes a new key. The one before works for `overlap` from now, and one before that no longer. Gives the new secret, and the row.
+    pub async fn rotate(
+        &self,
+        gateway: &GatewayId,
+        overlap: Duration,
+        now: WallTime,
+        random: &dyn SecureRandom,
+    ) -> Result<([u8; 32], GatewayRow), Refusal> {
+        let _writing = self.lock(gateway).await;
+        let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
+        let (secret, public_key) = new_key(random)?;
+        let before = std::mem::replace(&mut row.public_key, public_key);
+        let until = WallTime::new(now.get().saturating_add(i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX)));
+        row.ending = (!overlap.is_zero()).then_some(EndingKey { public_key: before, until });
+        self.put(gateway, &row).await?;
+        Ok((secret, row))
+    }
+
+    /// Ends the key before the current one, if it still works. Gives the row.
+    pub async fn end_old_key(&self, gateway: &GatewayId) -> Result<GatewayRow, Refusal> {
+        let _writing = self.lock(gateway).await;
+        let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
+        if row.ending.take().is_some() {
+            self.put(gateway, &row).await?;
+        } else {
+            self.cell.confirm().await?;
+        }
+        Ok(row)
     }
 
     /// Removes a gateway's credentials.
     pub async fn remove(&self, gateway: &GatewayId) -> Result<(), Refusal> {
         let _writing = self.lock(gateway).await;
         if self.get(gateway)?.is_none() {
-            return Err(Refusal::GatewayNotFound { site: gateway.site.clone(), name: gateway.name.clone() });
+            return Err(not_found(gateway));
         }
         self.cell.commit_rows(vec![RowChange::delete(Family::Gateway, gateway_family::key(gateway))]).await
     }
@@ -110,15 +143,39 @@ impl Gateways {
     /// A boot number that was committed before belongs to one run of the gateway, which is known by its nonce. Any other run
     /// with that number, or a lower one, comes from a disk that was rolled back: it would number new reports with numbers that
     /// the twins have seen, and they would be taken for duplicates. So it must start a new outbox.
-    pub async fn hello(&self, hello: &VerifiedHello) -> Result<(), Refusal> {
-        let _writing = self.lock(&hello.gateway).await;
-        let Some(mut row) = self.get(&hello.gateway)? else {
-            return Err(Refusal::GatewayNotFound {
-                site: hello.gateway.site.clone(),
-                name: hello.gateway.name.clone(),
-            });
+    ///
+    /// `in_use` says from where a session with another outbox is open, and is asked before anything is committed: where the policy lets
+    /// no second one in, a stranger's hello must not retire the outbox of the gateway that is there. The guard is kept until the
+    /// session stands in the table, so that of two strangers the second sees the first.
+    pub async fn hello(
+        &self,
+        hello: &VerifiedHello,
+        policy: ConflictPolicy,
+        in_use: impl FnOnce() -> Option<String>,
+    ) -> Result<Welcomed<'_>, (Refusal, Option<String>)> {
+        let writing = self.lock(&hello.gateway).await;
+        let plain = |refusal| (refusal, None);
+        let Some(row) = self.get(&hello.gateway).map_err(plain)? else {
+            return Err(plain(not_found(&hello.gateway)));
         };
-        match judge(&row, hello) {
+        let verdict = judge(&row, hello);
+        let standing = match verdict {
+            // Its own outbox, in its own order: the same gateway, whose older link may be dead.
+            Hello::Reconnect | Hello::NewBoot => None,
+            Hello::NewOutbox | Hello::Stale { .. } => in_use(),
+        };
+        if policy == ConflictPolicy::DenyNew && standing.is_some() {
+            self.cell.confirm().await.map_err(plain)?;
+            return Err((Refusal::CredentialInUse { gateway: hello.gateway.to_string() }, standing));
+        }
+        match self.commit_hello(hello, row, verdict).await {
+            Ok(()) => Ok(Welcomed { standing, _writing: writing }),
+            Err(refusal) => Err((refusal, standing)),
+        }
+    }
+
+    async fn commit_hello(&self, hello: &VerifiedHello, mut row: GatewayRow, verdict: Hello) -> Result<(), Refusal> {
+        match verdict {
             Hello::Reconnect => self.cell.confirm().await,
             Hello::Stale { committed } => {
                 self.cell.confirm().await?;
@@ -143,6 +200,25 @@ impl Gateways {
     async fn put(&self, gateway: &GatewayId, row: &GatewayRow) -> Result<(), Refusal> {
         self.cell.commit_rows(vec![RowChange::put(Family::Gateway, gateway_family::key(gateway), encode(row))]).await
     }
+}
+
+/// A hello that is committed. To be kept until its session is in the table.
+pub struct Welcomed<'a> {
+    /// From where a session of another outbox is open, which is about to be closed.
+    pub standing: Option<String>,
+    _writing: tokio::sync::MutexGuard<'a, ()>,
+}
+
+fn not_found(gateway: &GatewayId) -> Refusal {
+    Refusal::GatewayNotFound { site: gateway.site.clone(), name: gateway.name.clone() }
+}
+
+/// The seed of a key pair, and its public key.
+fn new_key(random: &dyn SecureRandom) -> Result<([u8; 32], [u8; 32]), Refusal> {
+    let mut secret = [0; 32];
+    random.fill(&mut secret).map_err(|_| no_entropy())?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&secret).map_err(|_| no_entropy())?;
+    Ok((secret, pair.public_key().as_ref().try_into().map_err(|_| no_entropy())?))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -192,6 +268,7 @@ mod tests {
             boot: Boot::new(5),
             boot_nonce: [5; 16],
             retired: vec![OutboxId([9; 16])],
+            ending: None,
         }
     }
 
@@ -203,6 +280,7 @@ mod tests {
             boot_nonce: [nonce; 16],
             agent: String::new(),
             peer: String::new(),
+            public_key: [0; 32],
         }
     }
 

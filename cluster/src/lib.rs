@@ -10,10 +10,12 @@ pub mod cell;
 pub mod chain;
 mod cluster;
 pub mod committer;
+pub mod devices;
 pub mod directory;
 pub mod gateways;
 pub mod grains;
 mod group;
+mod keys;
 pub mod limits;
 mod listing;
 mod loader;
@@ -21,9 +23,11 @@ pub mod methods;
 mod network;
 pub mod observers;
 pub mod rows;
+pub mod security;
 pub mod sessions;
 pub mod slots;
 pub mod stats;
+pub mod tokens;
 pub mod view;
 
 use twin_core::numbers::CellId;
@@ -31,8 +35,8 @@ use twin_core::numbers::CellId;
 pub use cluster::{Cluster, ClusterOptions, StartError};
 pub use committer::PlantedBug;
 pub use view::{
-    ClusterStats, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView, SiteView,
-    TwinPage, TwinQuery,
+    ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView,
+    SiteChange, SiteView, TwinPage, TwinQuery,
 };
 
 /// The directory's group.

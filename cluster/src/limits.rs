@@ -32,5 +32,13 @@ pub const METHOD_CALLS_MAX: usize = 10_000;
 pub const SITES_MAX: usize = 100_000;
 /// Most gateways of a site.
 pub const SITE_GATEWAYS_MAX: usize = 1000;
+/// Most admin tokens of a cluster: people, programs and their successors.
+pub const TOKENS_MAX: usize = 256;
+/// Ids on a site's list. Ten gateways with thousands of devices each.
+pub const SITE_DEVICES_MAX: usize = 65_536;
+/// Of them, those that one entry adds or removes.
+pub const SITE_DEVICES_PER_ENTRY: usize = ENTRY_ROWS_MAX;
+/// How often it is looked whether an old key of a gateway has ended.
+pub const KEY_END_INTERVAL: Duration = Duration::from_secs(1);
 /// Unpurged log of a group above which a checkpoint makes it shorter.
 pub const LOG_PURGE_ENTRIES: u64 = 1000;

@@ -6,7 +6,7 @@ use twin_core::ids::SiteId;
 use twin_core::numbers::{Boot, CellId, Floor, OutboxId, WallTime};
 use twin_core::record;
 
-use crate::view::Enrolment;
+use crate::view::{ConflictPolicy, Enrolment};
 
 /// Format version of every row here. A new one is needed only when a record can't just grow at its end.
 const FORMAT: u8 = 1;
@@ -65,6 +65,8 @@ record! {
         pub cluster_id: String,
         /// Product key that credentials of this cluster carry.
         pub product_key: String,
+        /// SHA-256 of the token that a data directory handed over last: it is not taken over a second time.
+        pub handed_over: Option<[u8; 32]> = None,
     }
 }
 
@@ -102,6 +104,8 @@ record! {
         pub epoch: u64,
         /// Who may have a twin in it.
         pub enrolment: Enrolment,
+        /// What becomes of two gateways with one credential.
+        pub conflict: ConflictPolicy = ConflictPolicy::Replace,
     }
 }
 
@@ -123,6 +127,31 @@ record! {
         pub boot_nonce: [u8; 16],
         /// Outboxes used before, newest last: a disk from the drawer is not taken for a new one.
         pub retired: Vec<OutboxId> = Vec::new(),
+        /// The key before, while it still works.
+        pub ending: Option<EndingKey> = None,
+    }
+}
+
+record! {
+    /// A key of a gateway that was replaced, and works a while longer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct EndingKey {
+        /// Ed25519 public key.
+        pub public_key: [u8; 32],
+        /// From then on it is refused. (As with admin tokens: the wall clock decides about credentials, and about nothing else.)
+        pub until: WallTime,
+    }
+}
+
+impl GatewayRow {
+    /// The key before, if it works now.
+    pub fn ending_now(&self, now: WallTime) -> Option<EndingKey> {
+        self.ending.filter(|ending| now < ending.until)
+    }
+
+    /// May a session be open that was opened with this key?
+    pub fn takes(&self, public_key: &[u8; 32], now: WallTime) -> bool {
+        self.public_key == *public_key || self.ending_now(now).is_some_and(|ending| ending.public_key == *public_key)
     }
 }
 
@@ -138,7 +167,7 @@ record! {
 impl SiteRow {
     /// A site as it is made.
     pub fn new(enrolment: Enrolment) -> Self {
-        Self { cell: crate::FIRST_CELL, epoch: 1, enrolment }
+        Self { cell: crate::FIRST_CELL, epoch: 1, enrolment, conflict: ConflictPolicy::default() }
     }
 }
 

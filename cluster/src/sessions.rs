@@ -1,11 +1,11 @@
 //! Open gateway sessions of this node, and what their gateways last said of themselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use twin_core::ids::{GatewayId, TwinId};
-use twin_core::numbers::{Version, WallTime};
+use twin_core::numbers::{OutboxId, Version, WallTime};
 use twin_core::op::Op;
 use twin_transports::frames::device::Call;
 use twin_transports::frames::session::Heartbeat;
@@ -38,6 +38,8 @@ struct Table {
     open: HashMap<GatewayId, Session>,
     /// One per gateway with credentials, so bounded by them; removed with them.
     heard: HashMap<GatewayId, LastHeard>,
+    /// Gateways whose session was opened with a key that is not the current one. Of those with a session only.
+    on_old_keys: HashSet<GatewayId>,
     last_number: u64,
 }
 
@@ -65,6 +67,7 @@ impl Sessions {
                 // A newer session was quicker.
                 Some(downlink)
             } else {
+                table.on_old_keys.remove(&gateway);
                 table.open.insert(gateway, Session { number, hello, opened_at: now, downlink }).map(|old| old.downlink)
             }
         };
@@ -78,10 +81,59 @@ impl Sessions {
         let mut table = self.table.write();
         let current = table.open.get(gateway).is_some_and(|session| session.number == number);
         if current {
+            table.on_old_keys.remove(gateway);
             table.open.remove(gateway);
             table.heard.entry(gateway.clone()).or_default().at = now;
         }
         current
+    }
+
+    /// From where a gateway has a session with another outbox than this one.
+    pub fn other_outbox(&self, gateway: &GatewayId, outbox: OutboxId) -> Option<String> {
+        let table = self.table.read();
+        table
+            .open
+            .get(gateway)
+            .filter(|session| session.hello.outbox != outbox)
+            .map(|session| session.hello.peer.clone())
+    }
+
+    /// Tells a gateway something, if it is connected; see [`Downlink::notice`].
+    pub fn notice(&self, gateway: &GatewayId, code: &'static str, message: &str) {
+        if let Some(session) = self.table.read().open.get(gateway) {
+            session.downlink.notice(code, message);
+        }
+    }
+
+    /// Ends a gateway's session if the key that it was opened with no longer works. Says whether it did.
+    pub fn end_unless(&self, gateway: &GatewayId, takes: impl FnOnce(&[u8; 32]) -> bool) -> bool {
+        let ended = {
+            let mut table = self.table.write();
+            match table.open.get(gateway) {
+                Some(session) if !takes(&session.hello.public_key) => {
+                    table.on_old_keys.remove(gateway);
+                    table.open.remove(gateway)
+                }
+                _ => None,
+            }
+        };
+        if let Some(session) = &ended {
+            session.downlink.close("revoked", "the key of this session has ended: the gateway has newer credentials");
+        }
+        ended.is_some()
+    }
+
+    /// The gateway's session, if it has one, is on a key that will end.
+    pub fn watch_key(&self, gateway: &GatewayId) {
+        let mut table = self.table.write();
+        if table.open.contains_key(gateway) {
+            table.on_old_keys.insert(gateway.clone());
+        }
+    }
+
+    /// Gateways whose sessions may be on keys that end.
+    pub fn on_old_keys(&self) -> Vec<GatewayId> {
+        self.table.read().on_old_keys.iter().cloned().collect()
     }
 
     /// Ends a gateway's session because its credentials are gone.
@@ -89,6 +141,7 @@ impl Sessions {
         let session = {
             let mut table = self.table.write();
             table.heard.remove(gateway);
+            table.on_old_keys.remove(gateway);
             table.open.remove(gateway)
         };
         if let Some(session) = session {

@@ -15,6 +15,20 @@ pub enum Enrolment {
     Registered,
     /// Any device: the first attach registers it.
     Open,
+    /// Devices that were registered over REST, and those whose ids are on the site's list: their first attach registers them.
+    List,
+}
+
+/// What becomes of two gateways that come with one credential: one name, but different outboxes. A gateway that comes back with its
+/// own outbox always takes the place of its older session at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConflictPolicy {
+    /// The newer one is let in and the older session is closed: a box that was exchanged goes on at once.
+    #[default]
+    Replace,
+    /// The newer one is refused while the older has a session: a stolen credential cannot push out its owner.
+    DenyNew,
 }
 
 /// A device's answer to a method call.
@@ -57,6 +71,8 @@ pub struct SiteView {
     pub cell: CellId,
     /// Rises with each move of the site.
     pub epoch: u64,
+    /// What becomes of two gateways with one credential.
+    pub conflict: ConflictPolicy,
     /// Its gateways, by name.
     pub gateways: Vec<GatewayView>,
 }
@@ -76,6 +92,8 @@ pub struct GatewayView {
     pub agent: Option<String>,
     /// When its session was opened.
     pub connected_at: Option<WallTime>,
+    /// Until when its key before works, if it does.
+    pub old_key_until: Option<WallTime>,
     /// When it was last heard, in this run of the node.
     pub last_seen: Option<WallTime>,
     /// Its last heartbeat.
@@ -175,4 +193,19 @@ pub struct ClusterStats {
     pub sessions: u64,
     /// Method calls made.
     pub method_calls: u64,
+}
+
+/// What to change of a site; what is not given stays as it is, or is the default of a new site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SiteChange {
+    /// Who may have a twin in it.
+    pub enrolment: Option<Enrolment>,
+    /// What becomes of two gateways with one credential.
+    pub conflict: Option<ConflictPolicy>,
+}
+
+impl From<Enrolment> for SiteChange {
+    fn from(enrolment: Enrolment) -> Self {
+        Self { enrolment: Some(enrolment), conflict: None }
+    }
 }

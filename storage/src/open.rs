@@ -15,7 +15,7 @@ use crate::space::Space;
 use crate::waiting_file::WaitingFile;
 
 /// Format of both files. Raised with any change of a key or record that an older release cannot read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const FORMAT: TableDefinition<'static, &str, u32> = TableDefinition::new("format");
 
@@ -209,6 +209,11 @@ fn check_format(
     };
     if found > FORMAT_VERSION {
         return Err(OpenError::Newer { path: path.clone(), found });
+    }
+    if found < FORMAT_VERSION {
+        // Version 2 only has more key families: their tables are made, and what is there stays as it is.
+        drop((format, read));
+        make(database, file, make_tables).map_err(damaged)?;
     }
     Ok(Found::Tables)
 }

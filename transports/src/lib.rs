@@ -15,4 +15,5 @@ mod private_file;
 pub mod refuse;
 pub mod reset;
 pub mod server;
+pub mod swap;
 pub mod tls;

@@ -75,6 +75,8 @@ codes! {
     Unavailable = 0x10c, "unavailable", SOON;
     /// A fault of the node.
     Internal = 0x10d, "internal", LATER;
+    /// Another gateway has a session with these credentials, and the site lets no second one in.
+    CredentialInUse = 0x10e, "credential-in-use", Some(Duration::from_secs(30));
 }
 
 /// A refusal of a connection or a session.

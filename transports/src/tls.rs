@@ -1,7 +1,8 @@
 //! Certificates and TLS configurations.
 //!
 //! A node makes its own CA at the first start: `ca.pem` (handed to gateways and REST clients) and `ca.key` (mode 0600). The
-//! node's certificate is made anew at each start, lives in memory, and so always carries the names of the configuration.
+//! node's certificate is made anew at each start and reload, lives in memory, and so always carries the names of the configuration.
+//! REST clients may be shown another one, from files.
 //!
 //! **No wall clock decides.** A gateway may boot in 1970. Certificates have no meaningful end (RFC 5280 section 4.1.2.5:
 //! 9999-12-31) and a gateway verifies them as of a fixed instant: trust rests on its one pinned CA, not on dates.
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -26,6 +28,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::private_file;
 use crate::reset::ResetKey;
+use crate::swap::{CertificateFiles, Swappable};
 
 /// Name of the protocol in TLS's ALPN. The number is the protocol's version.
 pub const ALPN: &[u8] = b"twinmesh/1";
@@ -62,6 +65,20 @@ pub enum TlsError {
         /// The key.
         path: PathBuf,
     },
+    /// A certificate and key that do not go together, or are none.
+    #[error("{path} {message}; the certificate in use stays")]
+    Pair {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// `ca.pem` is gone.
+    #[error("{path} is missing: restore it; the certificate in use stays")]
+    CaMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A certificate could not be made.
     #[error("making a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -76,13 +93,27 @@ pub enum TlsError {
     Tls(#[from] rustls::Error),
 }
 
-/// A node's CA and its certificate.
+/// A node's CA and its certificates: the one that gateways see, issued by that CA, and the one that REST clients see, which is the
+/// same unless it comes from files of its own.
 pub struct NodeCertificates {
-    ca_pem: String,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    dir: PathBuf,
     server_name: String,
+    extra_names: Vec<String>,
+    ca_pem: RwLock<String>,
+    quic: Arc<Swappable>,
+    rest: Option<(CertificateFiles, Arc<Swappable>)>,
     reset_key: ResetKey,
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The CA is another one than before: gateways need credentials that carry it.
+    pub ca_changed: bool,
+    /// SHA-256 of the certificate that gateways see.
+    pub quic_sha256: String,
+    /// SHA-256 of the certificate that REST clients see, where the REST is TLS.
+    pub rest_sha256: String,
 }
 
 impl std::fmt::Debug for NodeCertificates {
@@ -97,29 +128,47 @@ impl NodeCertificates {
     pub fn load_or_create(dir: &Path, server_name: &str, extra_names: &[String]) -> Result<Self, TlsError> {
         let (ca_key, ca_pem) = load_or_create_ca(dir)?;
         let reset_key = ResetKey::derive(&ca_key.serialize_der());
-        let issuer = Issuer::new(ca_params(), ca_key);
-        let mut names = vec![server_name.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
-        names.extend(extra_names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-        let mut params = CertificateParams::new(names)?;
-        never_ending(&mut params);
-        params.distinguished_name = named(server_name);
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &issuer)?;
         Ok(Self {
-            ca_pem,
-            chain: vec![certificate.der().clone()],
-            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            dir: dir.to_owned(),
             server_name: server_name.to_owned(),
+            extra_names: extra_names.to_vec(),
+            ca_pem: RwLock::new(ca_pem),
+            quic: Swappable::new(issue(ca_key, server_name, extra_names)?),
+            rest: None,
             reset_key,
         })
     }
 
+    /// REST clients see the certificate in these files.
+    pub fn with_rest_files(self, files: CertificateFiles) -> Result<Self, TlsError> {
+        let certificate = Swappable::new(files.load(&provider())?);
+        Ok(Self { rest: Some((files, certificate)), ..self })
+    }
+
+    /// Reads the files again, issues a new certificate for gateways, and shows new connections the new ones. Either all of it or
+    /// nothing: what is bad is refused, and the certificates in use stay.
+    pub fn reload(&self) -> Result<Reloaded, TlsError> {
+        // A CA that is not there is not made: gateways would not trust it.
+        let pem_path = self.dir.join("ca.pem");
+        if read_if_there(&pem_path)?.is_none() {
+            return Err(TlsError::CaMissing { path: pem_path });
+        }
+        let (ca_key, ca_pem) = load_or_create_ca(&self.dir)?;
+        let quic = issue(ca_key, &self.server_name, &self.extra_names)?;
+        let rest = self.rest.as_ref().map(|(files, _)| files.load(&provider())).transpose()?;
+        // From here nothing fails.
+        self.quic.swap(quic);
+        if let (Some(rest), Some((_, current))) = (rest, &self.rest) {
+            current.swap(rest);
+        }
+        let ca_changed = std::mem::replace(&mut *self.ca_pem.write(), ca_pem.clone()) != ca_pem;
+        let (quic_sha256, rest_sha256) = (self.quic.fingerprint(), self.rest_certificate().fingerprint());
+        Ok(Reloaded { ca_changed, quic_sha256, rest_sha256 })
+    }
+
     /// PEM text of the CA, for credentials and REST clients.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
+    pub fn ca_pem(&self) -> String {
+        self.ca_pem.read().clone()
     }
 
     /// The name that gateways verify.
@@ -127,9 +176,13 @@ impl NodeCertificates {
         &self.server_name
     }
 
-    /// For the QUIC endpoint: lasts as long as the CA.
+    /// For the QUIC endpoint: lasts as long as the CA that the process started with.
     pub fn reset_key(&self) -> ResetKey {
         self.reset_key.clone()
+    }
+
+    fn rest_certificate(&self) -> &Arc<Swappable> {
+        self.rest.as_ref().map_or(&self.quic, |(_, certificate)| certificate)
     }
 
     /// For the QUIC endpoint: TLS 1.3 and our protocol only. No session tickets: sessions are long, and without resumption
@@ -138,21 +191,38 @@ impl NodeCertificates {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+            .with_cert_resolver(Arc::clone(&self.quic) as _);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
         Ok(config)
     }
 
-    /// For REST over TLS with the same certificate.
+    /// For REST over TLS.
     pub fn https_server_config(&self) -> Result<ServerConfig, TlsError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+            .with_cert_resolver(Arc::clone(self.rest_certificate()) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
+}
+
+/// A new key and a certificate of it.
+fn issue(ca_key: KeyPair, server_name: &str, extra_names: &[String]) -> Result<CertifiedKey, TlsError> {
+    let issuer = Issuer::new(ca_params(), ca_key);
+    let mut names = vec![server_name.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    names.extend(extra_names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    let mut params = CertificateParams::new(names)?;
+    never_ending(&mut params);
+    params.distinguished_name = named(server_name);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    let der = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    Ok(CertifiedKey::from_der(vec![certificate.der().clone()], der, &provider())?)
 }
 
 /// For a gateway: trusts the given CA (PEM text) and nothing else.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits::{GATEWAY_NAME_BYTES_MAX, SITE_ID_BYTES_MAX, TWIN_ID_BYTES_MAX};
+use crate::limits::{GATEWAY_NAME_BYTES_MAX, SITE_ID_BYTES_MAX, TOKEN_NAME_BYTES_MAX, TWIN_ID_BYTES_MAX};
 
 /// Why a name was refused. The message names the value and the rule it broke.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +145,15 @@ name!(
     GatewayName,
     "gateway name",
     GATEWAY_NAME_BYTES_MAX,
+    "A-Z a-z 0-9 - . _",
+    |c| c.is_ascii_alphanumeric() || "-._".contains(c)
+);
+
+name!(
+    /// An admin token, for people: in listings and in the audit log. 1-64 characters of `A-Z a-z 0-9 - . _`.
+    TokenName,
+    "token name",
+    TOKEN_NAME_BYTES_MAX,
     "A-Z a-z 0-9 - . _",
     |c| c.is_ascii_alphanumeric() || "-._".contains(c)
 );

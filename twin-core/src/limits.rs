@@ -8,6 +8,8 @@ pub const TWIN_ID_BYTES_MAX: usize = 128;
 pub const SITE_ID_BYTES_MAX: usize = 64;
 /// Longest gateway name.
 pub const GATEWAY_NAME_BYTES_MAX: usize = 64;
+/// Longest name of an admin token.
+pub const TOKEN_NAME_BYTES_MAX: usize = 64;
 /// Longest method or event name.
 pub const NAME_BYTES_MAX: usize = 128;
 

@@ -96,6 +96,14 @@ pub enum Refusal {
         /// The committed one.
         committed: Boot,
     },
+    /// Another gateway has a session with these credentials, and its site's policy is to let no second one in.
+    #[error(
+        "another gateway is connected with the credentials of {gateway}: one of the two has a copy; give each its own credentials, or          rotate these"
+    )]
+    CredentialInUse {
+        /// Whose credentials.
+        gateway: String,
+    },
     /// The stay is not attached (any more known): attach first.
     #[error("the stay is not attached: attach it first")]
     NotAttached,
@@ -174,6 +182,7 @@ impl Refusal {
             Self::GatewayNotFound { .. } => "gateway-not-found",
             Self::GatewayExists { .. } => "gateway-exists",
             Self::StaleBoot { .. } => "stale-boot",
+            Self::CredentialInUse { .. } => "credential-in-use",
             Self::NotAttached => "not-attached",
             Self::Superseded => "superseded",
             Self::Gap { .. } => "gap",

@@ -45,7 +45,7 @@ impl QuicEcho {
                 });
             }
         });
-        Ok(Self { server, clients: client_endpoint(addr)?, addr, ca_pem: certificates.ca_pem().to_owned() })
+        Ok(Self { server, clients: client_endpoint(addr)?, addr, ca_pem: certificates.ca_pem() })
     }
 
     /// Echoes frames of this size over this many connections.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use twin_cluster::StartError;
+use twin_core::refusal::Refusal;
 use twin_storage::OpenError;
 use twin_transports::server::ServerError;
 use twin_transports::tls::TlsError;
@@ -29,6 +30,19 @@ pub enum NodeError {
     /// The admin token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The audit log.
+    #[error(
+        "cannot use the audit log in {path}: {cause}; give a data directory that this user may write to and that has room"
+    )]
+    Audit {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The directory does not take the first admin token.
+    #[error("the admin token of the data directory cannot be handed over: {0}")]
+    HandOver(#[from] Refusal),
     /// CA or certificate.
     #[error("the node's certificates: {0}")]
     Tls(#[from] TlsError),

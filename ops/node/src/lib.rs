@@ -1,8 +1,9 @@
 //! A node put together: storage, cells, the QUIC endpoint and the admin REST.
 //!
-//! [`NodeOptions`] -> [`Node::start`] -> [`Node`]. [`telemetry`] sets up logs and traces, once per process; [`token`] keeps
-//! the admin token, [`identity`] says who a data directory is; `rest` is the REST and `metrics` what it shows under `/metrics`.
+//! [`NodeOptions`] -> [`Node::start`] -> [`Node`]. [`telemetry`] sets up logs and traces, once per process; [`token`] hands
+//! over the first admin token, [`identity`] says who a data directory is; `rest` is the REST and `metrics` what it shows under `/metrics`.
 
+mod audit;
 mod error;
 pub mod identity;
 pub mod limits;
@@ -16,6 +17,7 @@ pub mod token;
 pub use error::NodeError;
 pub use node::Node;
 pub use options::NodeOptions;
+pub use twin_transports::swap::CertificateFiles;
 
 /// What `/openapi.json` serves, for tools that want it without a node.
 pub fn openapi_json() -> String {

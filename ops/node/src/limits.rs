@@ -88,5 +88,43 @@ pub const BATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest detail or pointer of an item's problem: they may repeat the input.
 pub const ITEM_TEXT_BYTES_MAX: usize = 512;
 
+/// Largest file of the audit log, some 8,000 lines.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Files of each of its three series: 48 MiB in all.
+pub const AUDIT_FILES_MAX: usize = 8;
+/// Longest text in a line: a twin's path, percent-encoded, with room.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Lines that may wait to be written: more than requests under way at most times, and 2 MB.
+pub const AUDIT_QUEUE_MAX: usize = 4_096;
+/// Lines that are written together at most.
+pub const AUDIT_WRITTEN_TOGETHER_MAX: usize = 256;
+/// How long a request waits for its line: a disk that takes longer is as good as none.
+pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// When whoever was refused for it should ask again.
+pub const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Quiet after which lines of steering and security are put on the disk.
+pub const AUDIT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How long security events of one source are one line.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(60);
+/// Sources told apart within it.
+pub const AUDIT_SOURCES_MAX: usize = 32;
+/// Lines of a page unless asked otherwise.
+pub const AUDIT_PAGE_DEFAULT: u64 = 100;
+/// Most lines of a page.
+pub const AUDIT_PAGE_MAX: u64 = 1_000;
+/// How often an answer that takes long is held against its token.
+pub const ADMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest life of a token that has an end.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// How long a gateway's old credentials work beside new ones, unless asked otherwise.
+pub const KEY_OVERLAP_DEFAULT: Duration = Duration::from_secs(86_400);
+/// At most: a year.
+pub const KEY_OVERLAP_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Ids of a site's list on a page, unless asked otherwise.
+pub const DEVICES_PAGE_DEFAULT: u64 = 1_000;
+/// At most.
+pub const DEVICES_PAGE_MAX: u64 = 4_096;
+
 /// Least time between two looks for progress while a chain breaks and mends.
 pub const PROGRESS_RETRY: Duration = Duration::from_millis(50);

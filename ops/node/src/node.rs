@@ -3,33 +3,38 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twin_cluster::Cluster;
+use twin_cluster::security::{OnSecurityEvent, SecurityEvent};
 use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
 use twin_storage::{Budgets, Options as StorageOptions, Storage, StorageFailure};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
-use twin_transports::tls::NodeCertificates;
+use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 
+use crate::audit::{Audit, Event, Watch};
 use crate::error::NodeError;
 use crate::identity;
-use crate::limits::{BATCHES_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
+use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
 use crate::rest::{Pace, Rest, RestServer};
 use crate::telemetry;
-use crate::token::AdminToken;
+use crate::token::TokenFile;
 
 /// A running node.
 pub struct Node {
     cluster: Cluster,
-    token: AdminToken,
-    ca_pem: String,
+    token: Option<TokenFile>,
+    audit: Audit,
+    watch: Watch,
+    certificates: Arc<NodeCertificates>,
     http_url: String,
     quic: ServerHandle,
     rest: RestServer,
@@ -67,14 +72,24 @@ impl Node {
         let storage = tokio::task::spawn_blocking(move || Storage::open(storage_options)).await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
         let id = identity::load_or_create(&data_dir, options.begin_empty)?;
-        let token = AdminToken::load_or_create(&data_dir)?;
-        let certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
+        let token = TokenFile::load(&data_dir)?;
+        let audit = Audit::open(&data_dir, Arc::clone(&clock))
+            .map_err(|cause| NodeError::Audit { path: data_dir.clone(), cause })?;
+        let watch = Watch::new(audit.clone());
+        let mut certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
+        if let Some(files) = options.rest_certificate.clone() {
+            certificates = certificates.with_rest_files(files)?;
+        }
+        let certificates = Arc::new(certificates);
         let tls = if http.ip().is_loopback() { None } else { Some(certificates.https_server_config()?) };
         let http_url = format!("{}://{http}", if tls.is_some() { "https" } else { "http" });
 
-        let cluster = Cluster::start(storage, options.cluster.clone(), Arc::clone(&clock)).await?;
+        let mut cluster_options = options.cluster.clone();
+        cluster_options.on_security_event = Some(telling(watch.clone()));
+        let cluster = Cluster::start(storage, cluster_options, Arc::clone(&clock)).await?;
         let closing = CancellationToken::new();
         let served = async {
+            let token = hand_over(token, &data_dir, &cluster).await?;
             let mut quic_options = ServerOptions::new(options.quic, certificates.quic_server_config()?);
             quic_options.reset_key = Some(certificates.reset_key());
             quic_options.on_traceparent = Some(telemetry::continue_trace);
@@ -93,13 +108,13 @@ impl Node {
                 clock: Arc::clone(&clock),
                 started,
             };
-            let metrics = Metrics::new(sources);
+            let metrics = Metrics::new(sources, audit.clone(), &watch);
             let rest = Rest {
                 pace: Pace::new(metrics.batches.window.clone()),
                 cluster: cluster.clone(),
-                token: token.clone(),
-                ca_pem: certificates.ca_pem().to_owned(),
-                server_name: certificates.server_name().to_owned(),
+                audit: audit.clone(),
+                watch: watch.clone(),
+                certificates: Arc::clone(&certificates),
                 http_url: http_url.clone(),
                 quic_addr: quic.local_addr().to_string(),
                 observers,
@@ -111,19 +126,20 @@ impl Node {
             };
             let rest = RestServer::start(Arc::new(rest), listener, tls).await.map_err(http_error)?;
             tokio::spawn(server.run());
-            Ok::<_, NodeError>((quic, rest))
+            tokio::spawn(gather(watch.clone(), closing.clone()));
+            Ok::<_, NodeError>((quic, rest, token))
         };
-        let (quic, rest) = match served.await {
+        let (quic, rest, token) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 cluster.shutdown().await;
+                audit.stop().await;
                 return Err(error);
             }
         };
         let took = clock.monotonic().saturating_sub(started);
         tracing::info!(node = %id, http = %http_url, quic = %quic.local_addr(), took_ms = took.as_millis() as u64, "node started");
-        let ca_pem = certificates.ca_pem().to_owned();
-        Ok(Self { cluster, token, ca_pem, http_url, quic, rest, closing, budgets, failure })
+        Ok(Self { cluster, token, audit, watch, certificates, http_url, quic, rest, closing, budgets, failure })
     }
 
     /// Base address of the REST, with the port that was chosen.
@@ -136,14 +152,25 @@ impl Node {
         self.quic.local_addr()
     }
 
-    /// The bearer token of the REST.
+    /// The token that was in the data directory when the node started, for whoever runs the node in its own process; empty if its
+    /// operator has taken it away.
     pub fn admin_token(&self) -> &str {
-        self.token.as_str()
+        self.token.as_ref().map_or("", TokenFile::as_str)
     }
 
     /// PEM text of the CA that signs the node's certificate.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
+    pub fn ca_pem(&self) -> String {
+        self.certificates.ca_pem()
+    }
+
+    /// Reads the certificate files again; new connections are shown the new certificates. What is bad is refused, and all stays as it
+    /// was.
+    pub async fn reload_certificates(&self) -> Result<Reloaded, TlsError> {
+        let certificates = Arc::clone(&self.certificates);
+        match tokio::task::spawn_blocking(move || certificates.reload()).await {
+            Ok(reloaded) => reloaded,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        }
     }
 
     /// The cluster part, for whoever runs the node in its own process.
@@ -199,6 +226,8 @@ impl Node {
         self.closing.cancel();
         tokio::join!(self.rest.stop(), self.quic.shutdown());
         self.cluster.shutdown().await;
+        self.watch.gather();
+        self.audit.stop().await;
         tracing::info!("node stopped");
     }
 }
@@ -211,4 +240,56 @@ fn tls_names(options: &NodeOptions) -> Vec<String> {
         names.push(ip.to_string());
     }
     names
+}
+
+/// Whoever has the data directory has a token, the first time; see [`crate::token`].
+async fn hand_over(
+    file: Option<TokenFile>,
+    data_dir: &Path,
+    cluster: &Cluster,
+) -> Result<Option<TokenFile>, NodeError> {
+    let file = match file {
+        Some(file) => file,
+        None if cluster.has_tokens()? => return Ok(None),
+        None => TokenFile::create(data_dir)?,
+    };
+    cluster.hand_over_token(file.as_str()).await?;
+    Ok(Some(file))
+}
+
+/// Writes, once in a while, what security events came after each first one.
+async fn gather(watch: Watch, stop: CancellationToken) {
+    let mut windows = tokio::time::interval(AUDIT_WINDOW);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = windows.tick() => watch.gather(),
+        }
+    }
+}
+
+/// Security events of the cluster part, for the audit log. What many of them have in common is what they are gathered by.
+fn telling(watch: Watch) -> OnSecurityEvent {
+    Arc::new(move |event| match event {
+        SecurityEvent::CredentialRefused { gateway, peer } => {
+            watch.seen(Event::CredentialRefused, peer.clone(), |record| {
+                record.from = Some(peer);
+                record.target = Some(gateway.to_string());
+            });
+        }
+        SecurityEvent::CredentialConflict { gateway, peer, standing, denied } => {
+            watch.seen(Event::CredentialConflict, gateway.to_string(), |record| {
+                let became = if denied { "the newer one was refused" } else { "the older session was closed" };
+                record.detail = Some(format!("another session was open from {standing}; {became}"));
+                record.from = Some(peer);
+                record.target = Some(gateway.to_string());
+            });
+        }
+        SecurityEvent::DeviceRefused { gateway, twin } => {
+            watch.seen(Event::DeviceRefused, gateway.to_string(), |record| {
+                record.detail = Some(format!("through gateway {gateway}"));
+                record.target = Some(twin.to_string());
+            });
+        }
+    })
 }

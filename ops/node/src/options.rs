@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use twin_cluster::ClusterOptions;
+use twin_transports::swap::CertificateFiles;
 use twin_transports::tls::SERVER_NAME;
 
 /// Options of [`Node::start`](crate::Node::start).
@@ -21,6 +22,8 @@ pub struct NodeOptions {
     pub server_name: String,
     /// More names and addresses for the node's certificate, for REST clients who come by them.
     pub tls_names: Vec<String>,
+    /// What REST clients beyond loopback are shown instead of the certificate of the node's own CA. Read again by a reload.
+    pub rest_certificate: Option<CertificateFiles>,
     /// Name of the node, caps and budgets. The addresses in it are filled in by the node.
     pub cluster: ClusterOptions,
 }
@@ -36,6 +39,7 @@ impl NodeOptions {
             quic: any,
             server_name: SERVER_NAME.to_owned(),
             tls_names: Vec::new(),
+            rest_certificate: None,
             cluster: ClusterOptions::default(),
         }
     }

@@ -1,4 +1,11 @@
-//! The admin token: `admin.token` in the data directory, made on the first start, for its owner's eyes only.
+//! `admin.token` in the data directory: how the first admin token reaches its operator.
+//!
+//! The first start makes it and hands its hash over to the directory, as the token `admin` of scope `operate`. From then on the file
+//! is the operator's, not the node's: moved to where `twinctl` runs, it leaves nothing in the data directory that could speak as an
+//! admin. (The node goes on without it, and does not make it again.)
+//!
+//! It is also the way back in for whoever can write to the data directory and has lost every token: a line put there before a start
+//! becomes the new `admin`. The same line is taken over once only, so a token that was revoked does not return with its file.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +16,6 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SecureRandom as _;
-use subtle::ConstantTimeEq as _;
 
 /// File name in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -57,17 +63,17 @@ pub enum TokenError {
     Entropy,
 }
 
-/// The token. Compared in constant time, shown by nothing.
+/// What stands in the file. Shown by nothing.
 #[derive(Clone)]
-pub struct AdminToken(String);
+pub struct TokenFile(String);
 
-impl AdminToken {
-    /// Reads the token of a data directory, or makes it.
-    pub fn load_or_create(data_dir: &Path) -> Result<Self, TokenError> {
+impl TokenFile {
+    /// Reads the file, if it is there.
+    pub fn load(data_dir: &Path) -> Result<Option<Self>, TokenError> {
         let path = data_dir.join(TOKEN_FILE);
         match fs::read(&path) {
-            Ok(bytes) => Self::check(&path, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
+            Ok(bytes) => Self::check(&path, &bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(TokenError::Io { path, cause }),
         }
     }
@@ -93,7 +99,9 @@ impl AdminToken {
         Ok(Self(text.to_owned()))
     }
 
-    fn create(path: PathBuf) -> Result<Self, TokenError> {
+    /// Makes a token and its file.
+    pub fn create(data_dir: &Path) -> Result<Self, TokenError> {
+        let path = data_dir.join(TOKEN_FILE);
         let mut bytes = [0; TOKEN_BYTES];
         ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| TokenError::Entropy)?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -104,7 +112,9 @@ impl AdminToken {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
             file.write_all(format!("{token}\n").as_bytes())?;
             file.sync_all()?;
-            fs::rename(&beside, &path)
+            fs::rename(&beside, &path)?;
+            // Its hash is about to be durable: the file must not be gone then.
+            fs::File::open(data_dir)?.sync_all()
         };
         match write() {
             Ok(()) => Ok(Self(token)),
@@ -112,20 +122,15 @@ impl AdminToken {
         }
     }
 
-    /// Is it this one? Takes as long whatever is wrong with `given`.
-    pub fn is(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-
-    /// The token itself, for whoever runs the node in its own process.
+    /// The token itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for AdminToken {
+impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AdminToken(..)")
+        f.write_str("TokenFile(..)")
     }
 }
 
@@ -133,25 +138,24 @@ impl fmt::Debug for AdminToken {
 mod tests {
     use super::*;
 
-    fn with_file(content: &[u8], mode: u32) -> Result<AdminToken, TokenError> {
+    fn with_file(content: &[u8], mode: u32) -> Result<Option<TokenFile>, TokenError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(TOKEN_FILE);
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        AdminToken::load_or_create(dir.path())
+        TokenFile::load(dir.path())
     }
 
     #[test]
-    fn the_first_start_makes_a_private_token_and_later_ones_keep_it() {
+    fn a_token_that_is_made_is_private_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let made = AdminToken::load_or_create(dir.path()).unwrap();
+        assert!(TokenFile::load(dir.path()).unwrap().is_none());
+        let made = TokenFile::create(dir.path()).unwrap();
         let path = dir.path().join(TOKEN_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(made.as_str().len(), 43);
-        let again = AdminToken::load_or_create(dir.path()).unwrap();
-        assert!(again.is(made.as_str()));
-        assert!(!again.is(""));
-        assert!(!again.is(&made.as_str()[1..]));
+        let again = TokenFile::load(dir.path()).unwrap().unwrap();
+        assert_eq!(again.as_str(), made.as_str());
         assert!(!format!("{made:?}").contains(made.as_str()));
     }
 

@@ -54,6 +54,23 @@ pub(crate) enum Command {
     /// Nodes of the cluster.
     #[command(subcommand)]
     Node(Node),
+    /// Admin tokens: who may ask what.
+    #[command(subcommand)]
+    Token(Token),
+    /// Who changed what, and who was turned away: the node's audit log, newest first.
+    Audit {
+        /// At most this many entries.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u64,
+        /// Only entries of this kind.
+        #[arg(long)]
+        kind: Option<AuditKind>,
+        /// Only entries before this number.
+        #[arg(long, value_name = "N")]
+        before: Option<u64>,
+    },
+    /// Have the node read its certificate files again; open connections go on.
+    ReloadCertificates,
     /// Say what is wrong with a node, and what to do: a line for each thing looked at. Exits with 1 if something is wrong.
     Doctor,
 }
@@ -88,6 +105,94 @@ pub(crate) enum Gateway {
         #[arg(long)]
         site: String,
     },
+    /// Make new credentials; the old ones work a while longer. They are shown once, and only to the file.
+    Rotate {
+        /// Its site.
+        #[arg(long)]
+        site: String,
+        /// Its name within the site.
+        #[arg(long)]
+        name: String,
+        /// File to create (mode 0600); an existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How long the old credentials still work: 90s, 30m, 12h, 7d; 0s ends them now.
+        #[arg(long, value_name = "TIME", default_value = "1d", value_parser = seconds)]
+        overlap: u64,
+    },
+    /// End the old credentials before their time; a session that was opened with them is closed.
+    EndOldKey {
+        /// Its site.
+        #[arg(long)]
+        site: String,
+        /// Its name within the site.
+        #[arg(long)]
+        name: String,
+    },
+}
+
+/// `twinctl token ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token. It is shown once, and only to the file, which then is a --token-file.
+    Add {
+        /// Its name, for people and the audit log.
+        name: String,
+        /// What it may do.
+        #[arg(long)]
+        scope: Scope,
+        /// When it ends: 30m, 12h, 90d; never unless given.
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        expires_in: Option<u64>,
+        /// File to create (mode 0600); an existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// List the tokens: scope, made, ends.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Revoke a token: whoever shows it is refused from then on.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a token may do; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    /// Look at twins and sites.
+    Read,
+    /// Also change twins and call their devices.
+    Steer,
+    /// Also change sites, gateways and tokens, and look at nodes and the audit log.
+    Operate,
+}
+
+/// Part of the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditKind {
+    /// Of sites, gateways, tokens.
+    Changes,
+    /// Of twins.
+    Steering,
+    /// Who was turned away.
+    Security,
+}
+
+/// `90s`, `30m`, `12h`, `7d`, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(format!("{text:?} is not a time; it looks like 90s, 30m, 12h or 7d")),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| format!("{text:?} is not a time; it looks like 90s, 30m, 12h or 7d"))?;
+    number.checked_mul(unit_s).ok_or_else(|| format!("{text:?} is too long"))
 }
 
 /// `twinctl twin ...`
@@ -195,13 +300,27 @@ pub(crate) enum Site {
         /// The site.
         id: String,
     },
-    /// Create a site, or change its enrolment.
+    /// Create a site, or change it.
     Set {
         /// The site.
         id: String,
         /// Who may have a twin in it.
         #[arg(long)]
         enrolment: Enrolment,
+        /// What becomes of two gateways with one credential: as it was unless given, of a new site replace.
+        #[arg(long)]
+        on_conflict: Option<OnConflict>,
+    },
+    /// The ids that may be attached where the site's enrolment is list.
+    Devices {
+        /// The site.
+        id: String,
+        /// File of ids to add, one a line; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        add: Option<String>,
+        /// File of ids to remove, one a line; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        remove: Option<String>,
     },
 }
 
@@ -212,6 +331,17 @@ pub(crate) enum Enrolment {
     Open,
     /// Only devices that were registered with `twin put`.
     Registered,
+    /// Also devices whose ids are on the site's list: see `site devices`.
+    List,
+}
+
+/// What becomes of two gateways with one credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnConflict {
+    /// The newer one is let in, and the older session ends.
+    Replace,
+    /// The newer one is refused while the older has a session.
+    DenyNew,
 }
 
 /// `twinctl node ...`

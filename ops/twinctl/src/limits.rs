@@ -22,6 +22,10 @@ pub(crate) const EXCERPT_CHARS_MAX: usize = 400;
 pub(crate) const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait before a reconnect.
 pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
+/// Entries of the audit log asked for at once.
+pub(crate) const PAGE_AUDIT_MAX: u64 = 1000;
+/// Ids of a site's list sent at once: far below the largest body.
+pub(crate) const DEVICES_SENT_MAX: usize = 4000;
 /// Fewer twins than this are asked for by number; otherwise the server's own page size stands.
 pub(crate) const PAGE_TWINS: u64 = 100;
 

@@ -61,6 +61,12 @@ pub(crate) struct DevArgs {
     /// One more name or address for the node's certificate; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) tls_name: Vec<String>,
+    /// PEM file of the certificate (and its chain) that REST clients are shown, instead of one of the node's own CA. SIGHUP reads it again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 }

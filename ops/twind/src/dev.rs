@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use twin_node::{Node, NodeOptions, telemetry};
+use twin_node::{CertificateFiles, Node, NodeOptions, telemetry};
 
 use crate::cli::DevArgs;
 use crate::supervisor::Supervisor;
@@ -56,6 +56,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     options.http = args.http;
     options.quic = args.quic;
     options.tls_names = args.tls_name;
+    options.rest_certificate = args.tls_cert.zip(args.tls_key).map(|(chain, key)| CertificateFiles { chain, key });
     options.cluster.node_name = args.node_name;
     let supervisor = Supervisor::from_environment();
     let outcome = serve(options, &mut stop, &supervisor).await;
@@ -64,6 +65,8 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -> anyhow::Result<()> {
+    // Listened for before the node is there: unheard, the signal would end the process.
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     let started = async {
         let node = Node::start(options).await?;
         node.ready().await;
@@ -83,6 +86,7 @@ async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -
         }
         failure = node.failed() => Err(anyhow!("the storage failed, so the node stops: {failure}")),
         () = supervisor.watch(&node) => Ok(()),
+        never = reload_on_hangup(hangup, &node) => match never {},
     };
     supervisor.stopping();
     tokio::select! {
@@ -92,6 +96,24 @@ async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -
         signal = stop.wanted_again() => return Err(anyhow!("told to stop again ({signal}) while stopping; what was acknowledged is kept")),
     }
     outcome
+}
+
+/// Reads the certificate files again whenever told to. Bad ones are said to be bad, and the node goes on with those it has.
+async fn reload_on_hangup(mut hangup: Signal, node: &Node) -> std::convert::Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        match node.reload_certificates().await {
+            Ok(now) => tracing::info!(
+                quic = now.quic_sha256,
+                rest = now.rest_sha256,
+                ca_changed = now.ca_changed,
+                "certificates reloaded"
+            ),
+            Err(error) => tracing::error!(%error, "the certificates were not reloaded"),
+        }
+    }
 }
 
 /// The one line on stdout.

@@ -16,7 +16,9 @@ pub mod home;
 pub mod home_slot;
 pub mod node;
 pub mod site;
+pub mod site_device;
 pub mod site_twin;
+pub mod token;
 pub mod twin_desired;
 pub mod twin_head;
 pub mod twin_hot;
@@ -28,7 +30,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twin_core::ids::TwinId;
 
 /// How many families there are.
-pub(crate) const FAMILY_COUNT: usize = 12;
+pub(crate) const FAMILY_COUNT: usize = 14;
 
 macro_rules! families {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $table:literal;)*) => {
@@ -78,6 +80,10 @@ families! {
     Node = 11, "node";
     /// Directory: the cluster's own row, see [`cluster`].
     Cluster = 12, "cluster";
+    /// Directory: admin tokens, see [`token`].
+    Token = 13, "token";
+    /// Ids that a site's devices may have, see [`site_device`].
+    SiteDevice = 14, "site_device";
 }
 
 impl Family {
@@ -159,7 +165,7 @@ fn joined(first: &str, second: &str) -> bytes::Bytes {
 
 #[cfg(test)]
 mod tests {
-    use twin_core::ids::{GatewayId, GatewayName, SiteId};
+    use twin_core::ids::{GatewayId, GatewayName, SiteId, TokenName};
     use twin_core::numbers::CellId;
 
     use super::*;
@@ -174,7 +180,7 @@ mod tests {
         assert_eq!(Family::TwinHot.number(), 1);
         assert_eq!(Family::Cluster.number(), 12);
         assert_eq!(Family::from_number(0), None);
-        assert_eq!(Family::from_number(13), None);
+        assert_eq!(Family::from_number(15), None);
     }
 
     #[test]
@@ -187,7 +193,10 @@ mod tests {
         assert_eq!(twin_desired::decode(&twin_desired::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(twin_marks::decode(&twin_marks::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(home::decode(&home::key(&twin)).as_ref(), Ok(&twin));
+        assert_eq!(site_device::decode(&site_device::key(&site, &twin)), Ok((site.clone(), twin.clone())));
         assert_eq!(site_twin::decode(&site_twin::key(&site, &twin)), Ok((site.clone(), twin)));
+        let token = TokenName::new("ci").expect("a valid name");
+        assert_eq!(token::decode(&token::key(&token)), Ok(token));
         assert_eq!(gateway::decode(&gateway::key(&gateway)), Ok(gateway));
         assert_eq!(site::decode(&site::key(&site)), Ok(site));
         assert_eq!(cell::decode(&cell::key(CellId::new(7))), Ok(CellId::new(7)));

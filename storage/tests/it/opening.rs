@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use twin_storage::consensus::openraft;
-use twin_storage::redb::{Database, TableDefinition};
+use twin_storage::redb::{Database, ReadableDatabase as _, TableDefinition};
 use twin_storage::{FORMAT_VERSION, OpenError, Options, Storage};
 
 use crate::world::{CELL, append, apply, barrier, fresh, log_id, open};
@@ -120,6 +120,27 @@ fn a_newer_format_is_refused_by_name() {
     drop(database);
     let error = refused(directory.path());
     assert!(matches!(error, OpenError::Newer { found, .. } if found == FORMAT_VERSION + 1), "{error}");
+}
+
+#[test]
+fn a_file_of_the_first_format_gets_the_tables_that_came_later() {
+    let (directory, storage) = fresh();
+    storage.shutdown().expect("clean");
+    let format: TableDefinition<'_, &str, u32> = TableDefinition::new("format");
+    let database = Database::open(directory.path().join("state.redb")).expect("ours");
+    let write = database.begin_write().expect("a transaction");
+    for family in ["token", "site_device"] {
+        let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(family);
+        assert!(write.delete_table(table).expect("a table"), "{family} is there");
+    }
+    write.open_table(format).expect("there").insert("twinmesh-state", 1).expect("written");
+    write.commit().expect("written");
+    drop(database);
+    open(directory.path()).shutdown().expect("clean");
+    let database = Database::open(directory.path().join("state.redb")).expect("ours");
+    let read = database.begin_read().expect("a transaction");
+    let found = read.open_table(format).expect("there").get("twinmesh-state").expect("readable").expect("there").value();
+    assert_eq!(found, FORMAT_VERSION);
 }
 
 #[tokio::test]

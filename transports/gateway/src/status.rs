@@ -13,6 +13,9 @@ pub struct Status {
     pub session: Option<u64>,
     /// Code and message of the last refusal of a session, until one is open.
     pub refusal: Option<(String, String)>,
+    /// Code and message of the last thing that the node wanted its people to know (`credential-conflict`: these credentials are used
+    /// elsewhere, too), in this run.
+    pub notice: Option<(String, String)>,
     /// Why the last session or attempt ended (no route, a certificate that is not trusted, a refusal), until one is open.
     pub failure: Option<String>,
     /// Identity of the outbox.

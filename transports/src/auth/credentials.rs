@@ -166,7 +166,7 @@ mod tests {
         static CA: std::sync::OnceLock<String> = std::sync::OnceLock::new();
         let make = || {
             let folder = tempfile::tempdir().unwrap();
-            NodeCertificates::load_or_create(folder.path(), SERVER_NAME, &[]).unwrap().ca_pem().to_owned()
+            NodeCertificates::load_or_create(folder.path(), SERVER_NAME, &[]).unwrap().ca_pem()
         };
         CA.get_or_init(make).clone()
     }

@@ -106,6 +106,17 @@ record! {
 }
 
 record! {
+    /// Node to gateway: something that its people should know. The session goes on.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Notice {
+        /// Stable code, such as `credential-conflict`.
+        pub code: String,
+        /// For people.
+        pub message: String,
+    }
+}
+
+record! {
     /// Datagram from gateway to node: alive, and how it is. Needs no ack.
     #[derive(Clone, Debug, PartialEq, Default)]
     pub struct Heartbeat {

@@ -291,6 +291,7 @@ fn not_opened(refusal: Refusal) -> SessionRefusal {
         Refusal::Unavailable { .. } => RefusalCode::Unavailable,
         Refusal::OtherSite { .. } => RefusalCode::OtherSite,
         Refusal::StaleBoot { .. } => RefusalCode::StaleBoot,
+        Refusal::CredentialInUse { .. } => RefusalCode::CredentialInUse,
         _ => RefusalCode::Internal,
     };
     let mut session = SessionRefusal::new(code, refusal.to_string());

@@ -1,6 +1,7 @@
 //! What a session needs of the cluster behind it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use twin_core::command::Command;
@@ -20,6 +21,8 @@ pub struct GatewayCredential {
     pub product_key: String,
     /// Ed25519 public key, 32 bytes.
     pub public_key: [u8; 32],
+    /// The key before it, while that still works.
+    pub ending_key: Option<[u8; 32]>,
 }
 
 /// A hello whose proof was verified.
@@ -37,6 +40,8 @@ pub struct VerifiedHello {
     pub agent: String,
     /// Where it connects from, for people.
     pub peer: String,
+    /// The key that its proof was made with.
+    pub public_key: [u8; 32],
 }
 
 /// An open session, as the backend knows it.
@@ -66,6 +71,11 @@ pub struct Submission {
 pub trait Backend: Send + Sync + 'static {
     /// Credentials of a gateway; `None` if there is none (never existed, or revoked).
     fn credential(&self, gateway: &GatewayId) -> impl Future<Output = Option<GatewayCredential>> + Send;
+
+    /// A proof did not hold, or there is no such gateway. For whoever watches.
+    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr) {
+        let _ = (gateway, peer);
+    }
 
     /// Commits the outbox and the boot of a verified hello and opens the session. A boot that is not above the committed one
     /// (or equal with the same nonce: a reconnect) is refused: the gateway needs a new outbox id. An older session of the same
@@ -113,6 +123,11 @@ pub trait Downlink: Send + Sync {
 
     /// Sends a method call now; `false` if the session is closing or its queue of calls is full (then it was not sent).
     fn call(&self, call: Call) -> bool;
+
+    /// Tells the gateway something that its people should know; the session goes on. Lost where the session cannot take it.
+    fn notice(&self, code: &'static str, message: &str) {
+        let _ = (code, message);
+    }
 
     /// Ends the session with this code and message for the gateway.
     fn close(&self, code: &'static str, message: &str);

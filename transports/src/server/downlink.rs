@@ -31,6 +31,7 @@ use super::session::Session;
 use super::stats::TransportStats;
 use super::weight;
 use crate::frames::device::Call;
+use crate::frames::session::Notice;
 use crate::limits::{
     CALLS_QUEUED_MAX, DELIVERED_INTERVAL, DESIRED_IN_FLIGHT_MAX, FETCH_RETRY_INTERVAL, SESSION_TWINS_MAX,
 };
@@ -204,6 +205,13 @@ impl Downlink for Link {
             self.stats.calls_sent.add(1);
         }
         sent
+    }
+
+    fn notice(&self, code: &'static str, message: &str) {
+        // Of what else goes down unasked calls are bounded, and so is this, with them.
+        if let Ok(permit) = self.calls.clone().try_acquire_owned() {
+            self.out.send(Notice { code: code.to_owned(), message: message.to_owned() }, permit);
+        }
     }
 
     fn close(&self, code: &'static str, message: &str) {

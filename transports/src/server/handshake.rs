@@ -83,7 +83,7 @@ impl Verifier {
             other => return Err(unexpected("Proof", &other)),
         };
         let gateway = GatewayId { site: hello.site.clone(), name: hello.name.clone() };
-        self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?;
+        let public_key = self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?;
         let takes = Takes { desired_many: hello.desired_many };
         let verified = VerifiedHello {
             gateway,
@@ -92,11 +92,13 @@ impl Verifier {
             boot_nonce: hello.boot_nonce,
             agent: hello.agent,
             peer: connection.remote_address().to_string(),
+            public_key,
         };
         Ok((verified, takes))
     }
 
-    /// An unknown gateway costs the same signature check as a known one and gets the same words.
+    /// An unknown gateway costs the same signature checks as a known one and gets the same words: there are always two, as a gateway
+    /// may have two keys. Gives the key that the proof was made with.
     async fn verify<B: Backend>(
         &self,
         backend: &B,
@@ -105,17 +107,24 @@ impl Verifier {
         hello: &Hello,
         challenge: &Challenge,
         proof: &Proof,
-    ) -> Result<(), HandshakeError> {
+    ) -> Result<[u8; 32], HandshakeError> {
         let exporter =
             export(connection).map_err(|error| SessionRefusal::new(RefusalCode::Internal, error.to_string()))?;
         let credential = backend.credential(gateway).await;
-        let (known, public_key, product_key) = match &credential {
-            Some(credential) => (true, &credential.public_key, credential.product_key.as_str()),
-            None => (false, &self.dummy_key, ""),
+        let (known, public_key, ending_key, product_key) = match &credential {
+            Some(credential) => (true, credential.public_key, credential.ending_key, credential.product_key.as_str()),
+            None => (false, self.dummy_key, None, ""),
         };
-        let signed = verify(public_key, &proof_input(hello, challenge, &exporter), &proof.signature);
+        let input = proof_input(hello, challenge, &exporter);
+        let signed = verify(&public_key, &input, &proof.signature);
+        let before = ending_key.unwrap_or(self.dummy_key);
+        let signed_before = verify(&before, &input, &proof.signature) & ending_key.is_some();
         let product = bool::from(subtle::ConstantTimeEq::ct_eq(product_key.as_bytes(), hello.product_key.as_bytes()));
-        if known & signed & product { Ok(()) } else { Err(SessionRefusal::bad_credential().into()) }
+        if known & (signed | signed_before) & product {
+            return Ok(if signed { public_key } else { before });
+        }
+        backend.credential_refused(gateway, connection.remote_address());
+        Err(SessionRefusal::bad_credential().into())
     }
 }
 

@@ -76,7 +76,8 @@ impl Recorder {
         let secret = GatewaySecret::generate(&SystemEntropy::new()).unwrap();
         let id = GatewayId { site: SiteId::new(site).unwrap(), name: GatewayName::new(name).unwrap() };
         let product_key = format!("pk-{site}-{name}");
-        let credential = GatewayCredential { product_key: product_key.clone(), public_key: secret.public_key() };
+        let credential =
+            GatewayCredential { product_key: product_key.clone(), public_key: secret.public_key(), ending_key: None };
         self.credentials.lock().insert(id.clone(), credential);
         Credentials {
             site: id.site,

@@ -119,7 +119,7 @@ async fn a_node_with_another_ca_is_not_trusted() {
     let mut credentials = server.gateway("store-1", "gw-1");
     let dir = tempfile::tempdir().unwrap();
     let other = NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).unwrap();
-    other.ca_pem().clone_into(&mut credentials.ca);
+    credentials.ca = other.ca_pem();
     let endpoint = twin_transports::endpoint::client_endpoint(server.addr()).unwrap();
     assert!(twin_transports::endpoint::connect(&endpoint, server.addr(), &credentials).await.is_err());
     assert!(server.backend.saw_nothing());
@@ -138,7 +138,7 @@ async fn a_restarted_node_keeps_its_ca_and_old_credentials_hold() {
         options.tls = remade.quic_server_config().unwrap();
     });
     let mut credentials = server.gateway("store-1", "gw-1");
-    first.ca_pem().clone_into(&mut credentials.ca);
+    credentials.ca = first.ca_pem();
     let _gateway = Gateway::open(&server, &credentials).await;
     std::fs::remove_file(dir.path().join("ca.key")).unwrap();
     assert!(NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).is_err(), "never a new CA in silence");

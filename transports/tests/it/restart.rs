@@ -23,7 +23,7 @@ fn serve(certificates: &NodeCertificates, addr: SocketAddr) -> (tokio::runtime::
     options.reset_key = Some(certificates.reset_key());
     let backend = Recorder::new();
     let mut credentials = backend.add_gateway("store", "gateway");
-    certificates.ca_pem().clone_into(&mut credentials.ca);
+    credentials.ca = certificates.ca_pem();
     let server = Server::bind(options, backend).unwrap();
     let addr = server.handle().local_addr();
     runtime.spawn(server.run());

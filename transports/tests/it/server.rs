@@ -43,7 +43,7 @@ impl TestServer {
 
     pub(crate) fn gateway(&self, site: &str, name: &str) -> Credentials {
         let mut credentials = self.backend.add_gateway(site, name);
-        self.certificates.ca_pem().clone_into(&mut credentials.ca);
+        credentials.ca = self.certificates.ca_pem();
         credentials
     }
 

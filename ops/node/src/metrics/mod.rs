@@ -1,5 +1,6 @@
 //! What `/metrics` shows: documented in METRICS.md, which a test compares with what is really there.
 
+mod audit;
 mod batches;
 mod collected;
 mod plain_text;
@@ -9,6 +10,8 @@ mod requests;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+
+use crate::audit::{Audit, Watch};
 
 pub(crate) use batches::BatchMetrics;
 pub(crate) use collected::{Collected, Sources};
@@ -23,10 +26,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(sources: Sources) -> Self {
+    pub(crate) fn new(sources: Sources, audit: Audit, watch: &Watch) -> Self {
         let mut registry = Registry::default();
         let requests = RequestMetrics::register(&mut registry);
         let batches = BatchMetrics::register(&mut registry);
+        audit::register(&mut registry, audit, watch);
         registry.register_collector(Box::new(Arc::new(Collected::new(sources))));
         Self { registry, requests, batches }
     }

@@ -1,17 +1,22 @@
-//! `/api/v1/sites/{id}/gateways`: making and revoking credentials.
+//! `/api/v1/sites/{id}/gateways`: making, replacing and revoking credentials.
+
+use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use twin_core::value::Value;
+use twin_cluster::NewGateway;
+use twin_core::value::{Number, Value};
 use twin_transports::auth::{Credentials, GatewaySecret};
 use utoipa::ToSchema;
 
 use super::Rest;
 use super::body::{Accepts, JSON, members, read_json};
+use super::guard::audit_detail;
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{gateway_name, parse_gateway, site_id};
+use crate::limits::{KEY_OVERLAP_DEFAULT, KEY_OVERLAP_MAX};
 
 /// What POST takes.
 #[derive(ToSchema)]
@@ -66,14 +71,20 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
             return Err(Problem::rule("missing-member", "/name", "name is missing: what the gateway shall be called"));
         }
     };
+    audit_detail(&request, format!("gateway {name}"));
     let made = rest.cluster.add_gateway(&site, &name).await?;
+    shown_once(&rest, made)
+}
+
+/// The credentials file.
+fn shown_once(rest: &Rest, made: NewGateway) -> Result<HttpResponse, Problem> {
     let credentials = Credentials {
         site: made.site,
         name: made.name,
         product_key: made.product_key,
         secret: GatewaySecret::from_bytes(&made.secret).map_err(|error| Problem::internal(error.to_string()))?,
-        ca: rest.ca_pem.clone(),
-        server_name: rest.server_name.clone(),
+        ca: rest.certificates.ca_pem(),
+        server_name: rest.certificates.server_name().to_owned(),
     };
     Ok(HttpResponse::build(StatusCode::CREATED)
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -91,4 +102,67 @@ pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<Htt
     Query::read(&request, &[])?;
     rest.cluster.remove_gateway(&site_id(&request)?, &gateway_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// What POST of a key takes.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "documents the shape of a body that is read by hand, to name what is wrong in it")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = GatewayRotation)]
+pub(crate) struct RotateBody {
+    /// How long the old credentials still work; a day unless given, 0 for not at all.
+    #[schema(minimum = 0, maximum = 31_622_400)]
+    overlap_seconds: Option<u64>,
+}
+
+#[utoipa::path(
+    post, path = "/api/v1/sites/{id}/gateways/{name}/keys", tag = "sites", operation_id = "rotateGateway",
+    summary = "Makes new credentials for a gateway; the old ones work a while longer",
+    description = "A gateway has at most two keys: where old credentials still work from an earlier call, those end now. A session that \
+                   was opened with credentials that have ended is closed.",
+    params(("name" = String, Path, description = "The gateway's name", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
+    request_body(content = RotateBody, content_type = "application/json"),
+    responses(
+        (status = 201, description = "The new credentials, shown once", body = CredentialsBody),
+        (status = 404, description = "There is no such site, or no such gateway in it"),
+    ),
+)]
+pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    let (site, name) = (site_id(&request)?, gateway_name(&request)?);
+    let body = read_json(&request, payload, Accepts::Json).await?;
+    let given = members(body.value, &["overlapSeconds"], "a new key")?;
+    let overlap = overlap(given.get("overlapSeconds"))?;
+    audit_detail(&request, format!("the old key works for {} s", overlap.as_secs()));
+    let (made, _) = rest.cluster.rotate_gateway(&site, &name, overlap).await?;
+    shown_once(&rest, made)
+}
+
+#[utoipa::path(
+    delete, path = "/api/v1/sites/{id}/gateways/{name}/keys/old", tag = "sites", operation_id = "endOldGatewayKey",
+    summary = "Ends a gateway's old credentials before their time; a session that was opened with them is closed",
+    params(("name" = String, Path, description = "The gateway's name", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
+    responses(
+        (status = 204, description = "They do not work, whether they did before or not"),
+        (status = 404, description = "There is no such site, or no such gateway in it"),
+    ),
+)]
+pub(crate) async fn end_old_key(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    Query::read(&request, &[])?;
+    rest.cluster.end_old_key(&site_id(&request)?, &gateway_name(&request)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn overlap(given: Option<&Value>) -> Result<Duration, Problem> {
+    let longest = KEY_OVERLAP_MAX.as_secs();
+    match given {
+        None | Some(Value::Null) => Ok(KEY_OVERLAP_DEFAULT),
+        Some(Value::Number(Number::Integer(seconds))) if (0..=longest.cast_signed()).contains(seconds) => {
+            Ok(Duration::from_secs(seconds.cast_unsigned()))
+        }
+        Some(_) => {
+            let detail = format!("overlapSeconds is a whole number from 0 to {longest}");
+            Err(Problem::rule("out-of-range", "/overlapSeconds", detail).with_limit(longest))
+        }
+    }
 }

@@ -1,19 +1,23 @@
 //! The admin REST. One file per resource; what they share:
 //!
-//! - [`routes`] is the table of routes, [`auth`] and [`request_log`] stand before it;
+//! - [`routes`] is the table of routes, each with the scope that it needs; [`auth`], [`guard`] and [`request_log`] stand before it;
 //! - [`segments`], [`query`], [`body`] and [`conditional`] read a request, each refusing what it does not understand;
 //! - [`document`] and [`ops_json`] write twins and changes, [`problem`] every error;
 //! - [`openapi`] describes it all, [`section_schema`] what a section may hold;
 //! - [`server`] runs it all on threads of its own.
 
+mod audit;
 mod auth;
 mod batch;
 mod body;
+mod certificates;
 mod conditional;
 mod delta;
+mod devices;
 mod document;
 mod events;
 mod gateways;
+mod guard;
 mod health;
 mod methods;
 mod metrics;
@@ -29,6 +33,7 @@ mod sections;
 mod segments;
 mod server;
 mod sites;
+mod tokens;
 mod twins;
 
 use std::sync::Arc;
@@ -37,9 +42,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use twin_cluster::Cluster;
 use twin_core::clock::Clock;
+use twin_transports::tls::NodeCertificates;
 
+use crate::audit::{Audit, Watch};
 use crate::metrics::Metrics;
-use crate::token::AdminToken;
 
 pub(crate) use batch::Pace;
 
@@ -48,11 +54,12 @@ pub(crate) use server::RestServer;
 /// What the handlers work on.
 pub(crate) struct Rest {
     pub(crate) cluster: Cluster,
-    pub(crate) token: AdminToken,
-    /// For new gateways' credentials.
-    pub(crate) ca_pem: String,
-    /// For new gateways' credentials.
-    pub(crate) server_name: String,
+    /// Who changed what.
+    pub(crate) audit: Audit,
+    /// Who was turned away.
+    pub(crate) watch: Watch,
+    /// What this node shows of itself, and new gateways' credentials carry.
+    pub(crate) certificates: Arc<NodeCertificates>,
     /// Where this REST listens.
     pub(crate) http_url: String,
     /// Where gateways connect.

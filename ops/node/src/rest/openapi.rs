@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -17,24 +17,29 @@ use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
-use super::{batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
+use super::{
+    audit, batch, certificates, delta, devices, document, events, gateways, health, methods, metrics, nodes, routes,
+    sections, sites, tokens, twins,
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Twinmesh admin REST",
-        description = "Read and steer device twins. Everything under /api/v1 needs the node's token. Errors are RFC 9457 problems \
-                       with a stable `code`."
+        description = "Read and steer device twins. Everything under /api/v1 needs an admin token of a scope: `read`, `steer` (which \
+                       includes `read`) or `operate` (which includes both). Errors are RFC 9457 problems with a stable `code`."
     ),
     paths(
         twins::list, batch::update, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
         delta::get, methods::call, events::all, events::of_twin,
         sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list,
+        gateways::rotate, gateways::end_old_key, devices::list, devices::post,
+        tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload,
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
     components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),
-    modifiers(&Sections, &Parameters, &Problems, &Token),
+    modifiers(&Sections, &Parameters, &Problems, &Token, &Scopes),
 )]
 struct Description;
 
@@ -200,7 +205,8 @@ impl Modify for Problems {
                 ];
                 if path.starts_with("/api/v1") {
                     befall.extend([
-                        ("401", "The token is missing or wrong"),
+                        ("401", "The token is missing or wrong, or has ended"),
+                        ("403", "The token's scope is not enough"),
                         ("429", "A budget is used up; try again as Retry-After says"),
                         ("503", "No leader at the moment; try again as Retry-After says"),
                     ]);
@@ -247,5 +253,29 @@ impl Modify for Token {
         openapi.components.get_or_insert_default().add_security_scheme("token", scheme);
         let required = utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new());
         openapi.security = Some(vec![required]);
+    }
+}
+
+/// The scope that each operation needs, as the table of routes has it.
+struct Scopes;
+
+impl Modify for Scopes {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let endpoints = routes::api();
+        for (path, item) in &mut openapi.paths.paths {
+            let methods = [
+                (Method::GET, &mut item.get),
+                (Method::PUT, &mut item.put),
+                (Method::POST, &mut item.post),
+                (Method::PATCH, &mut item.patch),
+                (Method::DELETE, &mut item.delete),
+            ];
+            for (method, operation) in methods {
+                if let (Some(operation), Some(scope)) = (operation, routes::scope_of(&endpoints, path, &method)) {
+                    let needs = utoipa::openapi::SecurityRequirement::new("token", [scope.as_str()]);
+                    operation.security = Some(vec![needs]);
+                }
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use twin_cluster::tokens::{Admin, Scope};
 use twin_core::refusal::Refusal;
 use utoipa::ToSchema;
 
@@ -28,6 +29,7 @@ struct Parts {
     limit: Option<u64>,
     retry_after: Option<Duration>,
     allow: Option<String>,
+    scope: Option<&'static str>,
 }
 
 /// What went wrong (RFC 9457).
@@ -59,6 +61,9 @@ pub(crate) struct ProblemBody<'a> {
     /// When trying again makes sense, in milliseconds. The `Retry-After` header says the same in seconds, rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    /// The scope that is needed, where `code` is `insufficient-scope`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
 }
 
 /// What went wrong with one item of a stream: [`ProblemBody`] without what its `code` gives away.
@@ -107,7 +112,7 @@ impl Problem {
 
     /// As one item of a stream has it.
     pub(crate) fn of_item(&self) -> ItemProblem<'_> {
-        let Parts { status, code, detail, rule, pointer, limit, retry_after, allow: _ } = &*self.0;
+        let Parts { status, code, detail, rule, pointer, limit, retry_after, .. } = &*self.0;
         ItemProblem {
             status: status.as_u16(),
             code,
@@ -125,8 +130,17 @@ impl Problem {
 
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let (rule, pointer, limit, retry_after, allow) = (None, None, None, None, None);
-        Self(Box::new(Parts { status, code, detail, rule, pointer, limit, retry_after, allow }))
+        let (rule, pointer, limit, retry_after, allow, scope) = (None, None, None, None, None, None);
+        Self(Box::new(Parts { status, code, detail, rule, pointer, limit, retry_after, allow, scope }))
+    }
+
+    /// The token holds, but may not do this.
+    pub(crate) fn scope(admin: &Admin, needed: Scope) -> Self {
+        let (has, needed) = (admin.scope.as_str(), needed.as_str());
+        let detail = format!("this needs a token of scope {needed}, and {} has scope {has}", admin.name);
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "insufficient-scope", detail);
+        problem.0.scope = Some(needed);
+        problem
     }
 
     /// Malformed path, query, header or body.
@@ -176,7 +190,7 @@ impl Problem {
 
     /// The response that carries it.
     pub(crate) fn response(&self) -> HttpResponse {
-        let Parts { status, code, detail, rule, pointer, limit, retry_after, allow } = &*self.0;
+        let Parts { status, code, detail, rule, pointer, limit, retry_after, allow, scope } = &*self.0;
         let mut response = HttpResponse::build(*status);
         response.content_type(PROBLEM_JSON);
         if let Some(after) = retry_after {
@@ -189,6 +203,10 @@ impl Problem {
         if *status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"twinmesh\""));
         }
+        if let Some(scope) = scope {
+            let challenge = format!("Bearer realm=\"twinmesh\", error=\"insufficient_scope\", scope=\"{scope}\"");
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
         let body = ProblemBody {
             r#type: format!("urn:twinmesh:problem:{code}"),
             title: title(code),
@@ -199,6 +217,7 @@ impl Problem {
             pointer: pointer.as_deref(),
             limit: *limit,
             retry_after_ms: retry_after.map(|after| after.as_millis() as u64),
+            scope: *scope,
         };
         response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
@@ -226,6 +245,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::GatewayExists { .. }
         | Refusal::NotConnected { .. }
         | Refusal::StaleBoot { .. }
+        | Refusal::CredentialInUse { .. }
         | Refusal::NotAttached
         | Refusal::Superseded
         | Refusal::Gap { .. }

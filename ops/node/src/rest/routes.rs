@@ -1,22 +1,49 @@
-//! The table of routes. Whatever is not in it is 404; a method that a route lacks is 405 and told which it has.
+//! The table of routes, each with the scope that it needs. Whatever is not in it is 404; a method that a route lacks is 405 and told
+//! which it has.
 
 use actix_web::guard;
 use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
+use twin_cluster::tokens::Scope;
 
+use super::guard::guard as scope_guard;
 use super::problem::Problem;
-use super::{batch, delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
+use super::{
+    audit, batch, certificates, delta, devices, events, gateways, health, methods, metrics, nodes, openapi, sections,
+    sites, tokens, twins,
+};
 
 /// One path and what can be done there.
 pub(crate) struct Endpoint {
     pub(crate) path: &'static str,
     pub(crate) routes: Vec<(Method, Route)>,
+    reads: Scope,
+    changes: Scope,
 }
 
 impl Endpoint {
+    /// **Invariant:** what nobody thought about needs the most: unless said otherwise, whatever is no GET needs scope `operate`.
     fn at(path: &'static str) -> Self {
-        Self { path, routes: Vec::new() }
+        Self { path, routes: Vec::new(), reads: Scope::Read, changes: Scope::Operate }
+    }
+
+    /// Whatever is no GET needs only this scope.
+    fn changed_by(mut self, scope: Scope) -> Self {
+        self.changes = scope;
+        self
+    }
+
+    /// A GET needs this scope, too.
+    fn read_by(mut self, scope: Scope) -> Self {
+        self.reads = scope;
+        self
+    }
+
+    /// The scope that a method needs here.
+    pub(crate) fn scope(&self, method: &Method) -> Scope {
+        if matches!(*method, Method::GET | Method::HEAD) { self.reads } else { self.changes }
     }
 
     fn on(mut self, method: Method, route: Route) -> Self {
@@ -31,6 +58,18 @@ impl Endpoint {
             methods.push("HEAD");
         }
         methods.join(", ")
+    }
+
+    /// Behind the check of scopes.
+    fn guarded(mut self) -> Self {
+        let path = self.path;
+        let (reads, changes) = (self.reads, self.changes);
+        let routes = std::mem::take(&mut self.routes).into_iter().map(|(method, route)| {
+            let scope = if method == Method::GET { reads } else { changes };
+            (method, route.wrap(from_fn(move |request, next| scope_guard(scope, path, request, next))))
+        });
+        self.routes = routes.collect();
+        self
     }
 
     fn resource(self) -> Resource {
@@ -76,16 +115,18 @@ pub(crate) fn api() -> Vec<Endpoint> {
             .on(Method::PUT, web::to(sections::put))
             .on(Method::PATCH, web::to(sections::patch))
             .on(Method::DELETE, web::to(sections::delete))
+            .changed_by(Scope::Steer)
     };
     let read = |path| Endpoint::at(path).on(Method::GET, web::to(sections::get));
     vec![
         Endpoint::at("/twins").on(Method::GET, web::to(twins::list)),
-        Endpoint::at("/twins:batchUpdate").on(Method::POST, web::to(batch::update)),
+        Endpoint::at("/twins:batchUpdate").on(Method::POST, web::to(batch::update)).changed_by(Scope::Steer),
         Endpoint::at("/twins/{id}")
             .on(Method::GET, web::to(twins::get))
             .on(Method::PUT, web::to(twins::put))
             .on(Method::PATCH, web::to(twins::patch))
-            .on(Method::DELETE, web::to(twins::delete)),
+            .on(Method::DELETE, web::to(twins::delete))
+            .changed_by(Scope::Steer),
         steered("/twins/{id}/tags"),
         steered("/twins/{id}/tags/{pointer:.*}"),
         steered("/twins/{id}/desired"),
@@ -93,24 +134,49 @@ pub(crate) fn api() -> Vec<Endpoint> {
         read("/twins/{id}/reported"),
         read("/twins/{id}/reported/{pointer:.*}"),
         Endpoint::at("/twins/{id}/delta").on(Method::GET, web::to(delta::get)),
-        Endpoint::at("/twins/{id}/methods/{name}").on(Method::POST, web::to(methods::call)),
+        Endpoint::at("/twins/{id}/methods/{name}").on(Method::POST, web::to(methods::call)).changed_by(Scope::Steer),
         Endpoint::at("/twins/{id}/events").on(Method::GET, web::to(events::of_twin)),
         Endpoint::at("/events").on(Method::GET, web::to(events::all)),
         Endpoint::at("/sites").on(Method::GET, web::to(sites::list)),
         Endpoint::at("/sites/{id}").on(Method::GET, web::to(sites::get)).on(Method::PUT, web::to(sites::put)),
         Endpoint::at("/sites/{id}/gateways").on(Method::POST, web::to(gateways::post)),
         Endpoint::at("/sites/{id}/gateways/{name}").on(Method::DELETE, web::to(gateways::delete)),
-        Endpoint::at("/nodes").on(Method::GET, web::to(nodes::list)),
+        Endpoint::at("/sites/{id}/gateways/{name}/keys").on(Method::POST, web::to(gateways::rotate)),
+        Endpoint::at("/sites/{id}/gateways/{name}/keys/old").on(Method::DELETE, web::to(gateways::end_old_key)),
+        Endpoint::at("/sites/{id}/devices")
+            .on(Method::GET, web::to(devices::list))
+            .on(Method::POST, web::to(devices::post)),
+        Endpoint::at("/certificates:reload").on(Method::POST, web::to(certificates::reload)),
+        Endpoint::at("/nodes").on(Method::GET, web::to(nodes::list)).read_by(Scope::Operate),
+        Endpoint::at("/tokens")
+            .on(Method::GET, web::to(tokens::list))
+            .on(Method::POST, web::to(tokens::post))
+            .read_by(Scope::Operate),
+        Endpoint::at("/tokens/{name}").on(Method::DELETE, web::to(tokens::delete)),
+        Endpoint::at("/audit").on(Method::GET, web::to(audit::list)).read_by(Scope::Operate),
     ]
+}
+
+/// The scope that an operation needs, by the path that the description has for it.
+pub(crate) fn scope_of(endpoints: &[Endpoint], path: &str, method: &Method) -> Option<Scope> {
+    let path = path.strip_prefix(API)?;
+    endpoints.iter().find(|endpoint| endpoint.path.replace(":.*}", "}") == path).map(|endpoint| endpoint.scope(method))
 }
 
 /// Where the routes of [`api`] are.
 pub(crate) const API: &str = "/api/v1";
 
-/// Adds endpoints to an app or scope.
+/// Adds endpoints to an app.
 pub(crate) fn mount(config: &mut ServiceConfig, endpoints: Vec<Endpoint>) {
     for endpoint in endpoints {
         config.service(endpoint.resource());
+    }
+}
+
+/// Adds endpoints to the scope behind the token.
+pub(crate) fn mount_guarded(config: &mut ServiceConfig, endpoints: Vec<Endpoint>) {
+    for endpoint in endpoints {
+        config.service(endpoint.guarded().resource());
     }
 }
 

@@ -4,7 +4,7 @@
 //! Routing and this module agree on where segments begin: actix leaves `%2F` alone.
 
 use actix_web::HttpRequest;
-use twin_core::ids::{GatewayName, SiteId, TwinId};
+use twin_core::ids::{GatewayName, SiteId, TokenName, TwinId};
 use twin_core::limits::NAME_BYTES_MAX;
 use twin_core::path::Path;
 
@@ -71,6 +71,16 @@ pub(crate) fn gateway_name(request: &HttpRequest) -> Result<GatewayName, Problem
 /// A gateway named in a path or body.
 pub(crate) fn parse_gateway(text: &str) -> Result<GatewayName, Problem> {
     GatewayName::new(text).map_err(|error| Problem::bad_request("bad-id", error.to_string()))
+}
+
+/// The `{name}` of `/api/v1/tokens/{name}`.
+pub(crate) fn token_name(request: &HttpRequest) -> Result<TokenName, Problem> {
+    parse_token(&percent_decode(segment(request, NAME_AT))?)
+}
+
+/// A token named in a path or body.
+pub(crate) fn parse_token(text: &str) -> Result<TokenName, Problem> {
+    TokenName::new(text).map_err(|error| Problem::bad_request("bad-id", error.to_string()))
 }
 
 /// The `{name}` of `/api/v1/twins/{id}/methods/{name}`.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::Rest;
 use super::auth::require_token;
 use super::request_log::observe;
-use super::routes::{API, api, mount, not_found, open};
+use super::routes::{API, api, mount, mount_guarded, not_found, open};
 use crate::limits::{BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, UNREAD_TIMEOUT, WORKERS};
 
 /// The running REST.
@@ -69,7 +69,7 @@ async fn serve(
             .service(
                 web::scope(API)
                     .wrap(from_fn(require_token))
-                    .configure(|config| mount(config, api()))
+                    .configure(|config| mount_guarded(config, api()))
                     .default_service(web::to(not_found)),
             )
             .default_service(web::to(not_found))

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use twin_cluster::{Enrolment, GatewayStatus, GatewayView, SiteView};
+use twin_cluster::{ConflictPolicy, Enrolment, GatewayStatus, GatewayView, SiteChange, SiteView};
 use twin_core::value::Value;
 use utoipa::ToSchema;
 
@@ -12,6 +12,7 @@ use super::Rest;
 use super::body::{Accepts, members, read_json};
 use super::conditional::unconditional;
 use super::document::{json, time};
+use super::guard::audit_detail;
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::site_id;
@@ -25,24 +26,51 @@ pub(crate) enum EnrolmentBody {
     Registered,
     /// Any device: the first attach registers it.
     Open,
+    /// Devices that were registered by PUT, and those whose ids are on the site's list: their first attach registers them.
+    List,
+}
+
+/// What becomes of two gateways that come with one credential, which have different outboxes. A gateway that comes back with its own
+/// outbox always takes the place of its older session at once. Both sides are told, and the audit log.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = CredentialConflict)]
+pub(crate) enum ConflictBody {
+    /// The newer one is let in, and the older session ends.
+    Replace,
+    /// The newer one is refused while the older has a session.
+    DenyNew,
+}
+
+impl From<ConflictPolicy> for ConflictBody {
+    fn from(policy: ConflictPolicy) -> Self {
+        match policy {
+            ConflictPolicy::Replace => Self::Replace,
+            ConflictPolicy::DenyNew => Self::DenyNew,
+        }
+    }
 }
 
 /// What PUT takes.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "documents the shape of a body that is read by hand, to name what is wrong in it")]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = SitePut)]
 pub(crate) struct PutBody {
-    /// `registered` unless given.
+    /// As it was unless given; of a new site `registered`.
     enrolment: Option<EnrolmentBody>,
+    /// As it was unless given; of a new site `replace`.
+    credential_conflict: Option<ConflictBody>,
 }
 
 /// A site.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Site)]
 pub(crate) struct SiteBody {
     id: String,
     enrolment: EnrolmentBody,
+    credential_conflict: ConflictBody,
     /// The Raft group that stores its twins.
     cell: u32,
     /// Rises with each move of the site.
@@ -69,6 +97,9 @@ pub(crate) struct GatewayBody {
     /// When its session was opened.
     #[schema(format = DateTime)]
     connected_at: Option<String>,
+    /// Until when its old credentials work, too; null: they do not.
+    #[schema(format = DateTime)]
+    old_key_until: Option<String>,
     /// When it was last heard, in this run of the node.
     #[schema(format = DateTime)]
     last_seen: Option<String>,
@@ -124,6 +155,7 @@ impl From<GatewayView> for GatewayBody {
             peer: gateway.peer,
             agent: gateway.agent,
             connected_at: gateway.connected_at.and_then(time),
+            old_key_until: gateway.old_key_until.and_then(time),
             last_seen: gateway.last_seen.and_then(time),
             status: gateway.status.map(Into::into),
         }
@@ -137,7 +169,9 @@ impl From<SiteView> for SiteBody {
             enrolment: match site.enrolment {
                 Enrolment::Registered => EnrolmentBody::Registered,
                 Enrolment::Open => EnrolmentBody::Open,
+                Enrolment::List => EnrolmentBody::List,
             },
+            credential_conflict: site.conflict.into(),
             cell: site.cell.get(),
             epoch: site.epoch,
             gateways: site.gateways.into_iter().map(Into::into).collect(),
@@ -168,7 +202,7 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
 
 #[utoipa::path(
     put, path = "/api/v1/sites/{id}", tag = "sites", operation_id = "putSite",
-    summary = "Creates the site, or changes its enrolment",
+    summary = "Creates the site, or changes it",
     request_body(content = PutBody, content_type = "application/json"),
     responses(
         (status = 200, description = "Changed", body = SiteBody),
@@ -180,24 +214,40 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     let id = site_id(&request)?;
     unconditional(&request, "a site")?;
     let body = read_json(&request, payload, Accepts::Json).await?;
-    let given = members(body.value, &["enrolment"], "a site")?;
-    let enrolment = match given.get("enrolment") {
-        None | Some(Value::Null) => Enrolment::default(),
-        Some(value) => match value.as_str() {
-            Some("registered") => Enrolment::Registered,
-            Some("open") => Enrolment::Open,
-            _ => return Err(not_an_enrolment(value)),
-        },
-    };
-    let created = rest.cluster.put_site(&id, enrolment).await?;
+    let given = members(body.value, &["enrolment", "credentialConflict"], "a site")?;
+    let enrolment = one_of(
+        given.get("enrolment"),
+        ("not-an-enrolment", "enrolment"),
+        &[("registered", Enrolment::Registered), ("open", Enrolment::Open), ("list", Enrolment::List)],
+    )?;
+    let conflict = one_of(
+        given.get("credentialConflict"),
+        ("not-a-policy", "credentialConflict"),
+        &[("replace", ConflictPolicy::Replace), ("deny-new", ConflictPolicy::DenyNew)],
+    )?;
+    audit_detail(&request, format!("enrolment {enrolment:?}, credential conflict {conflict:?}"));
+    let created = rest.cluster.put_site(&id, SiteChange { enrolment, conflict }).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     json(status, &SiteBody::from(rest.cluster.site(&id).await?))
 }
 
-fn not_an_enrolment(value: &Value) -> Problem {
+/// The meaning of a word, if one is given.
+fn one_of<T: Copy>(
+    given: Option<&Value>,
+    (rule, name): (&str, &str),
+    words: &[(&str, T)],
+) -> Result<Option<T>, Problem> {
+    let value = match given {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => value,
+    };
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| value.as_str() == Some(word)) {
+        return Ok(Some(*meaning));
+    }
     let mut found = twin_core::json::to_compact(value);
     if found.chars().count() > 40 {
         found = format!("{}...", found.chars().take(40).collect::<String>());
     }
-    Problem::rule("not-an-enrolment", "/enrolment", format!("enrolment is \"registered\" or \"open\", not {found}"))
+    let known: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+    Err(Problem::rule(rule, format!("/{name}"), format!("{name} is {}, not {found}", known.join(" or "))))
 }

@@ -83,7 +83,7 @@ async fn beyond_loopback_the_rest_is_tls() {
     assert_eq!(std::fs::read_to_string(dir.path().join("ca.pem")).unwrap(), node.ca_pem());
     let port: u16 = node.http_url().rsplit_once(':').unwrap().1.parse().unwrap();
     let config = std::sync::Arc::new(
-        twin_transports::tls::client_config(node.ca_pem())
+        twin_transports::tls::client_config(&node.ca_pem())
             .map(|mut config| {
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 config

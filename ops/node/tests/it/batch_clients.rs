@@ -175,7 +175,7 @@ async fn over_tls_it_is_the_same() {
     let node = Node::start(options).await.unwrap();
     register(&node, "t", 500).await;
     let port: u16 = node.http_url().rsplit_once(':').unwrap().1.parse().unwrap();
-    let mut config = twin_transports::tls::client_config(node.ca_pem()).unwrap();
+    let mut config = twin_transports::tls::client_config(&node.ca_pem()).unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let token = node.admin_token().to_owned();
     let exchange = tokio::task::spawn_blocking(move || {

@@ -2,10 +2,13 @@
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
 mod access;
+mod audit;
 mod batch;
 mod batch_clients;
 mod batch_stream;
+mod certificates;
 mod conditional;
+mod credentials;
 mod deployment;
 mod events;
 mod gateway;
@@ -16,5 +19,6 @@ mod openapi;
 mod problems;
 mod sections;
 mod sites;
+mod tokens;
 mod twins;
 mod world;

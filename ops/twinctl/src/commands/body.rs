@@ -25,7 +25,7 @@ pub(crate) fn read(argument: &str) -> Result<String, Failure> {
     }
 }
 
-fn read_bounded(name: &str, source: impl Read) -> Result<String, Failure> {
+pub(super) fn read_bounded(name: &str, source: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
     source
         .take(INPUT_BYTES_MAX + 1)

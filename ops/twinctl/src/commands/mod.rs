@@ -1,11 +1,15 @@
 //! One file per noun of the command line.
 
+mod audit;
 mod body;
+mod certificates;
 mod credentials_file;
+mod devices;
 pub(crate) mod doctor;
 mod gateway;
 mod node;
 mod site;
+mod token;
 mod twin;
 mod watch;
 
@@ -23,6 +27,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Twin(command) => twin::run(&client, output, command),
         Command::Site(command) => site::run(&client, output, command),
         Command::Node(command) => node::run(&client, output, command),
+        Command::Token(command) => token::run(&client, output, command),
+        Command::Audit { limit, kind, before } => audit::run(&client, output, limit, kind, before),
+        Command::ReloadCertificates => certificates::reload(&client, output),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }

@@ -5,8 +5,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use ureq::http::Method;
 
+use super::devices::devices;
 use crate::api_path::ApiPath;
-use crate::cli::{Enrolment, Site};
+use crate::cli::{Enrolment, OnConflict, Site};
 use crate::client::{Ask, Client};
 use crate::failure::Failure;
 use crate::output::{self, Output};
@@ -84,19 +85,29 @@ pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), 
             output::line(&format!("site {id}  enrolment {enrolment}  cell {}  epoch {}\n", site.cell, site.epoch))?;
             output::text(&gateway_table(&site))
         }
-        Site::Set { id, enrolment } => {
+        Site::Set { id, enrolment, on_conflict } => {
             let word = match enrolment {
                 Enrolment::Open => "open",
                 Enrolment::Registered => "registered",
+                Enrolment::List => "list",
             };
             let ask = Ask::new(Method::PUT, ApiPath::new("sites").segment(&id)?);
-            let answer = client.ask(ask.json(json!({ "enrolment": word }).to_string()))?;
+            let mut body = json!({ "enrolment": word });
+            if let Some(policy) = on_conflict {
+                let word = match policy {
+                    OnConflict::Replace => "replace",
+                    OnConflict::DenyNew => "deny-new",
+                };
+                body["credentialConflict"] = word.into();
+            }
+            let answer = client.ask(ask.json(body.to_string()))?;
             if output.json {
                 return output.document(&answer.body);
             }
             let created = if answer.status == 201 { ", created" } else { "" };
             output::line(&format!("site {id}: enrolment {word}{created}"))
         }
+        Site::Devices { id, add, remove } => devices(client, output, &id, add.as_deref(), remove.as_deref()),
     }
 }
 

@@ -7,4 +7,5 @@ mod requests;
 mod server;
 mod stream;
 mod tls;
+mod tokens;
 mod twinctl;

@@ -83,7 +83,7 @@ async fn show(
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rest = RestClient::new(node.http_url(), node.admin_token(), node.ca_pem())?;
+    let rest = RestClient::new(node.http_url(), node.admin_token(), &node.ca_pem())?;
     let (asking, folder, gateways) = (rest.clone(), workplace.gateways(), args.gateways);
     let credentials = tokio::task::spawn_blocking(move || setup::prepare(&asking, &folder, gateways)).await??;
     let (listening, its_clock) = (rest.clone(), Arc::clone(&clock));

@@ -84,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) owner: OwnerOrder,
     /// The last refusal of a session, for people.
     pub(crate) session_refusal: Option<(String, String)>,
+    /// The last notice of the node in this run.
+    pub(crate) notice: Option<(String, String)>,
     /// Why the last session or attempt ended, for people.
     pub(crate) session_failure: Option<String>,
     pub(crate) closing: bool,
@@ -145,6 +147,7 @@ impl Core {
             session: None,
             owner: OwnerOrder::default(),
             session_refusal: None,
+            notice: None,
             session_failure: None,
             closing: false,
             next_key: 1,

@@ -18,6 +18,7 @@ impl Core {
             connected: self.session.is_some(),
             session: self.session.map(|session| session.number),
             refusal: self.session_refusal.clone(),
+            notice: self.notice.clone(),
             failure: self.session_failure.clone(),
             outbox: self.outbox,
             boot: self.boot,

@@ -21,6 +21,10 @@ pub(crate) async fn downlink(shared: &Arc<Shared>, mut reader: FrameReader<RecvS
     loop {
         match reader.next().await {
             Ok(Some(Frame::Refused(refused))) => return refused.into(),
+            Ok(Some(Frame::Notice(notice))) => {
+                tracing::warn!(code = notice.code, message = notice.message, "the node gives notice");
+                shared.with(|core, _| core.notice = Some((notice.code, notice.message)));
+            }
             Ok(Some(Frame::Call(call))) => {
                 if let CallStep::Run(call) = shared.with(|core, _| core.call(call)) {
                     run(shared, call);

@@ -174,7 +174,7 @@ pub fn gateway_id(name: &str) -> GatewayId {
 
 impl Backend for World {
     async fn credential(&self, _: &GatewayId) -> Option<GatewayCredential> {
-        Some(GatewayCredential { product_key: "pk".into(), public_key: self.secret.public_key() })
+        Some(GatewayCredential { product_key: "pk".into(), public_key: self.secret.public_key(), ending_key: None })
     }
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
@@ -272,7 +272,7 @@ impl Node {
             name: id.name,
             product_key: "pk".into(),
             secret: self.world.secret.clone(),
-            ca: self.certificates.ca_pem().into(),
+            ca: self.certificates.ca_pem(),
             server_name: self.certificates.server_name().into(),
         }
     }

@@ -1,0 +1,38 @@
+//! What whoever watches over a cluster should hear of. The cluster tells; the node counts, and writes it down.
+
+use std::sync::Arc;
+
+use twin_core::ids::{GatewayId, TwinId};
+
+/// Something that should not happen where all is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecurityEvent {
+    /// A hello's proof did not hold, or there is no such gateway.
+    CredentialRefused {
+        /// Who it said that it was.
+        gateway: GatewayId,
+        /// Where it came from.
+        peer: String,
+    },
+    /// Two gateways came with one credential.
+    CredentialConflict {
+        /// Whose credentials.
+        gateway: GatewayId,
+        /// Where the newer one came from.
+        peer: String,
+        /// Where the one with a session came from.
+        standing: String,
+        /// The newer one was refused; otherwise the older session was closed.
+        denied: bool,
+    },
+    /// A device was to be attached that nobody registered and that its site's enrolment does not let in.
+    DeviceRefused {
+        /// Through which gateway.
+        gateway: GatewayId,
+        /// The device.
+        twin: TwinId,
+    },
+}
+
+/// Is called with each event, on whichever thread saw it: it must not wait.
+pub type OnSecurityEvent = Arc<dyn Fn(SecurityEvent) + Send + Sync>;

@@ -1,0 +1,127 @@
+//! Around every route: is the token's scope enough, and what of it goes into the audit log.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpMessage as _, HttpRequest};
+use twin_cluster::tokens::{Admin, Scope};
+
+use super::Rest;
+use super::auth::source;
+use super::problem::Problem;
+use crate::audit::{Event, Kind, Record};
+use crate::limits::{ADMISSION_CHECK_INTERVAL, AUDIT_RETRY_AFTER};
+
+/// What a handler says of a change for the audit log, where the path does not.
+struct Detail(String);
+
+/// Says more of a change than its path does. Never a secret.
+pub(crate) fn audit_detail(request: &HttpRequest, detail: impl Into<String>) {
+    request.extensions_mut().insert(Detail(detail.into()));
+}
+
+/// Lets a request pass to a route that needs `scope`.
+///
+/// **Invariant:** a change that needs scope `operate` is in the audit log, on the disk, before it is begun, and its outcome before it
+/// is answered. If the caller goes meanwhile, or the node is killed, the first line stays without an outcome, which is the truth.
+pub(crate) async fn guard(
+    scope: Scope,
+    route: &'static str,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let admin = request.extensions().get::<Admin>().cloned();
+    let (Some(admin), Some(rest)) = (admin, request.app_data::<Data<Rest>>().cloned()) else {
+        let problem = Problem::internal("the request came past the token's check");
+        return Ok(request.into_response(problem.response()));
+    };
+    if admin.scope < scope {
+        let from = source(&request);
+        let asked = format!("{} {}", request.method(), request.path());
+        rest.watch.seen(Event::ScopeRefused, admin.name.to_string(), |record| {
+            record.who = Some(admin.name.to_string());
+            record.from = Some(from);
+            record.target = Some(asked);
+        });
+        return Ok(request.into_response(Problem::scope(&admin, scope).response()));
+    }
+    let kind = match (scope, request.method()) {
+        (_, &Method::GET | &Method::HEAD) | (Scope::Read, _) => None,
+        (Scope::Steer, _) => Some(Kind::Steering),
+        (Scope::Operate, _) => Some(Kind::Changes),
+    };
+    let Some(kind) = kind else {
+        return Ok(while_admitted(next.call(request).await?, admin, rest));
+    };
+    let mut record = Record::new(kind, format!("{} {route}", request.method()));
+    record.who = Some(admin.name.to_string());
+    record.from = request.peer_addr().map(|peer| peer.to_string());
+    record.target = Some(request.path().to_owned());
+    if kind == Kind::Changes {
+        match rest.audit.write(record.clone()).await {
+            Ok(number) => record.begun = Some(number),
+            Err(error) => return Ok(request.into_response(unaudited(&error).response())),
+        }
+    }
+    let response = next.call(request).await?;
+    record.status = Some(response.status().as_u16());
+    record.code = response.response().error().and_then(|error| Some(error.as_error::<Problem>()?.code().to_owned()));
+    record.detail = response.request().extensions().get::<Detail>().map(|detail| detail.0.clone());
+    // It is done, whatever becomes of the line; one that is lost is counted, and logged by whoever lost it.
+    let _counted = rest.audit.write(record).await;
+    Ok(while_admitted(response, admin, rest))
+}
+
+fn unaudited(error: &crate::audit::AuditError) -> Problem {
+    let detail = format!("nothing was changed, because it could not be logged before: {error}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", detail).retry_after(AUDIT_RETRY_AFTER)
+}
+
+/// An answer that goes on and on ends when its token does.
+fn while_admitted(response: ServiceResponse<BoxBody>, admin: Admin, rest: Data<Rest>) -> ServiceResponse<BoxBody> {
+    if !matches!(response.response().body().size(), BodySize::Stream) {
+        return response;
+    }
+    response.map_body(|_, body| {
+        let checked_at = rest.clock.monotonic();
+        BoxBody::new(WhileAdmitted { body, admin, rest, checked_at })
+    })
+}
+
+struct WhileAdmitted {
+    body: BoxBody,
+    admin: Admin,
+    rest: Data<Rest>,
+    /// Monotonic.
+    checked_at: Duration,
+}
+
+impl MessageBody for WhileAdmitted {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>> {
+        let chunk = std::task::ready!(Pin::new(&mut self.body).poll_next(context));
+        let now = self.rest.clock.monotonic();
+        if now.saturating_sub(self.checked_at) >= ADMISSION_CHECK_INTERVAL {
+            self.checked_at = now;
+            if !self.rest.cluster.still_admits(&self.admin) {
+                tracing::info!(token = %self.admin.name, "a stream ends with its token");
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Ready(chunk)
+    }
+}
