@@ -15,7 +15,7 @@ use crate::view::Enrolment;
 
 impl Cluster {
     fn enrolment_open(&self, site: &twin_core::ids::SiteId) -> bool {
-        matches!(self.inner.directory.site(site), Ok(Some(row)) if row.enrolment == Enrolment::Open)
+        matches!(self.inner.directory.open_site(site), Ok(row) if row.enrolment == Enrolment::Open)
     }
 }
 
@@ -50,10 +50,17 @@ impl Backend for Cluster {
         }
     }
 
-    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, reply: Reply) {
+    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, mut reply: Reply) {
         if let Command::Attach { sender, may_create, .. } = &mut command {
+            let inside = match self.inner.gates.enter(&sender.gateway.site) {
+                Ok(inside) => inside,
+                Err(refusal) => return reply.send(Err(refusal)),
+            };
             // As the site is now, not as it was when the session was opened.
             *may_create = self.enrolment_open(&sender.gateway.site);
+            if *may_create {
+                reply = inside.until_answered(reply);
+            }
         }
         self.inner.cell.submit(twin, command, bytes, reply);
     }

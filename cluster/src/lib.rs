@@ -11,6 +11,8 @@ pub mod chain;
 mod cluster;
 pub mod committer;
 pub mod directory;
+mod export;
+pub mod gates;
 pub mod gateways;
 pub mod grains;
 mod group;
@@ -22,6 +24,7 @@ mod network;
 pub mod observers;
 pub mod rows;
 pub mod sessions;
+mod site_removal;
 pub mod slots;
 pub mod stats;
 pub mod view;
@@ -30,6 +33,8 @@ use twin_core::numbers::CellId;
 
 pub use cluster::{Cluster, ClusterOptions, StartError};
 pub use committer::PlantedBug;
+pub use export::{ExportPage, ExportPlace, ExportQuery};
+pub use site_removal::SiteRemoval;
 pub use view::{
     ClusterStats, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView, SiteView,
     TwinPage, TwinQuery,

@@ -65,6 +65,9 @@ record! {
         pub cluster_id: String,
         /// Product key that credentials of this cluster carry.
         pub product_key: String,
+        /// Highest epoch of any site that was deleted: a site made now begins above it, so that owners stay in order when one is
+        /// made again.
+        pub site_epoch_floor: u64 = 0,
     }
 }
 
@@ -102,6 +105,8 @@ record! {
         pub epoch: u64,
         /// Who may have a twin in it.
         pub enrolment: Enrolment,
+        /// On its way out with all that hangs on it: nothing new comes in, and the row goes last.
+        pub deleting: bool = false,
     }
 }
 
@@ -123,6 +128,9 @@ record! {
         pub boot_nonce: [u8; 16],
         /// Outboxes used before, newest last: a disk from the drawer is not taken for a new one.
         pub retired: Vec<OutboxId> = Vec::new(),
+        /// Its credentials were removed. The row stays while there is room, for a gateway that gets the same name: its outboxes may be
+        /// the same as well.
+        pub removed: bool = false,
     }
 }
 
@@ -136,9 +144,9 @@ record! {
 }
 
 impl SiteRow {
-    /// A site as it is made.
-    pub fn new(enrolment: Enrolment) -> Self {
-        Self { cell: crate::FIRST_CELL, epoch: 1, enrolment }
+    /// A site as it is made, where those deleted before had epochs up to `epoch_floor`.
+    pub fn new(enrolment: Enrolment, epoch_floor: u64) -> Self {
+        Self { cell: crate::FIRST_CELL, epoch: epoch_floor + 1, enrolment, deleting: false }
     }
 }
 

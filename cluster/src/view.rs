@@ -57,6 +57,8 @@ pub struct SiteView {
     pub cell: CellId,
     /// Rises with each move of the site.
     pub epoch: u64,
+    /// It is being deleted, with all that hangs on it.
+    pub deleting: bool,
     /// Its gateways, by name.
     pub gateways: Vec<GatewayView>,
 }

@@ -6,4 +6,5 @@ mod durability;
 mod lives;
 mod numbering;
 mod ownership;
+mod removal;
 mod world;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-pub(crate) use batches::BatchMetrics;
+pub(crate) use batches::{BatchMetrics, ItemCounts};
 pub(crate) use collected::{Collected, Sources};
 pub(crate) use requests::RequestMetrics;
 

@@ -17,7 +17,9 @@ use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
-use super::{batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
+use super::{
+    batch, delta, document, events, exports, gateways, health, methods, metrics, nodes, sections, sites, twins,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,10 +29,10 @@ use super::{batch, delta, document, events, gateways, health, methods, metrics, 
                        with a stable `code`."
     ),
     paths(
-        twins::list, batch::update, twins::get, twins::put, twins::patch, twins::delete,
+        twins::list, batch::update, batch::get, batch::import, exports::get, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
         delta::get, methods::call, events::all, events::of_twin,
-        sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list,
+        sites::list, sites::get, sites::put, sites::delete, gateways::post, gateways::delete, nodes::list,
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
     components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),

@@ -6,7 +6,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use super::problem::Problem;
-use super::{batch, delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
+use super::{
+    batch, delta, events, exports, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins,
+};
 
 /// One path and what can be done there.
 pub(crate) struct Endpoint {
@@ -81,6 +83,9 @@ pub(crate) fn api() -> Vec<Endpoint> {
     vec![
         Endpoint::at("/twins").on(Method::GET, web::to(twins::list)),
         Endpoint::at("/twins:batchUpdate").on(Method::POST, web::to(batch::update)),
+        Endpoint::at("/twins:batchGet").on(Method::POST, web::to(batch::get)),
+        Endpoint::at("/imports").on(Method::POST, web::to(batch::import)),
+        Endpoint::at("/exports").on(Method::GET, web::to(exports::get)),
         Endpoint::at("/twins/{id}")
             .on(Method::GET, web::to(twins::get))
             .on(Method::PUT, web::to(twins::put))
@@ -97,7 +102,10 @@ pub(crate) fn api() -> Vec<Endpoint> {
         Endpoint::at("/twins/{id}/events").on(Method::GET, web::to(events::of_twin)),
         Endpoint::at("/events").on(Method::GET, web::to(events::all)),
         Endpoint::at("/sites").on(Method::GET, web::to(sites::list)),
-        Endpoint::at("/sites/{id}").on(Method::GET, web::to(sites::get)).on(Method::PUT, web::to(sites::put)),
+        Endpoint::at("/sites/{id}")
+            .on(Method::GET, web::to(sites::get))
+            .on(Method::PUT, web::to(sites::put))
+            .on(Method::DELETE, web::to(sites::delete)),
         Endpoint::at("/sites/{id}/gateways").on(Method::POST, web::to(gateways::post)),
         Endpoint::at("/sites/{id}/gateways/{name}").on(Method::DELETE, web::to(gateways::delete)),
         Endpoint::at("/nodes").on(Method::GET, web::to(nodes::list)),

@@ -1,6 +1,7 @@
 //! One file per noun of the command line.
 
 mod body;
+mod bulk;
 mod credentials_file;
 pub(crate) mod doctor;
 mod gateway;
@@ -23,6 +24,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Twin(command) => twin::run(&client, output, command),
         Command::Site(command) => site::run(&client, output, command),
         Command::Node(command) => node::run(&client, output, command),
+        Command::Export(arguments) => bulk::export(&client, &arguments),
+        Command::Import { file } => bulk::import(&client, output, &file),
+        Command::Apply { file } => bulk::apply(&client, output, &file),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }
