@@ -17,7 +17,7 @@ use crate::view::Enrolment;
 
 impl Cluster {
     fn enrolment(&self, site: &SiteId) -> Enrolment {
-        self.inner.directory.site(site).ok().flatten().map(|row| row.enrolment).unwrap_or_default()
+        self.inner.directory.open_site(site).map(|row| row.enrolment).unwrap_or_default()
     }
 
     /// May the first attach of a device register it?
@@ -127,11 +127,17 @@ impl Backend for Cluster {
 
     fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, mut reply: Reply) {
         if let Command::Attach { sender, may_create, .. } = &mut command {
+            let inside = match self.inner.gates.enter(&sender.gateway.site) {
+                Ok(inside) => inside,
+                Err(refusal) => return reply.send(Err(refusal)),
+            };
             // As the site is now, not as it was when the session was opened.
             *may_create = self.enrols(&sender.gateway.site, twin);
-            if !*may_create {
-                reply = self.watched(twin.clone(), sender.gateway.clone(), reply);
-            }
+            reply = if *may_create {
+                inside.until_answered(reply)
+            } else {
+                self.watched(twin.clone(), sender.gateway.clone(), reply)
+            };
         }
         self.inner.cell.submit(twin, command, bytes, reply);
     }

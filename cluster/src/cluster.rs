@@ -26,6 +26,8 @@ use crate::admission::Admission;
 use crate::cell::{Cell, owner_changed};
 use crate::committer::PlantedBug;
 use crate::directory::Directory;
+use crate::export::{self, ExportPage, ExportQuery};
+use crate::gates::Gates;
 use crate::gateways::Gateways;
 use crate::grains::Grains;
 use crate::group::Group;
@@ -36,6 +38,7 @@ use crate::observers::Observers;
 use crate::rows::{ClusterRow, GatewayRow};
 use crate::security::OnSecurityEvent;
 use crate::sessions::Sessions;
+use crate::site_removal::Removals;
 use crate::stats::Counters;
 use crate::view::{
     ClusterStats, GatewayView, MethodAnswer, NewGateway, NodeView, SiteChange, SiteView, TwinPage, TwinQuery,
@@ -112,14 +115,16 @@ pub(crate) struct Inner {
     pub(crate) gateways: Gateways,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) methods: MethodCalls,
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) removals: Removals,
     pub(crate) tasks: TaskTracker,
     /// Read-modify-write of sites' lists of devices is done by one at a time.
     pub(crate) listing_devices: tokio::sync::Mutex<()>,
+    pub(crate) stop: CancellationToken,
     observers: Arc<Observers>,
     counters: Arc<Counters>,
     storage: Mutex<Option<Storage>>,
     groups: Mutex<Vec<Group>>,
-    stop: CancellationToken,
     started_at: WallTime,
 }
 
@@ -174,6 +179,8 @@ impl Cluster {
         let inner = Arc::new(Inner {
             gateways: Gateways::new(cell.clone()),
             methods: MethodCalls::default(),
+            gates: Arc::default(),
+            removals: Removals::default(),
             tasks: TaskTracker::new(),
             listing_devices: tokio::sync::Mutex::default(),
             groups: Mutex::new(vec![directory_group, cell_group]),
@@ -199,6 +206,8 @@ impl Cluster {
             .found(&cluster.inner.options.node_name, move || new_cluster(&*random))
             .await
             .map_err(StartError::Founding)?;
+        let resumed = cluster.clone();
+        cluster.inner.tasks.spawn(async move { resumed.resume_removals().await });
         Ok(cluster)
     }
 
@@ -249,36 +258,50 @@ impl Cluster {
     /// Carries out a command on a twin. The answer is committed, or a linearizable read. `bytes` is what the command weighs
     /// for admission: its encoded size.
     pub async fn call(&self, twin: &TwinId, command: Command, bytes: usize) -> Result<Answer, Refusal> {
-        if let Command::Put { site: Some(site), .. } = &command
-            && self.inner.directory.site(site)?.is_none()
-        {
-            return Err(Refusal::SiteNotFound { site: site.clone() });
-        }
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.inner.cell.submit(
-            twin,
-            command,
-            bytes,
-            Reply::once(move |answer| {
-                // The caller may have gone; the command is carried out all the same.
-                let _ = sender.send(answer);
-            }),
-        );
+        let reply = Reply::once(move |answer| {
+            // The caller may have gone; the command is carried out all the same.
+            let _ = sender.send(answer);
+        });
+        self.submit(twin, command, bytes, reply);
         receiver.await.unwrap_or_else(|_| Err(owner_changed()))
     }
 
     /// As [`Cluster::call`], for whoever has many commands under way: `reply` is called once with the answer, maybe before this
-    /// returns, on whichever thread has it. Commands for one twin are carried out in the order of the calls. Not for
-    /// [`Command::Put`], whose site it would not look for.
+    /// returns, on whichever thread has it. Commands for one twin are carried out in the order of the calls.
     ///
     /// [`Refusal::Busy`] comes before this returns, and then nothing was done.
     pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
-        self.inner.cell.submit(twin, command, bytes, reply);
+        if let Some(reply) = self.inside_its_site(&command, reply) {
+            self.inner.cell.submit(twin, command, bytes, reply);
+        }
     }
 
     /// Gives many commands to their twins at once, in their order, at less cost: as [`Cluster::submit`] for each.
-    pub fn submit_all(&self, batch: Vec<Submission>) {
+    pub fn submit_all(&self, mut batch: Vec<Submission>) {
+        if batch.iter().any(|submission| site_of(&submission.command).is_some()) {
+            let inside = |submission: Submission| {
+                let Submission { twin, command, bytes, reply } = submission;
+                let reply = self.inside_its_site(&command, reply)?;
+                Some(Submission { twin, command, bytes, reply })
+            };
+            batch = batch.into_iter().filter_map(inside).collect();
+        }
         self.inner.cell.submit_all(batch);
+    }
+
+    /// A command that puts a twin into a site stays inside the site's gate until it is answered. `None`: it may not go in, and its
+    /// answer has been told.
+    fn inside_its_site(&self, command: &Command, reply: Reply) -> Option<Reply> {
+        let Some(site) = site_of(command) else { return Some(reply) };
+        let inside = self.inner.gates.enter(site);
+        match inside.and_then(|inside| self.inner.directory.open_site(site).map(|_| inside)) {
+            Ok(inside) => Some(inside.until_answered(reply)),
+            Err(refusal) => {
+                reply.send(Err(refusal));
+                None
+            }
+        }
     }
 
     /// Resolves once all changes of twins that were given before the call are committed: how long that takes is what another change
@@ -340,6 +363,19 @@ impl Cluster {
         tokio::task::spawn_blocking(move || listing::page(&cell, &query)).await.unwrap_or_else(|_| Err(owner_changed()))
     }
 
+    /// The first page of an export: twins by site and id, as the back office is shown them. A linearizable reading.
+    pub async fn export(&self, query: ExportQuery) -> Result<ExportPage, Refusal> {
+        self.inner.cell.confirm().await?;
+        self.export_on(query).await
+    }
+
+    /// A further page. It needs no reading of who leads: what is applied here never goes back behind the first page, so what is
+    /// read now was committed when that was asked for, or later.
+    pub async fn export_on(&self, query: ExportQuery) -> Result<ExportPage, Refusal> {
+        let cell = self.inner.cell.clone();
+        tokio::task::spawn_blocking(move || export::page(&cell, &query)).await.unwrap_or_else(|_| Err(owner_changed()))
+    }
+
     /// Is the device's gateway connected, and the device attached through it?
     pub fn is_connected(&self, document: &TwinDocument) -> bool {
         document.gateway.as_ref().is_some_and(|gateway| self.is_gateway_connected(gateway))
@@ -383,6 +419,7 @@ impl Cluster {
             cell: row.cell,
             epoch: row.epoch,
             conflict: row.conflict,
+            deleting: row.deleting,
             gateways: gateways.into_iter().map(|(name, row)| self.gateway_view(site, name, &row)).collect(),
         })
     }
@@ -404,13 +441,14 @@ impl Cluster {
 
     /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
     pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
-        if self.inner.directory.site(site)?.is_none() {
-            return Err(Refusal::SiteNotFound { site: site.clone() });
-        }
+        // A commit that is given and whose caller has gone is waited for by whoever closes the gate, as all commits are.
+        let inside = self.inner.gates.enter(site)?;
+        self.inner.directory.open_site(site)?;
         let product_key = self.inner.directory.cluster()?.product_key;
         let gateway = GatewayId { site: site.clone(), name: name.clone() };
         let random = &*self.inner.options.random;
         let secret = self.inner.gateways.add(&gateway, product_key.clone(), self.inner.clock.wall(), random).await?;
+        drop(inside);
         Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
     }
 
@@ -421,9 +459,14 @@ impl Cluster {
         }
         let gateway = GatewayId { site: site.clone(), name: name.clone() };
         self.inner.gateways.remove(&gateway).await?;
-        self.inner.sessions.revoke(&gateway);
-        self.inner.methods.link_lost(&gateway);
+        self.end_session(&gateway);
         Ok(())
+    }
+
+    /// Ends the session of a gateway whose credentials are gone.
+    pub(crate) fn end_session(&self, gateway: &GatewayId) {
+        self.inner.sessions.revoke(gateway);
+        self.inner.methods.link_lost(gateway);
     }
 
     /// The nodes.
@@ -468,6 +511,14 @@ impl Cluster {
     }
 }
 
+/// The site into which a command may put a new twin. The default site is always there.
+fn site_of(command: &Command) -> Option<&SiteId> {
+    match command {
+        Command::Put { site, .. } | Command::PutBriefly { site, .. } => site.as_ref(),
+        _ => None,
+    }
+}
+
 /// Closes an open call when the caller is done with it or gone.
 struct CloseOnDrop {
     cluster: Cluster,
@@ -494,6 +545,7 @@ fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
         cluster_id: format!("{cluster_id:032x}"),
         product_key: format!("pk-{product_key:016x}"),
         handed_over: None,
+        site_epoch_floor: 0,
     }
 }
 

@@ -39,9 +39,9 @@ impl Cluster {
         add: &[TwinId],
         remove: &[TwinId],
     ) -> Result<DevicesChanged, Refusal> {
-        if self.inner.directory.site(site)?.is_none() {
-            return Err(Refusal::SiteNotFound { site: site.clone() });
-        }
+        // Nothing new comes into a site that is being deleted.
+        let _inside = self.inner.gates.enter(site)?;
+        self.inner.directory.open_site(site)?;
         let _writing = self.inner.listing_devices.lock().await;
         let (add, remove): (BTreeSet<_>, BTreeSet<_>) = (add.iter().collect(), remove.iter().collect());
         if let Some(both) = add.intersection(&remove).next() {
@@ -67,6 +67,18 @@ impl Cluster {
             self.inner.cell.commit_rows(std::mem::replace(&mut rows, rest)).await?;
         }
         Ok(DevicesChanged { added: new.len(), removed: old.len(), total: total + new.len() - old.len() })
+    }
+
+    /// Removes a site's whole list, together with the site. Done twice it changes nothing.
+    pub(crate) async fn erase_devices(&self, site: &SiteId) -> Result<(), Refusal> {
+        loop {
+            let scan = self.scan_devices(site, None, SITE_DEVICES_PER_ENTRY)?;
+            if scan.rows.is_empty() {
+                return Ok(());
+            }
+            let gone = scan.rows.into_iter().map(|(key, _)| RowChange::delete(Family::SiteDevice, key));
+            self.inner.cell.commit_rows(gone.collect()).await?;
+        }
     }
 
     /// A page of a site's list, and where the next one begins.

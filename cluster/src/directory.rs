@@ -53,7 +53,7 @@ impl Directory {
         }
         let node = NodeRow { name: node_name.to_owned(), role: "core".into() };
         let cell = CellRow { cell: FIRST_CELL, lineage: 1, home: true };
-        let site = SiteRow::new(Enrolment::Registered);
+        let site = SiteRow::new(Enrolment::Registered, 0);
         self.commit(vec![
             RowChange::put(Family::Cluster, cluster_family::key(), encode(&new_cluster())),
             RowChange::put(Family::Node, node_family::key(NodeId::new(1)), encode(&node)),
@@ -89,13 +89,17 @@ impl Directory {
         let _writing = self.writing.lock().await;
         let known = self.site(site)?;
         let created = known.is_none();
+        if known.as_ref().is_some_and(|row| row.deleting) {
+            self.confirm().await?;
+            return Err(Refusal::SiteDeleting { site: site.clone() });
+        }
         let mut row = match &known {
             Some(row) => row.clone(),
             None => {
                 if self.sites()?.len() >= SITES_MAX {
                     return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
                 }
-                SiteRow::new(Enrolment::default())
+                SiteRow::new(Enrolment::default(), self.cluster()?.site_epoch_floor)
             }
         };
         row.enrolment = change.enrolment.unwrap_or(row.enrolment);
@@ -106,6 +110,32 @@ impl Directory {
         }
         self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await?;
         Ok(created)
+    }
+
+    /// A site in which something new may begin.
+    pub fn open_site(&self, site: &SiteId) -> Result<SiteRow, Refusal> {
+        let row = self.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
+        if row.deleting { Err(Refusal::SiteDeleting { site: site.clone() }) } else { Ok(row) }
+    }
+
+    /// Marks a site as being deleted. Nothing takes that back.
+    pub async fn mark_deleting(&self, site: &SiteId) -> Result<(), Refusal> {
+        let _writing = self.writing.lock().await;
+        let row = SiteRow { deleting: true, ..self.open_site(site)? };
+        self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await
+    }
+
+    /// Deletes a site's row, which has nothing hanging on it any more. Done twice it changes nothing.
+    pub async fn erase_site(&self, site: &SiteId) -> Result<(), Refusal> {
+        let _writing = self.writing.lock().await;
+        let Some(row) = self.site(site)? else { return self.confirm().await };
+        let cluster = self.cluster()?;
+        let cluster = ClusterRow { site_epoch_floor: cluster.site_epoch_floor.max(row.epoch), ..cluster };
+        self.commit(vec![
+            RowChange::delete(Family::Site, site_family::key(site)),
+            RowChange::put(Family::Cluster, cluster_family::key(), encode(&cluster)),
+        ])
+        .await
     }
 
     /// Resolves when everything committed before the call can be read here.

@@ -25,13 +25,19 @@ const LOCKS: usize = 64;
 /// The gateways of a cell.
 pub struct Gateways {
     cell: Arc<Cell>,
+    /// New gateways come one at a time, as one may take the place of another's row. Taken before those below.
+    adding: tokio::sync::Mutex<()>,
     writing: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl Gateways {
     /// Of this cell.
     pub fn new(cell: Arc<Cell>) -> Self {
-        Self { cell, writing: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect() }
+        Self {
+            cell,
+            adding: tokio::sync::Mutex::default(),
+            writing: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
+        }
     }
 
     async fn lock(&self, gateway: &GatewayId) -> tokio::sync::MutexGuard<'_, ()> {
@@ -43,6 +49,11 @@ impl Gateways {
 
     /// A gateway's row, as committed and applied here.
     pub fn get(&self, gateway: &GatewayId) -> Result<Option<GatewayRow>, Refusal> {
+        Ok(self.row(gateway)?.filter(|row| !row.removed))
+    }
+
+    /// The same of one that was removed.
+    fn row(&self, gateway: &GatewayId) -> Result<Option<GatewayRow>, Refusal> {
         let key = gateway_family::key(gateway);
         let row = self.cell.reader().get(Family::Gateway, &key).map_err(unreadable)?;
         row.map(|row| decode("gateway", &row)).transpose().map_err(unreadable)
@@ -58,6 +69,13 @@ impl Gateways {
 
     /// The gateways of a site, by name.
     pub fn of_site(&self, site: &SiteId) -> Result<Vec<(GatewayName, GatewayRow)>, Refusal> {
+        let mut rows = self.rows_of_site(site)?;
+        rows.retain(|(_, row)| !row.removed);
+        Ok(rows)
+    }
+
+    /// The rows of a site, also those of gateways that were removed.
+    pub fn rows_of_site(&self, site: &SiteId) -> Result<Vec<(GatewayName, GatewayRow)>, Refusal> {
         let prefix = gateway_family::prefix(site);
         let scan = self.cell.reader().scan(Family::Gateway, &prefix, None, SITE_GATEWAYS_MAX).map_err(unreadable)?;
         scan.rows
@@ -70,6 +88,9 @@ impl Gateways {
     }
 
     /// Makes credentials: the seed of an Ed25519 key pair, of which only the public key is kept.
+    ///
+    /// What is known of the outboxes of a gateway that had the name before goes on to be known: whoever puts the new credentials on
+    /// a disk from the drawer must not have its old numbers taken for new ones.
     pub async fn add(
         &self,
         gateway: &GatewayId,
@@ -77,25 +98,40 @@ impl Gateways {
         now: WallTime,
         random: &dyn SecureRandom,
     ) -> Result<[u8; 32], Refusal> {
+        let _adding = self.adding.lock().await;
         let _writing = self.lock(gateway).await;
-        if self.get(gateway)?.is_some() {
+        let before = self.row(gateway)?;
+        if before.as_ref().is_some_and(|row| !row.removed) {
             return Err(Refusal::GatewayExists { site: gateway.site.clone(), name: gateway.name.clone() });
         }
-        if self.of_site(&gateway.site)?.len() >= SITE_GATEWAYS_MAX {
-            return Err(Refusal::Invalid { message: format!("a site has at most {SITE_GATEWAYS_MAX} gateways") });
+        let mut changes = Vec::new();
+        let rows = self.rows_of_site(&gateway.site)?;
+        if before.is_none() && rows.len() >= SITE_GATEWAYS_MAX {
+            let Some((removed, _)) = rows.into_iter().find(|(_, row)| row.removed) else {
+                return Err(Refusal::Invalid { message: format!("a site has at most {SITE_GATEWAYS_MAX} gateways") });
+            };
+            let removed = GatewayId { site: gateway.site.clone(), name: removed };
+            changes.push(RowChange::delete(Family::Gateway, gateway_family::key(&removed)));
         }
         let (secret, public_key) = new_key(random)?;
-        let row = GatewayRow {
-            created_at: now,
-            product_key,
-            public_key,
-            outbox: None,
-            boot: Boot::default(),
-            boot_nonce: [0; 16],
-            retired: Vec::new(),
-            ending: None,
+        let row = match before {
+            Some(before) => {
+                GatewayRow { created_at: now, product_key, public_key, removed: false, ending: None, ..before }
+            }
+            None => GatewayRow {
+                created_at: now,
+                product_key,
+                public_key,
+                outbox: None,
+                boot: Boot::default(),
+                boot_nonce: [0; 16],
+                retired: Vec::new(),
+                ending: None,
+                removed: false,
+            },
         };
-        self.put(gateway, &row).await?;
+        changes.push(RowChange::put(Family::Gateway, gateway_family::key(gateway), encode(&row)));
+        self.cell.commit_rows(changes).await?;
         Ok(secret)
     }
 
@@ -132,9 +168,15 @@ impl Gateways {
     /// Removes a gateway's credentials.
     pub async fn remove(&self, gateway: &GatewayId) -> Result<(), Refusal> {
         let _writing = self.lock(gateway).await;
-        if self.get(gateway)?.is_none() {
+        let Some(row) = self.get(gateway)? else {
             return Err(not_found(gateway));
-        }
+        };
+        self.put(gateway, &GatewayRow { removed: true, public_key: [0; 32], ending: None, ..row }).await
+    }
+
+    /// Removes all that is known of a gateway, together with its site: the twins that had its numbers go, too.
+    pub async fn erase(&self, gateway: &GatewayId) -> Result<(), Refusal> {
+        let _writing = self.lock(gateway).await;
         self.cell.commit_rows(vec![RowChange::delete(Family::Gateway, gateway_family::key(gateway))]).await
     }
 
@@ -269,6 +311,7 @@ mod tests {
             boot_nonce: [5; 16],
             retired: vec![OutboxId([9; 16])],
             ending: None,
+            removed: false,
         }
     }
 

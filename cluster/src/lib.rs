@@ -12,6 +12,8 @@ mod cluster;
 pub mod committer;
 pub mod devices;
 pub mod directory;
+mod export;
+pub mod gates;
 pub mod gateways;
 pub mod grains;
 mod group;
@@ -25,6 +27,7 @@ pub mod observers;
 pub mod rows;
 pub mod security;
 pub mod sessions;
+mod site_removal;
 pub mod slots;
 pub mod stats;
 pub mod tokens;
@@ -34,6 +37,8 @@ use twin_core::numbers::CellId;
 
 pub use cluster::{Cluster, ClusterOptions, StartError};
 pub use committer::PlantedBug;
+pub use export::{ExportPage, ExportPlace, ExportQuery};
+pub use site_removal::SiteRemoval;
 pub use view::{
     ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView,
     SiteChange, SiteView, TwinPage, TwinQuery,

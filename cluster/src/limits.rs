@@ -42,3 +42,11 @@ pub const SITE_DEVICES_PER_ENTRY: usize = ENTRY_ROWS_MAX;
 pub const KEY_END_INTERVAL: Duration = Duration::from_secs(1);
 /// Unpurged log of a group above which a checkpoint makes it shorter.
 pub const LOG_PURGE_ENTRIES: u64 = 1000;
+/// What a caller is told to wait while a site's gate is closed: about a commit.
+pub const RETRY_GATE_MS: u64 = 50;
+/// Twins of a site that is deleted which are under way at a time: a chunk of a batch.
+pub const REMOVAL_TWINS_AT_ONCE_MAX: usize = 64;
+/// Twins that are counted to say what hangs on a site.
+pub const SITE_HANGING_SHOWN_MAX: usize = 1000;
+/// Sites that a page of an export looks at where only ids with a prefix are wanted: two reads each.
+pub const EXPORT_PAGE_SITES_MAX: usize = 64;

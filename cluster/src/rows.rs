@@ -67,6 +67,9 @@ record! {
         pub product_key: String,
         /// SHA-256 of the token that a data directory handed over last: it is not taken over a second time.
         pub handed_over: Option<[u8; 32]> = None,
+        /// Highest epoch of any site that was deleted: a site made now begins above it, so that owners stay in order when one is
+        /// made again.
+        pub site_epoch_floor: u64 = 0,
     }
 }
 
@@ -106,6 +109,8 @@ record! {
         pub enrolment: Enrolment,
         /// What becomes of two gateways with one credential.
         pub conflict: ConflictPolicy = ConflictPolicy::Replace,
+        /// On its way out with all that hangs on it: nothing new comes in, and the row goes last.
+        pub deleting: bool = false,
     }
 }
 
@@ -129,6 +134,9 @@ record! {
         pub retired: Vec<OutboxId> = Vec::new(),
         /// The key before, while it still works.
         pub ending: Option<EndingKey> = None,
+        /// Its credentials were removed. The row stays while there is room, for a gateway that gets the same name: its outboxes may be
+        /// the same as well.
+        pub removed: bool = false,
     }
 }
 
@@ -165,9 +173,10 @@ record! {
 }
 
 impl SiteRow {
-    /// A site as it is made.
-    pub fn new(enrolment: Enrolment) -> Self {
-        Self { cell: crate::FIRST_CELL, epoch: 1, enrolment, conflict: ConflictPolicy::default() }
+    /// A site as it is made, where those deleted before had epochs up to `epoch_floor`.
+    pub fn new(enrolment: Enrolment, epoch_floor: u64) -> Self {
+        let (cell, conflict) = (crate::FIRST_CELL, ConflictPolicy::default());
+        Self { cell, epoch: epoch_floor + 1, enrolment, conflict, deleting: false }
     }
 }
 

@@ -73,6 +73,8 @@ pub struct SiteView {
     pub epoch: u64,
     /// What becomes of two gateways with one credential.
     pub conflict: ConflictPolicy,
+    /// It is being deleted, with all that hangs on it.
+    pub deleting: bool,
     /// Its gateways, by name.
     pub gateways: Vec<GatewayView>,
 }

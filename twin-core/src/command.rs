@@ -87,6 +87,18 @@ pub enum Command {
         /// Condition.
         precondition: Precondition,
     },
+    /// As [`Command::Put`], answered with [`Answer::Steered`]: for bulk work, where rendering each whole document would cost more
+    /// than the change.
+    PutBriefly {
+        /// The site; a different one on an existing twin is refused with `OtherSite`.
+        site: Option<SiteId>,
+        /// New tags.
+        tags: Value,
+        /// New desired.
+        desired: Value,
+        /// Condition.
+        precondition: Precondition,
+    },
     /// REST PATCH, and PUT/PATCH/DELETE of a section or a part of it.
     Steer {
         /// Change of tags.
@@ -96,8 +108,7 @@ pub enum Command {
         /// Condition.
         precondition: Precondition,
     },
-    /// As [`Command::Steer`], answered with [`Answer::Steered`]: for bulk work, where rendering each whole document would cost
-    /// more than the change.
+    /// As [`Command::Steer`], answered with [`Answer::Steered`]: for bulk work as well.
     SteerBriefly {
         /// Change of tags.
         tags: Option<SectionChange>,
@@ -216,8 +227,10 @@ pub enum Answer {
         /// When the device was last heard, as far as the active grain knows.
         last_activity: WallTime,
     },
-    /// What a [`Command::SteerBriefly`] led to.
+    /// What a [`Command::SteerBriefly`] or [`Command::PutBriefly`] led to.
     Steered {
+        /// Did this command create the twin?
+        created: bool,
         /// Version of the whole twin, as in its document.
         version: u64,
         /// Version of desired: what `applied` will name once the device has followed.

@@ -166,6 +166,26 @@ pub enum Refusal {
         /// What is wrong.
         message: String,
     },
+    /// Twins or gateways hang on the site.
+    #[error("site {site} still has {hanging}; delete them first, or the site with all of them (cascade=true)")]
+    SiteNotEmpty {
+        /// The site.
+        site: SiteId,
+        /// What it has.
+        hanging: String,
+    },
+    /// The site is on its way out: nothing new comes into it, and nothing brings it back.
+    #[error("site {site} is being deleted; it can be made again once it is gone")]
+    SiteDeleting {
+        /// The site.
+        site: SiteId,
+    },
+    /// The site that always exists.
+    #[error("site {site} always exists and cannot be deleted")]
+    SiteNeeded {
+        /// The site.
+        site: SiteId,
+    },
 }
 
 impl Refusal {
@@ -194,6 +214,9 @@ impl Refusal {
             Self::Busy { .. } => "busy",
             Self::Unavailable { .. } => "unavailable",
             Self::Invalid { .. } => "invalid",
+            Self::SiteNotEmpty { .. } => "site-not-empty",
+            Self::SiteDeleting { .. } => "site-deleting",
+            Self::SiteNeeded { .. } => "site-needed",
         }
     }
 

@@ -107,7 +107,14 @@ impl Twin {
 
     fn effect_of(&mut self, command: Command, context: StepContext) -> Result<Effect, Refusal> {
         match command {
-            Command::Put { site, tags, desired, precondition } => self.put(site, tags, desired, &precondition, context),
+            Command::Put { site, tags, desired, precondition } => {
+                let (effect, created) = self.put(site, tags, desired, &precondition, context)?;
+                Ok(Effect { answer: self.document_answer(created)?, ..effect })
+            }
+            Command::PutBriefly { site, tags, desired, precondition } => {
+                let (effect, created) = self.put(site, tags, desired, &precondition, context)?;
+                Ok(Effect { answer: self.life()?.steered(created), ..effect })
+            }
             Command::Steer { tags, desired, precondition } => {
                 self.check_precondition(&precondition)?;
                 let effect = self.life_mut()?.steer(tags, desired, context.now)?;
@@ -117,12 +124,7 @@ impl Twin {
                 self.check_precondition(&precondition)?;
                 let life = self.life_mut()?;
                 let effect = life.steer(tags, desired, context.now)?;
-                let answer = Answer::Steered {
-                    version: life.version(),
-                    desired_version: life.desired.section().version(),
-                    steering_etag: life.steering_etag(),
-                };
-                Ok(Effect { answer, ..effect })
+                Ok(Effect { answer: life.steered(false), ..effect })
             }
             Command::Delete { .. } => Err(Refusal::Invalid { message: "a delete is a step of its own".to_owned() }),
             Command::Read => Ok(Effect::unchanged(self.document_answer(false)?)),

@@ -7,4 +7,5 @@ mod full_disk;
 mod lives;
 mod numbering;
 mod ownership;
+mod removal;
 mod world;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use twin_core::limits::TWIN_ID_BYTES_MAX;
+
 /// Largest request body. The largest twin that may be sent, with every section at its bound, has 40 KiB; the rest is room for
 /// white space and escapes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -128,3 +130,21 @@ pub const DEVICES_PAGE_MAX: u64 = 4_096;
 
 /// Least time between two looks for progress while a chain breaks and mends.
 pub const PROGRESS_RETRY: Duration = Duration::from_millis(50);
+
+/// Longest line of an import: that of an export, which has `reported` as well (72 KiB), with every character escaped.
+pub const IMPORT_LINE_BYTES_MAX: usize = 512 * 1024;
+/// Longest line of a batch of ids: the id with every character escaped, and room for white space.
+pub const GET_LINE_BYTES_MAX: usize = 4 * 1024;
+/// What is kept free in a batch's window for a twin that is being read: the largest view, sections at their bounds with their
+/// stamps, the removed keys and the rejections. What it really has is weighed once it is there.
+pub const GET_VIEW_BYTES_MAX: usize = 160 * 1024;
+
+/// Exports under way at a time. Each holds a page and some chunks.
+pub const EXPORTS_MAX: usize = 8;
+/// Twins that an export reads at a time: 9 MiB of rows if all are the largest, and usually 100 KiB.
+pub const EXPORT_PAGE_TWINS: usize = 64;
+/// Longest prefix of ids: that of the longest id.
+pub const PREFIX_BYTES_MAX: usize = TWIN_ID_BYTES_MAX - 1;
+
+/// How long a request that deletes a site waits for the end: less than what clients wait for an answer.
+pub const SITE_REMOVAL_WAIT: Duration = Duration::from_secs(20);

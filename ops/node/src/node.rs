@@ -21,7 +21,7 @@ use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 use crate::audit::{Audit, Event, Watch};
 use crate::error::NodeError;
 use crate::identity;
-use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
+use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
 use crate::rest::{Pace, Rest, RestServer};
@@ -119,6 +119,7 @@ impl Node {
                 quic_addr: quic.local_addr().to_string(),
                 observers,
                 batches,
+                exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
                 runtime: tokio::runtime::Handle::current(),
                 metrics,
                 clock: Arc::clone(&clock),

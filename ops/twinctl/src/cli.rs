@@ -71,8 +71,39 @@ pub(crate) enum Command {
     },
     /// Have the node read its certificate files again; open connections go on.
     ReloadCertificates,
+    /// Write twins to a file or standard output, one JSON object a line. Goes on by itself after a broken connection.
+    Export(ExportArgs),
+    /// Make or replace twins from a file that `export` wrote, or one like it: tags and desired, never reported. Goes on by itself
+    /// after a broken connection; done twice it changes nothing. Exits with 1 if an item is refused.
+    Import {
+        /// The file, or - for standard input.
+        file: PathBuf,
+    },
+    /// Apply desired changes from a file, one `{"id", "desired", "tags", "ifMatch"}` a line, each a merge patch of its twin. Goes on by
+    /// itself after a broken connection. Exits with 1 if an item is refused.
+    Apply {
+        /// The file, or - for standard input.
+        file: PathBuf,
+    },
     /// Say what is wrong with a node, and what to do: a line for each thing looked at. Exits with 1 if something is wrong.
     Doctor,
+}
+
+/// `twinctl export ...`
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// Only twins of this site.
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// Only twins whose ids begin so.
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// File to create; an existing file is never overwritten. Without it, standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with a file that an export began (the same --site and --prefix).
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
 }
 
 /// `twinctl gateway ...`
@@ -321,6 +352,14 @@ pub(crate) enum Site {
         /// File of ids to remove, one a line; - for standard input.
         #[arg(long, value_name = "FILE")]
         remove: Option<String>,
+    },
+    /// Delete a site.
+    Rm {
+        /// The site.
+        id: String,
+        /// Also delete all its twins and gateways. Nothing takes that back.
+        #[arg(long)]
+        cascade: bool,
     },
 }
 

@@ -48,8 +48,13 @@ impl Ask {
     }
 
     /// Sends a body of this media type.
-    pub(crate) fn body(mut self, media_type: &str, body: String) -> Self {
-        self.body = body.into_bytes();
+    pub(crate) fn body(self, media_type: &str, body: String) -> Self {
+        self.body_bytes(media_type, body.into_bytes())
+    }
+
+    /// The same of bytes that may be no text.
+    pub(crate) fn body_bytes(mut self, media_type: &str, body: Vec<u8>) -> Self {
+        self.body = body;
         self.header(header::CONTENT_TYPE, media_type.to_owned())
     }
 
@@ -185,10 +190,26 @@ impl Client {
 
     /// Opens an event stream. Silence for [`STREAM_SILENCE_MAX`] ends it with an error.
     pub(crate) fn open_events(&self, path: ApiPath, last_id: Option<&str>) -> Result<BodyReader<'static>, Failure> {
-        let mut ask = Ask::new(Method::GET, path).header(header::ACCEPT, "text/event-stream".to_owned());
+        let mut ask = Ask::new(Method::GET, path);
         if let Some(id) = last_id {
             ask = ask.header(header::HeaderName::from_static("last-event-id"), id.to_owned());
         }
+        self.open(ask, "text/event-stream")
+    }
+
+    /// Opens an answer of lines.
+    pub(crate) fn open_lines(&self, path: ApiPath) -> Result<BodyReader<'static>, Failure> {
+        self.exchange_lines(Ask::new(Method::GET, path))
+    }
+
+    /// Sends a request whose answer is lines.
+    pub(crate) fn exchange_lines(&self, ask: Ask) -> Result<BodyReader<'static>, Failure> {
+        self.open(ask, "application/x-ndjson")
+    }
+
+    /// Sends a request whose answer is a stream of this media type.
+    fn open(&self, ask: Ask, wanted: &str) -> Result<BodyReader<'static>, Failure> {
+        let ask = ask.header(header::ACCEPT, wanted.to_owned());
         let (url, response) = self.run(&ask)?;
         let (parts, body) = response.into_parts();
         if parts.status != http::StatusCode::OK {
@@ -199,8 +220,8 @@ impl Client {
         }
         let media_type =
             parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
-        if !media_type.starts_with("text/event-stream") {
-            let reason = format!("it has content type {media_type}, not text/event-stream");
+        if !media_type.starts_with(wanted) {
+            let reason = format!("it has content type {media_type}, not {wanted}");
             return Err(Failure::Answer { url, reason });
         }
         Ok(body.into_reader())

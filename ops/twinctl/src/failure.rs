@@ -29,6 +29,16 @@ pub(crate) enum Failure {
         /// Why there was no answer.
         reason: String,
     },
+    /// The server refused some items of a file. Which and why stands on standard error, or on standard output with --json.
+    #[error("{failed} of {items} items failed: {by_code}")]
+    Items {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        items: u64,
+        /// How many for which reason.
+        by_code: String,
+    },
     /// The doctor found something. What it is stands on standard output.
     #[error("{wrong} wrong, {warnings} to look at")]
     Unwell {
@@ -48,7 +58,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Answer { .. } | Self::Unwell { unreachable: false, .. } => 1,
+            Self::Refused(_) | Self::Answer { .. } | Self::Items { .. } | Self::Unwell { unreachable: false, .. } => 1,
             Self::Usage(_) | Self::Output(_) => 2,
             Self::Unreachable { .. } | Self::Unwell { unreachable: true, .. } => 3,
         }

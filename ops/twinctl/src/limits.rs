@@ -29,6 +29,17 @@ pub(crate) const DEVICES_SENT_MAX: usize = 4000;
 /// Fewer twins than this are asked for by number; otherwise the server's own page size stands.
 pub(crate) const PAGE_TWINS: u64 = 100;
 
+/// Longest line of a file of twins, or of results: with all sections at their bounds and every character escaped it has half of this.
+pub(crate) const BULK_LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Items of one request: half of what a node takes before its results are read.
+pub(crate) const BULK_SLICE_ITEMS_MAX: usize = 2_000;
+/// Bytes of one request, of which the last line may be more: half of that as well.
+pub(crate) const BULK_SLICE_BYTES_MAX: usize = 1024 * 1024;
+/// Items that failed which are shown one by one; all of them are counted, and shown with --json.
+pub(crate) const BULK_FAILURES_SHOWN_MAX: u64 = 20;
+/// How long a bulk command goes on trying while nothing gets through: longer than a node takes to start again.
+pub(crate) const BULK_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Clocks further apart mislead whoever compares timestamps; a second of it may be the answer's way.
 pub(crate) const CLOCK_SKEW_S_MAX: u64 = 5;
 /// A certificate that ends sooner should be replaced in time for every gateway to hear of it.

@@ -21,6 +21,18 @@ pub fn prefix(site: &SiteId) -> Bytes {
     super::joined(site.as_str(), "")
 }
 
+/// The prefix that those twins of a site share whose ids begin with `ids`, for scans.
+pub fn prefix_of_ids(site: &SiteId, ids: &str) -> Bytes {
+    super::joined(site.as_str(), ids)
+}
+
+/// Behind all twins of a site, and before those of the next one: the key of no row.
+pub fn end(site: &SiteId) -> Bytes {
+    let mut end = prefix(site).to_vec();
+    end.push(0xff);
+    end.into()
+}
+
 /// The site and twin that a row belongs to.
 pub fn decode(key: &[u8]) -> Result<(SiteId, TwinId), KeyError> {
     let (site, twin) = super::two_names(FAMILY, key)?;

@@ -113,7 +113,10 @@ impl Seat {
         };
         self.is_broken = true;
         // Only a life that begins or ends asks for the floor, and all twins share its lock.
-        let may_begin_or_end = matches!(command, Command::Put { .. } | Command::Delete { .. } | Command::Attach { .. });
+        let may_begin_or_end = matches!(
+            command,
+            Command::Put { .. } | Command::PutBriefly { .. } | Command::Delete { .. } | Command::Attach { .. }
+        );
         let floor = if may_begin_or_end { owner.floor(twin.id()) } else { Floor::default() };
         if is_activity(&command) {
             self.last_activity = now;

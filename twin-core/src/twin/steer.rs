@@ -34,6 +34,7 @@ impl Twin {
         }
     }
 
+    /// Also: was the twin created? The answer is the caller's to fill in.
     pub(super) fn put(
         &mut self,
         site: Option<SiteId>,
@@ -41,24 +42,19 @@ impl Twin {
         desired: Value,
         precondition: &Precondition,
         context: StepContext,
-    ) -> Result<Effect, Refusal> {
+    ) -> Result<(Effect, bool), Refusal> {
         self.check_precondition(precondition)?;
         let whole = |value| Some(SectionChange { at: Path::root(), kind: ChangeKind::Replace(value) });
         if let Some(life) = self.life.as_deref_mut() {
             if site.is_some_and(|site| site != life.head.site) {
                 return Err(Refusal::OtherSite { site: life.head.site.clone() });
             }
-            let effect = life.steer(whole(tags), whole(desired), context.now)?;
-            return Ok(Effect { answer: self.document_answer(false)?, ..effect });
+            return Ok((life.steer(whole(tags), whole(desired), context.now)?, false));
         }
         let site = site.unwrap_or_else(SiteId::default_site);
         let life = Life::with_sections(site, context, tags, desired)?;
         self.life = Some(Box::new(life));
-        Ok(Effect {
-            answer: self.document_answer(true)?,
-            changed: ChangedRows::ALL,
-            events: vec![OutboundKind::Created],
-        })
+        Ok((Effect { answer: Answer::Done, changed: ChangedRows::ALL, events: vec![OutboundKind::Created] }, true))
     }
 
     pub(super) fn delete(&mut self, precondition: &Precondition, context: StepContext) -> Step {
@@ -93,6 +89,16 @@ impl Life {
             life.desired = Desired::with_first(filled);
         }
         Ok(life)
+    }
+
+    /// What became of the twin, in brief.
+    pub(super) fn steered(&self, created: bool) -> Answer {
+        Answer::Steered {
+            created,
+            version: self.version(),
+            desired_version: self.desired.section().version(),
+            steering_etag: self.steering_etag(),
+        }
     }
 
     /// Both sections or none; the answer is the caller's to fill in.

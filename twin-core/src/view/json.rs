@@ -33,6 +33,18 @@ impl TwinView {
         Writer::new(&reported, out).section()
     }
 
+    /// Appends `desired`, plain: as it may be sent back.
+    pub fn write_plain_desired_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        let Parts { desired, .. } = self.parts()?;
+        Writer::new(&desired, out).node(&mut desired.root.clone(), NESTING_MAX)
+    }
+
+    /// Appends `reported`, plain.
+    pub fn write_plain_reported_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        let Parts { reported, .. } = self.parts()?;
+        Writer::new(&reported, out).node(&mut reported.root.clone(), NESTING_MAX)
+    }
+
     /// Appends [`TwinView::convergence`].
     pub fn write_convergence_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
         out.push(b'{');

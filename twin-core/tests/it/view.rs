@@ -54,6 +54,8 @@ pub(crate) fn check(twin: &Twin) {
         assert_eq!(view.convergence().as_ref(), Ok(&document.convergence));
         assert_eq!(written(|out| view.write_desired_json(out)), text(&document.desired));
         assert_eq!(written(|out| view.write_reported_json(out)), text(&document.reported));
+        assert_eq!(written(|out| view.write_plain_desired_json(out)), text(&plain(&document.desired)));
+        assert_eq!(written(|out| view.write_plain_reported_json(out)), text(&plain(&document.reported)));
         assert_eq!(written(|out| view.write_convergence_json(out)), text(&document.convergence));
         for (at, value) in places(&plain(&document.reported)) {
             assert_eq!(view.reported_value(&at), Ok(Some(value)), "{at}");
@@ -128,6 +130,7 @@ fn read_all(view: &TwinView) {
     let out = &mut Vec::new();
     let _ = (view.write_tags_json(out), view.write_desired_json(out));
     let _ = (view.write_reported_json(out), view.write_convergence_json(out));
+    let _ = (view.write_plain_desired_json(out), view.write_plain_reported_json(out));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::{Audit, Watch};
 
-pub(crate) use batches::BatchMetrics;
+pub(crate) use batches::{BatchMetrics, ItemCounts};
 pub(crate) use collected::{Collected, Sources};
 pub(crate) use requests::RequestMetrics;
 

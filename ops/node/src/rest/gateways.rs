@@ -56,7 +56,7 @@ pub(crate) struct CredentialsBody {
     responses(
         (status = 201, description = "The credentials, shown once", body = CredentialsBody),
         (status = 404, description = "There is no such site"),
-        (status = 409, description = "The site has a gateway of that name"),
+        (status = 409, description = "The site has a gateway of that name, or is being deleted"),
     ),
 )]
 pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {

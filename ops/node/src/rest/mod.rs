@@ -16,6 +16,7 @@ mod delta;
 mod devices;
 mod document;
 mod events;
+mod exports;
 mod gateways;
 mod guard;
 mod health;
@@ -68,7 +69,9 @@ pub(crate) struct Rest {
     pub(crate) observers: Arc<Semaphore>,
     /// Bounds the batches under way.
     pub(crate) batches: Arc<Semaphore>,
-    /// Bounds what all of them together have under way.
+    /// Bounds the exports under way.
+    pub(crate) exports: Arc<Semaphore>,
+    /// Bounds what all batches together have under way.
     pub(crate) pace: Arc<Pace>,
     /// The node's own threads, for work that must not be done on the REST's.
     pub(crate) runtime: tokio::runtime::Handle,

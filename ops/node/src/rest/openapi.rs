@@ -18,8 +18,8 @@ use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
 use super::{
-    audit, batch, certificates, delta, devices, document, events, gateways, health, methods, metrics, nodes, routes,
-    sections, sites, tokens, twins,
+    audit, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics, nodes,
+    routes, sections, sites, tokens, twins,
 };
 
 #[derive(OpenApi)]
@@ -30,10 +30,10 @@ use super::{
                        includes `read`) or `operate` (which includes both). Errors are RFC 9457 problems with a stable `code`."
     ),
     paths(
-        twins::list, batch::update, twins::get, twins::put, twins::patch, twins::delete,
+        twins::list, batch::update, batch::get, batch::import, exports::get, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
         delta::get, methods::call, events::all, events::of_twin,
-        sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list,
+        sites::list, sites::get, sites::put, sites::delete, gateways::post, gateways::delete, nodes::list,
         gateways::rotate, gateways::end_old_key, devices::list, devices::post,
         tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload,
         health::healthz, health::readyz, metrics::metrics, openapi_json,

@@ -242,6 +242,9 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::GatewayNotFound { .. }
         | Refusal::MethodNotFound { .. } => StatusCode::NOT_FOUND,
         Refusal::OtherSite { .. }
+        | Refusal::SiteNotEmpty { .. }
+        | Refusal::SiteDeleting { .. }
+        | Refusal::SiteNeeded { .. }
         | Refusal::GatewayExists { .. }
         | Refusal::NotConnected { .. }
         | Refusal::StaleBoot { .. }

@@ -44,6 +44,19 @@ impl Query {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// A parameter that is `true` or `false`.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(text) => {
+                let detail = format!("query parameter {name:?} is true or false, not {text:?}");
+                Err(Problem::bad_request("bad-flag", detail))
+            }
+        }
+    }
+
     /// A parameter that is a number of `range`.
     pub(crate) fn number(&self, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
@@ -75,6 +88,14 @@ mod tests {
         assert_eq!(query.number("limit", 1..=1000).unwrap(), Some(10));
         assert_eq!(query.number("cursor", 1..=1000).unwrap(), None);
         assert_eq!(read("site=&limit=", &["site", "limit"]).unwrap().get("site"), None);
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        let flag = |query: &str| read(query, &["cascade"]).unwrap().flag("cascade");
+        assert_eq!((flag("").unwrap(), flag("cascade=true").unwrap()), (None, Some(true)));
+        assert_eq!(flag("cascade=false").unwrap(), Some(false));
+        assert!(flag("cascade=yes").is_err() && flag("cascade=1").is_err());
     }
 
     #[test]

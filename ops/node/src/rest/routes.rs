@@ -11,8 +11,8 @@ use twin_cluster::tokens::Scope;
 use super::guard::guard as scope_guard;
 use super::problem::Problem;
 use super::{
-    audit, batch, certificates, delta, devices, events, gateways, health, methods, metrics, nodes, openapi, sections,
-    sites, tokens, twins,
+    audit, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes, openapi,
+    sections, sites, tokens, twins,
 };
 
 /// One path and what can be done there.
@@ -121,6 +121,9 @@ pub(crate) fn api() -> Vec<Endpoint> {
     vec![
         Endpoint::at("/twins").on(Method::GET, web::to(twins::list)),
         Endpoint::at("/twins:batchUpdate").on(Method::POST, web::to(batch::update)).changed_by(Scope::Steer),
+        Endpoint::at("/twins:batchGet").on(Method::POST, web::to(batch::get)).changed_by(Scope::Read),
+        Endpoint::at("/imports").on(Method::POST, web::to(batch::import)).changed_by(Scope::Steer),
+        Endpoint::at("/exports").on(Method::GET, web::to(exports::get)),
         Endpoint::at("/twins/{id}")
             .on(Method::GET, web::to(twins::get))
             .on(Method::PUT, web::to(twins::put))
@@ -138,7 +141,10 @@ pub(crate) fn api() -> Vec<Endpoint> {
         Endpoint::at("/twins/{id}/events").on(Method::GET, web::to(events::of_twin)),
         Endpoint::at("/events").on(Method::GET, web::to(events::all)),
         Endpoint::at("/sites").on(Method::GET, web::to(sites::list)),
-        Endpoint::at("/sites/{id}").on(Method::GET, web::to(sites::get)).on(Method::PUT, web::to(sites::put)),
+        Endpoint::at("/sites/{id}")
+            .on(Method::GET, web::to(sites::get))
+            .on(Method::PUT, web::to(sites::put))
+            .on(Method::DELETE, web::to(sites::delete)),
         Endpoint::at("/sites/{id}/gateways").on(Method::POST, web::to(gateways::post)),
         Endpoint::at("/sites/{id}/gateways/{name}").on(Method::DELETE, web::to(gateways::delete)),
         Endpoint::at("/sites/{id}/gateways/{name}/keys").on(Method::POST, web::to(gateways::rotate)),

@@ -4,7 +4,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
 use twin_cluster::{ConflictPolicy, Enrolment, GatewayStatus, GatewayView, SiteChange, SiteView};
+use twin_core::ids::SiteId;
 use twin_core::value::Value;
 use utoipa::ToSchema;
 
@@ -16,6 +18,7 @@ use super::guard::audit_detail;
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::site_id;
+use crate::limits::SITE_REMOVAL_WAIT;
 
 /// Who may have a twin in a site.
 #[derive(Clone, Copy, Serialize, ToSchema)]
@@ -75,6 +78,8 @@ pub(crate) struct SiteBody {
     cell: u32,
     /// Rises with each move of the site.
     epoch: u64,
+    /// It is being deleted, with all that hangs on it: nothing new comes into it.
+    deleting: bool,
     /// By name.
     gateways: Vec<GatewayBody>,
 }
@@ -174,6 +179,7 @@ impl From<SiteView> for SiteBody {
             credential_conflict: site.conflict.into(),
             cell: site.cell.get(),
             epoch: site.epoch,
+            deleting: site.deleting,
             gateways: site.gateways.into_iter().map(Into::into).collect(),
         }
     }
@@ -207,6 +213,7 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     responses(
         (status = 200, description = "Changed", body = SiteBody),
         (status = 201, description = "Created", body = SiteBody),
+        (status = 409, description = "It is being deleted"),
     ),
 )]
 pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
@@ -229,6 +236,44 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     let created = rest.cluster.put_site(&id, SiteChange { enrolment, conflict }).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     json(status, &SiteBody::from(rest.cluster.site(&id).await?))
+}
+
+/// What is answered while a site is being deleted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteRemoval)]
+pub(crate) struct RemovalBody<'a> {
+    id: &'a str,
+    /// Always true.
+    deleting: bool,
+}
+
+#[utoipa::path(
+    delete, path = "/api/v1/sites/{id}", tag = "sites", operation_id = "deleteSite",
+    summary = "Deletes the site; with `cascade`, all that hangs on it as well",
+    description = "With `cascade=true` the site is marked first, which nothing takes back: no new twin or gateway comes into it any more.                    Then its gateways are revoked, its twins deleted, and the site goes last. That goes on whether anybody waits or                    not, also across restarts; where it takes longer than 20 s the answer is 202, and asking again goes on waiting.                    While it lasts, twins that are not deleted yet can be read.",
+    params(("cascade" = Option<bool>, Query, description = "Also delete its twins and gateways; without it, a site that has any is refused")),
+    responses(
+        (status = 202, description = "It is being deleted; ask again to wait for the end", body = RemovalBody<'_>),
+        (status = 204, description = "It is gone, and all that hung on it"),
+        (status = 404, description = "There is no such site"),
+        (status = 409, description = "It has twins or gateways (`site-not-empty`), or always exists (`site-needed`)"),
+    ),
+)]
+pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+    let query = Query::read(&request, &["cascade"])?;
+    let id = site_id(&request)?;
+    unconditional(&request, "a site")?;
+    let cascade = query.flag("cascade")?.unwrap_or(false);
+    let removal = rest.cluster.remove_site(&id, cascade).await?;
+    tokio::select! {
+        () = removal.done() => Ok(HttpResponse::NoContent().finish()),
+        () = sleep_until(Instant::now() + SITE_REMOVAL_WAIT) => still_deleting(&id),
+        () = rest.closing.cancelled() => still_deleting(&id),
+    }
+}
+
+fn still_deleting(site: &SiteId) -> Result<HttpResponse, Problem> {
+    json(StatusCode::ACCEPTED, &RemovalBody { id: site.as_str(), deleting: true })
 }
 
 /// The meaning of a word, if one is given.

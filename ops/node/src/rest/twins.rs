@@ -131,8 +131,12 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
 }
 
 /// The site that is wrong stands in the body.
-fn at_site(problem: Problem) -> Problem {
-    if matches!(problem.code(), "site-not-found" | "other-site") { problem.at("/site") } else { problem }
+pub(crate) fn at_site(problem: Problem) -> Problem {
+    if matches!(problem.code(), "site-not-found" | "site-deleting" | "other-site") {
+        problem.at("/site")
+    } else {
+        problem
+    }
 }
 
 #[utoipa::path(
@@ -143,7 +147,7 @@ fn at_site(problem: Problem) -> Problem {
         (status = 200, description = "Replaced", body = TwinBody<'_>),
         (status = 201, description = "Registered", body = TwinBody<'_>),
         (status = 404, description = "There is no such site"),
-        (status = 409, description = "The twin belongs to another site"),
+        (status = 409, description = "The twin belongs to another site, or the site is being deleted"),
         (status = 412, description = "`If-Match` or `If-None-Match` does not hold"),
     ),
 )]

@@ -29,6 +29,7 @@ async fn ten_thousand_items_are_answered_one_by_one_and_in_order() {
         "twinmesh_batch_update_items_total{outcome=\"ok\"} 10000",
         "twinmesh_batch_update_items_in_flight 0",
         "twinmesh_batch_updates_open 0",
+        "twinmesh_batch_get_items_total{outcome=\"ok\"} 0",
     ] {
         assert!(metrics.lines().any(|shown| shown == line), "{line} is not in\n{metrics}");
     }

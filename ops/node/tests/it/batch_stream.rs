@@ -1,4 +1,4 @@
-//! A client of `POST /api/v1/twins:batchUpdate` that sends and reads as a test says.
+//! A client of `POST /api/v1/twins:batchUpdate`, and of all that speaks like it, that sends and reads as a test says.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read, Write as _};
@@ -35,8 +35,13 @@ pub struct Batch {
 
 impl Batch {
     pub fn open(client: &Client) -> Self {
+        Self::open_at(client, PATH)
+    }
+
+    /// At another path below `/api/v1/`.
+    pub fn open_at(client: &Client, path: &str) -> Self {
         let mut to = client.connect();
-        to.write_all(head(&client.token, "Transfer-Encoding: chunked").as_bytes()).unwrap();
+        to.write_all(head_at(path, &client.token, "Transfer-Encoding: chunked").as_bytes()).unwrap();
         let results = Results::new(to.try_clone().unwrap());
         Self { to, results }
     }
@@ -94,8 +99,12 @@ impl Batch {
 }
 
 pub fn head(token: &str, framing: &str) -> String {
+    head_at(PATH, token, framing)
+}
+
+fn head_at(path: &str, token: &str, framing: &str) -> String {
     format!(
-        "POST /api/v1/{PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+        "POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/x-ndjson\r\n{framing}\r\n\r\n"
     )
 }

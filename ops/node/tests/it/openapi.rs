@@ -18,6 +18,9 @@ async fn every_described_operation_exists_and_no_other() {
     for needed in [
         "/api/v1/twins",
         "/api/v1/twins:batchUpdate",
+        "/api/v1/twins:batchGet",
+        "/api/v1/imports",
+        "/api/v1/exports",
         "/api/v1/twins/{id}",
         "/api/v1/twins/{id}/tags",
         "/api/v1/twins/{id}/tags/{pointer}",

@@ -2,6 +2,7 @@
 
 mod audit;
 mod body;
+mod bulk;
 mod certificates;
 mod credentials_file;
 mod devices;
@@ -30,6 +31,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => token::run(&client, output, command),
         Command::Audit { limit, kind, before } => audit::run(&client, output, limit, kind, before),
         Command::ReloadCertificates => certificates::reload(&client, output),
+        Command::Export(arguments) => bulk::export(&client, &arguments),
+        Command::Import { file } => bulk::import(&client, output, &file),
+        Command::Apply { file } => bulk::apply(&client, output, &file),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }

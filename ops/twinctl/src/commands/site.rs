@@ -85,6 +85,7 @@ pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), 
             output::line(&format!("site {id}  enrolment {enrolment}  cell {}  epoch {}\n", site.cell, site.epoch))?;
             output::text(&gateway_table(&site))
         }
+        Site::Rm { id, cascade } => remove(client, output, &id, cascade),
         Site::Set { id, enrolment, on_conflict } => {
             let word = match enrolment {
                 Enrolment::Open => "open",
@@ -109,6 +110,29 @@ pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), 
         }
         Site::Devices { id, add, remove } => devices(client, output, &id, add.as_deref(), remove.as_deref()),
     }
+}
+
+/// Asks until the site is gone: a large one takes longer than one answer may.
+fn remove(client: &Client, output: Output, id: &str, cascade: bool) -> Result<(), Failure> {
+    let mut path = ApiPath::new("sites").segment(id)?;
+    if cascade {
+        path = path.query("cascade", "true");
+    }
+    let mut was_deleting = false;
+    loop {
+        match client.ask(Ask::new(Method::DELETE, path.clone())) {
+            Ok(answer) if answer.status == 202 => {
+                if !std::mem::replace(&mut was_deleting, true) {
+                    eprintln!("site {} is being deleted; this goes on also if you stop waiting", printable(id));
+                }
+            }
+            Ok(_) => break,
+            // Gone between two questions.
+            Err(Failure::Refused(problem)) if was_deleting && problem.status == 404 => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    if output.json { Ok(()) } else { output::line(&format!("site {}: deleted", printable(id))) }
 }
 
 /// A site's gateways with their links and backlogs.

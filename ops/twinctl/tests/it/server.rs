@@ -101,6 +101,11 @@ pub(crate) fn events(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n{text}")
 }
 
+/// Lines, which end with the connection.
+pub(crate) fn lines(text: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n{text}")
+}
+
 fn serve(stream: &mut (impl Read + Write), answer: &str) -> io::Result<Asked> {
     let asked = read_request(&mut *stream)?;
     stream.write_all(answer.as_bytes())?;

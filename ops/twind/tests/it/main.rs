@@ -3,6 +3,7 @@
 
 mod batch;
 mod begin_empty;
+mod bulk;
 mod demo;
 mod deployment;
 mod dev;

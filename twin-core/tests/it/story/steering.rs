@@ -130,6 +130,39 @@ fn steered_briefly_a_twin_changes_as_it_does_otherwise() {
         assert_eq!(brief.twin, long.twin);
         let whole = whole.answer.map(|answer| match answer {
             Answer::Document { document, created: false } => Answer::Steered {
+                created: false,
+                version: document.version,
+                desired_version: document.desired_version,
+                steering_etag: document.steering_etag,
+            },
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.answer, whole);
+    }
+}
+
+#[test]
+fn put_briefly_a_twin_is_made_and_replaced_as_it_is_otherwise() {
+    let (mut long, mut brief) = (Stored::new(), Stored::new());
+    let no_condition = || Precondition::None;
+    for (site, tags, desired) in [
+        (Some("store-1"), r#"{"a": 1}"#, r#"{"p": 3}"#),
+        (None, r#"{"a": 1}"#, r#"{"p": 3}"#),
+        (Some("store-1"), "{}", r#"{"q": 4}"#),
+        (Some("store-2"), "{}", "{}"),
+        (None, r#"{"bad.key": 1}"#, "{}"),
+    ] {
+        let site = site.map(|site| SiteId::new(site).unwrap());
+        let (tags, desired) = (json(tags), json(desired));
+        let (tags_again, desired_again, site_again) = (tags.clone(), desired.clone(), site.clone());
+        let told = brief.step(Command::PutBriefly { site, tags, desired, precondition: no_condition() });
+        let (site, tags, desired) = (site_again, tags_again, desired_again);
+        let whole = long.step(Command::Put { site, tags, desired, precondition: no_condition() });
+        assert_eq!((told.changed, &told.events), (whole.changed, &whole.events));
+        assert_eq!(brief.twin, long.twin);
+        let whole = whole.answer.map(|answer| match answer {
+            Answer::Document { document, created } => Answer::Steered {
+                created,
                 version: document.version,
                 desired_version: document.desired_version,
                 steering_etag: document.steering_etag,

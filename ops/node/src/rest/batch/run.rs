@@ -17,20 +17,21 @@ use twin_core::grain::Reply;
 use twin_core::refusal::Refusal;
 use twin_transports::server::Submission;
 
+use super::super::Rest;
 use super::super::problem::Problem;
 use super::answers::{Answered, Answers, Chunk};
 use super::feed::Fed;
-use super::item::{self, BadItem, Item};
+use super::item;
+use super::job::{BadItem, Item, Job};
 use super::lines::{Line, Lines};
 use super::pace::Pace;
 use super::result;
 use super::stall::Stall;
-use super::window::{Named, Steered, Window};
+use super::window::{Named, Window};
 use crate::limits::{
-    BATCH_CHUNK_ITEMS_MAX, BATCH_IDLE_TIMEOUT, BATCH_LINE_BYTES_MAX, BATCH_PATIENCE, BATCH_RESULT_BYTES, REQUEST_BYTES,
-    UNREAD_TIMEOUT,
+    BATCH_CHUNK_ITEMS_MAX, BATCH_IDLE_TIMEOUT, BATCH_PATIENCE, BATCH_RESULT_BYTES, REQUEST_BYTES, UNREAD_TIMEOUT,
 };
-use crate::metrics::BatchMetrics;
+use crate::metrics::{BatchMetrics, ItemCounts};
 
 /// An item that can be given to the core.
 struct Ready {
@@ -40,9 +41,11 @@ struct Ready {
 }
 
 /// One batch.
-pub(super) struct Batch {
+pub(super) struct Batch<J: Job> {
+    job: J,
     cluster: Cluster,
     metrics: BatchMetrics,
+    counts: ItemCounts,
     closing: CancellationToken,
     chunks: Receiver<Fed>,
     results: Sender<Bytes>,
@@ -50,7 +53,7 @@ pub(super) struct Batch {
     /// Empty but for a moment; kept for its memory.
     taken: Vec<Answered>,
     lines: Lines,
-    window: Window,
+    window: Window<J::Outcome>,
     /// Items that are read and not given to the core, in their order: a chunk at most, and those that the core was too busy for.
     ready: VecDeque<Ready>,
     pace: Arc<Pace>,
@@ -74,25 +77,21 @@ pub(super) struct Batch {
     is_unread: bool,
 }
 
-impl Batch {
-    pub(super) fn new(
-        cluster: Cluster,
-        metrics: BatchMetrics,
-        pace: Arc<Pace>,
-        closing: CancellationToken,
-        chunks: Receiver<Fed>,
-        results: Sender<Bytes>,
-    ) -> Self {
-        let window = Window::new(metrics.in_flight.clone());
+impl<J: Job> Batch<J> {
+    pub(super) fn new(job: J, rest: &Rest, counts: ItemCounts, chunks: Receiver<Fed>, results: Sender<Bytes>) -> Self {
+        let (metrics, pace) = (rest.metrics.batches.clone(), Arc::clone(&rest.pace));
+        let window = Window::new(J::OUTCOME_BYTES_MAX, metrics.in_flight.clone());
         Self {
-            cluster,
+            job,
+            cluster: rest.cluster.clone(),
             metrics,
-            closing,
+            counts,
+            closing: rest.closing.clone(),
             chunks,
             results,
             answers: Arc::default(),
             taken: Vec::new(),
-            lines: Lines::new(BATCH_LINE_BYTES_MAX),
+            lines: Lines::new(J::LINE_BYTES_MAX),
             window,
             ready: VecDeque::new(),
             room: PollSemaphore::new(pace.room()),
@@ -147,10 +146,7 @@ impl Batch {
 
     fn settle(&mut self, item: u64, answer: Result<Answer, Refusal>) {
         let outcome = match answer {
-            Ok(Answer::Steered { version, desired_version, steering_etag }) => {
-                Ok(Steered { version, desired_version: desired_version.get(), etag: steering_etag })
-            }
-            Ok(other) => Err(Problem::internal(format!("the twin answered {other:?} to a change"))),
+            Ok(answer) => self.job.settle(answer),
             Err(refusal) => {
                 let now = Instant::now();
                 let is_pressed = matches!(refusal, Refusal::Busy { .. } | Refusal::Unavailable { .. });
@@ -171,13 +167,15 @@ impl Batch {
                 if !is_pressed {
                     self.stall.is_over();
                 }
-                Err(refusal.into())
+                Err(self.job.refused(refusal))
             }
         };
-        if outcome.is_ok() {
+        let mut outcome_bytes = 0;
+        if let Ok(outcome) = &outcome {
             self.stall.is_over();
+            outcome_bytes = self.job.weigh(outcome);
         }
-        self.window.finish(item, outcome);
+        self.window.finish(item, outcome, outcome_bytes);
     }
 
     /// Makes ready what the core was too busy for, before all that came later.
@@ -188,9 +186,11 @@ impl Batch {
         for item in self.stall.take_due(Instant::now()).into_iter().rev() {
             let Some(text) = self.window.text(item) else { continue };
             let line_bytes = text.len();
-            match item::parse(text) {
-                Ok(read) => self.ready.push_front(Ready { item, read, line_bytes }),
-                Err(BadItem { problem, .. }) => self.window.finish(item, Err(problem)),
+            match self.job.read(text) {
+                Ok(Some(read)) => self.ready.push_front(Ready { item, read, line_bytes }),
+                // It was read before.
+                Ok(None) => self.window.finish(item, Err(Problem::internal("a line means something else now")), 0),
+                Err(BadItem { problem, .. }) => self.window.finish(item, Err(problem), 0),
             }
         }
     }
@@ -258,17 +258,18 @@ impl Batch {
         let text = match line {
             Line::Whole(text) => text,
             Line::TooLong(bytes) => {
-                let detail = format!("the line has {bytes} bytes, the limit is {BATCH_LINE_BYTES_MAX}");
+                let detail = format!("the line has {bytes} bytes, the limit is {}", J::LINE_BYTES_MAX);
                 let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail);
-                let problem = problem.with_limit(BATCH_LINE_BYTES_MAX as u64);
+                let problem = problem.with_limit(J::LINE_BYTES_MAX as u64);
                 return self.window.push_refused(number, Named::Nobody, problem);
             }
         };
         if item::is_blank(&text) {
             return;
         }
-        match item::parse(&text) {
-            Ok(read) => {
+        match self.job.read(&text) {
+            Ok(None) => {}
+            Ok(Some(read)) => {
                 let item = self.window.push(number, read.twin.clone(), &text);
                 self.ready.push_back(Ready { item, read, line_bytes: text.len() });
             }
@@ -286,11 +287,11 @@ impl Batch {
                 && let Some(finished) = self.window.pop()
             {
                 match &finished.outcome {
-                    Ok(_) => self.metrics.count_ok(1),
-                    Err(problem) => self.metrics.count_refused(problem.code()),
+                    Ok(_) => self.counts.count_ok(1),
+                    Err(problem) => self.counts.count_refused(problem.code()),
                 }
                 if !self.is_unread {
-                    result::write(&finished, &mut self.out);
+                    result::write(&self.job, &finished, &mut self.out);
                 }
             }
             if self.out.is_empty() {

@@ -30,53 +30,47 @@ impl Named {
     }
 }
 
-/// What became of an item that was carried out.
 #[derive(Debug)]
-pub(super) struct Steered {
-    pub(super) version: u64,
-    pub(super) desired_version: u64,
-    pub(super) etag: String,
-}
-
-#[derive(Debug)]
-enum State {
+enum State<T> {
     /// Not given to the core, or the core was busy.
     Waiting(Box<[u8]>),
     /// Given to the core. The line is kept: should the core be busy, it is read again.
     UnderWay(Box<[u8]>),
-    Finished(Result<Steered, Problem>),
+    Finished(Result<T, Problem>),
 }
 
 /// One line that is not answered yet.
 #[derive(Debug)]
-struct Slot {
+struct Slot<T> {
     line: u64,
     named: Named,
     bytes: usize,
-    state: State,
+    state: State<T>,
 }
 
 /// A line and what became of it.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) struct Finished<T> {
     pub(super) line: u64,
     pub(super) named: Named,
-    pub(super) outcome: Result<Steered, Problem>,
+    pub(super) outcome: Result<T, Problem>,
 }
 
 /// The items under way. Items have numbers, from 0, without gaps.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct Window<T> {
     first: u64,
-    slots: VecDeque<Slot>,
+    slots: VecDeque<Slot<T>>,
     bytes: usize,
+    /// Kept free for the outcome of each item that is not finished.
+    outcome_bytes_max: usize,
     in_flight: Gauge,
 }
 
-impl Window {
+impl<T> Window<T> {
     /// `in_flight` counts items of all windows.
-    pub(super) fn new(in_flight: Gauge) -> Self {
-        Self { first: 0, slots: VecDeque::new(), bytes: 0, in_flight }
+    pub(super) fn new(outcome_bytes_max: usize, in_flight: Gauge) -> Self {
+        Self { first: 0, slots: VecDeque::new(), bytes: 0, outcome_bytes_max, in_flight }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,7 +84,7 @@ impl Window {
 
     /// An item that is to be given to its twin; its number.
     pub(super) fn push(&mut self, line: u64, twin: TwinId, text: &[u8]) -> u64 {
-        self.add(line, Named::Twin(twin), text.len(), State::Waiting(text.into()))
+        self.add(line, Named::Twin(twin), text.len() + self.outcome_bytes_max, State::Waiting(text.into()))
     }
 
     /// It is given to its twin now.
@@ -116,21 +110,24 @@ impl Window {
         self.add(line, named, 0, State::Finished(Err(problem.shortened())));
     }
 
-    fn add(&mut self, line: u64, named: Named, text_bytes: usize, state: State) -> u64 {
-        let bytes = text_bytes + BATCH_ITEM_BYTES;
+    fn add(&mut self, line: u64, named: Named, bytes: usize, state: State<T>) -> u64 {
+        let bytes = bytes + BATCH_ITEM_BYTES;
         self.bytes += bytes;
         self.slots.push_back(Slot { line, named, bytes, state });
         self.in_flight.inc();
         self.first + (self.slots.len() - 1) as u64
     }
 
-    fn slot(&mut self, item: u64) -> Option<&mut Slot> {
+    fn slot(&mut self, item: u64) -> Option<&mut Slot<T>> {
         self.slots.get_mut(item.checked_sub(self.first)? as usize)
     }
 
-    pub(super) fn finish(&mut self, item: u64, outcome: Result<Steered, Problem>) {
+    /// What became of an item, which holds so many bytes.
+    pub(super) fn finish(&mut self, item: u64, outcome: Result<T, Problem>, outcome_bytes: usize) {
         if let Some(slot) = self.slot(item) {
             slot.state = State::Finished(outcome.map_err(Problem::shortened));
+            let kept = std::mem::replace(&mut slot.bytes, BATCH_ITEM_BYTES + outcome_bytes);
+            self.bytes = self.bytes - kept + BATCH_ITEM_BYTES + outcome_bytes;
         }
     }
 
@@ -151,7 +148,7 @@ impl Window {
     }
 
     /// The next result in order, once it is known.
-    pub(super) fn pop(&mut self) -> Option<Finished> {
+    pub(super) fn pop(&mut self) -> Option<Finished<T>> {
         if !matches!(self.slots.front()?.state, State::Finished(_)) {
             return None;
         }
@@ -166,7 +163,7 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+impl<T> Drop for Window<T> {
     fn drop(&mut self) {
         while self.slots.pop_front().is_some() {
             self.in_flight.dec();
@@ -182,24 +179,20 @@ mod tests {
         TwinId::new(id).unwrap()
     }
 
-    fn done() -> Steered {
-        Steered { version: 1, desired_version: 1, etag: String::new() }
-    }
-
     #[test]
     fn results_leave_in_the_order_of_the_lines() {
         let gauge = Gauge::default();
-        let mut window = Window::new(gauge.clone());
+        let mut window = Window::<()>::new(0, gauge.clone());
         let items: Vec<u64> = ["a", "b", "c"].iter().zip(1..).map(|(id, n)| window.push(n, twin(id), b"x")).collect();
         window.push_refused(9, Named::Nobody, Problem::internal("x"));
         assert_eq!((items.clone(), gauge.get()), (vec![0, 1, 2], 4));
-        window.finish(items[1], Ok(done()));
+        window.finish(items[1], Ok(()), 0);
         assert!(window.pop().is_none(), "the first is not known yet");
-        window.finish(items[0], Ok(done()));
+        window.finish(items[0], Ok(()), 0);
         let lines: Vec<u64> = std::iter::from_fn(|| window.pop()).map(|finished| finished.line).collect();
         assert_eq!(lines, [1, 2]);
         assert_eq!(window.text(items[2]), Some(&b"x"[..]));
-        window.finish(items[2], Ok(done()));
+        window.finish(items[2], Ok(()), 0);
         assert_eq!(std::iter::from_fn(|| window.pop()).map(|finished| finished.line).collect::<Vec<_>>(), [3, 9]);
         assert_eq!((window.bytes, gauge.get()), (0, 0));
     }
@@ -207,7 +200,7 @@ mod tests {
     #[test]
     fn it_is_full_by_items_and_by_bytes_and_gives_its_count_back() {
         let gauge = Gauge::default();
-        let mut window = Window::new(gauge.clone());
+        let mut window = Window::<()>::new(0, gauge.clone());
         let mut items = 0;
         while window.has_room() {
             window.push(1, twin("a"), b"{}");
@@ -216,7 +209,7 @@ mod tests {
         assert_eq!(items, BATCH_WINDOW_ITEMS_MAX);
         drop(window);
         assert_eq!(gauge.get(), 0);
-        let mut window = Window::new(gauge);
+        let mut window = Window::<()>::new(0, gauge);
         let text = vec![b' '; 64 * 1024];
         while window.has_room() {
             window.push(1, twin("a"), &text);
@@ -225,8 +218,25 @@ mod tests {
     }
 
     #[test]
+    fn room_for_outcomes_is_kept_until_they_are_there() {
+        let mut window = Window::<()>::new(BATCH_WINDOW_BYTES_MAX / 4, Gauge::default());
+        let items: Vec<u64> =
+            std::iter::from_fn(|| window.has_room().then(|| window.push(1, twin("a"), b"x"))).collect();
+        assert_eq!(items.len(), 4);
+        window.finish(items[1], Ok(()), 100);
+        assert!(window.has_room(), "this one is small");
+        window.finish(items[0], Ok(()), BATCH_WINDOW_BYTES_MAX);
+        assert!(!window.has_room(), "and this one is larger than it may be");
+        while window.pop().is_some() {}
+        window.finish(items[2], Ok(()), 0);
+        window.finish(items[3], Ok(()), 0);
+        while window.pop().is_some() {}
+        assert_eq!(window.bytes, 0);
+    }
+
+    #[test]
     fn an_item_is_overtaken_by_a_later_one_of_its_twin_only() {
-        let mut window = Window::new(Gauge::default());
+        let mut window = Window::<()>::new(0, Gauge::default());
         let items: Vec<u64> = ["a", "b", "a"].iter().map(|id| window.push(1, twin(id), b"x")).collect();
         window.given(items[0]);
         assert!(!window.is_overtaken(items[0]), "the later one was not given");
@@ -235,7 +245,7 @@ mod tests {
         window.not_taken(items[2]);
         assert!(!window.is_overtaken(items[0]));
         window.given(items[2]);
-        window.finish(items[2], Ok(done()));
+        window.finish(items[2], Ok(()), 0);
         assert!(window.is_overtaken(items[0]));
         assert!(!window.is_overtaken(items[1]));
         assert!(!window.is_overtaken(items[2]));
