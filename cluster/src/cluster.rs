@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 use twin_core::clock::Clock;
 use twin_core::command::{Answer, Command};
 use twin_core::document::TwinDocument;
-use twin_core::event::Outbound;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
@@ -26,12 +25,14 @@ use crate::admission::Admission;
 use crate::cell::{Cell, owner_changed};
 use crate::committer::PlantedBug;
 use crate::directory::Directory;
+use crate::event_ring::{EventId, Reset};
+use crate::followers::Follower;
 use crate::gateways::Gateways;
 use crate::grains::Grains;
 use crate::group::Group;
 use crate::limits::PASSIVATION_INTERVAL;
 use crate::methods::MethodCalls;
-use crate::observers::Observers;
+use crate::observers::{Observation, Observers};
 use crate::rows::{ClusterRow, GatewayRow};
 use crate::sessions::Sessions;
 use crate::stats::Counters;
@@ -127,7 +128,8 @@ impl Cluster {
     pub async fn start(storage: Storage, options: ClusterOptions, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let counters = Arc::<Counters>::default();
         let sessions = Arc::<Sessions>::default();
-        let observers = Arc::new(Observers::new(sessions.clone()));
+        let start = u64::from_be_bytes(first(&random_bytes(&*options.random)));
+        let observers = Arc::new(Observers::new(sessions.clone(), clock.clone(), start));
         let runtime = tokio::runtime::Handle::current();
         let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime.clone());
         let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
@@ -240,7 +242,7 @@ impl Cluster {
     /// Carries out a command on a twin. The answer is committed, or a linearizable read. `bytes` is what the command weighs
     /// for admission: its encoded size.
     pub async fn call(&self, twin: &TwinId, command: Command, bytes: usize) -> Result<Answer, Refusal> {
-        if let Command::Put { site: Some(site), .. } = &command
+        if let Some(site) = command.names_site()
             && self.inner.directory.site(site)?.is_none()
         {
             return Err(Refusal::SiteNotFound { site: site.clone() });
@@ -341,9 +343,19 @@ impl Cluster {
         self.inner.sessions.is_connected(gateway)
     }
 
-    /// Watches all committed events.
-    pub fn observe(&self) -> tokio::sync::broadcast::Receiver<Arc<Outbound>> {
-        self.inner.observers.observe()
+    /// Watches all committed events: from now on, or from the event with an id on.
+    pub fn observe(&self, after: Option<Result<EventId, Reset>>) -> Observation {
+        self.inner.observers.observe(after)
+    }
+
+    /// Those who wait for something to happen to a twin.
+    pub fn followers(&self) -> usize {
+        self.inner.observers.followers().count()
+    }
+
+    /// Waits for something to happen to a twin. `None`: as many do so as may.
+    pub fn follow(&self, twin: &TwinId) -> Option<Follower> {
+        self.inner.observers.followers().follow(twin)
     }
 
     /// Creates a site or changes its enrolment; says whether it is new.
@@ -472,12 +484,17 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
+/// For names, not secrets: one can live with zeros in them.
+fn random_bytes(random: &dyn SecureRandom) -> [u8; 24] {
     let mut bytes = [0; 24];
     if random.fill(&mut bytes).is_err() {
-        // Names, not secrets: a cluster can live with zeros in them.
-        tracing::warn!("the system gave no random numbers for the cluster's id");
+        tracing::warn!("the system gave no random numbers for names");
     }
+    bytes
+}
+
+fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
+    let bytes = random_bytes(random);
     let (cluster_id, product_key) = (u128::from_be_bytes(first(&bytes)), u64::from_be_bytes(first(&bytes[16..])));
     ClusterRow { cluster_id: format!("{cluster_id:032x}"), product_key: format!("pk-{product_key:016x}") }
 }

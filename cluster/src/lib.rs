@@ -11,6 +11,8 @@ pub mod chain;
 mod cluster;
 pub mod committer;
 pub mod directory;
+pub mod event_ring;
+pub mod followers;
 pub mod gateways;
 pub mod grains;
 mod group;

@@ -5,5 +5,6 @@ mod cost;
 mod durability;
 mod lives;
 mod numbering;
+mod once;
 mod ownership;
 mod world;

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::Rest;
 use super::super::body::{Accepts, NDJSON, check_content_type};
+use super::super::once::keyless;
 use super::super::problem::{ItemProblem, Problem};
 use super::super::query::Query;
 use super::super::section_schema::SectionInput;
@@ -34,6 +35,10 @@ pub(crate) struct BatchItem {
     tags: (),
     /// As the header `If-Match`: an etag, several, or `*`.
     if_match: Option<String>,
+    /// As the header `Idempotency-Key` of a request for the twin: however often the item is sent, in this batch or another, it takes
+    /// effect once.
+    #[schema(min_length = 1, max_length = 64, pattern = r"^(?!\.{1,2}$)[!#-\[\]-~]+$")]
+    idempotency_key: Option<String>,
 }
 
 /// One line of the answer, for an item that was carried out.
@@ -51,6 +56,8 @@ pub(crate) struct BatchDone {
     desired_version: u64,
     /// The twin's etag, as its document shows it.
     etag: String,
+    /// True where the item's key was known: it was carried out before, with these versions, and not again.
+    replayed: Option<bool>,
 }
 
 /// One line of the answer, for an item that was not carried out; nothing of it was.
@@ -88,6 +95,7 @@ pub(crate) enum BatchResult {
 )]
 pub(crate) async fn update(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "a batch (whose items have an idempotencyKey each)")?;
     check_content_type(&request, Accepts::Ndjson)?;
     let Ok(permit) = Arc::clone(&rest.batches).try_acquire_owned() else {
         let detail = format!("{BATCHES_MAX} batches are under way, which is the limit; try again later");

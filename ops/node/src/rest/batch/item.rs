@@ -9,6 +9,7 @@ use twin_core::value::Value;
 
 use super::super::body::{malformed, members, without_reserved};
 use super::super::conditional::precondition_of_text;
+use super::super::once::{key_of_text, once};
 use super::super::problem::Problem;
 
 /// What a line asks for.
@@ -39,7 +40,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Item, BadItem> {
     // An id of any length is not repeated.
     let shown = id.filter(|id| id.len() <= TWIN_ID_BYTES_MAX).map(Box::from);
     let bad = |problem| BadItem { id: shown, problem };
-    let mut given = match members(value, &["id", "desired", "tags", "ifMatch"], "an item") {
+    let mut given = match members(value, &["id", "desired", "tags", "ifMatch", "idempotencyKey"], "an item") {
         Ok(given) => given,
         Err(problem) => return Err(bad(problem)),
     };
@@ -58,6 +59,15 @@ pub(super) fn parse(line: &[u8]) -> Result<Item, BadItem> {
         Ok(precondition) => precondition,
         Err(problem) => return Err(bad(problem.at("/ifMatch"))),
     };
+    let key = match given.remove("idempotencyKey") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => key_of_text(&text).map(Some),
+        Some(_) => Err(Problem::rule("not-a-string", "", "idempotencyKey is a key, as a string")),
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(problem) => return Err(bad(problem.at("/idempotencyKey"))),
+    };
     let mut change = |name: &str| {
         given.remove(name).map(|value| SectionChange {
             at: Path::root(),
@@ -66,7 +76,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Item, BadItem> {
         })
     };
     let (tags, desired) = (change("tags"), change("desired"));
-    Ok(Item { twin, command: Command::SteerBriefly { tags, desired, precondition } })
+    Ok(Item { twin, command: once(Command::SteerBriefly { tags, desired, precondition }, key) })
 }
 
 #[cfg(test)]
@@ -112,6 +122,12 @@ mod tests {
             bad(r#"{"id": "t", "ifMatch": "a b"}"#),
             (Some("t".into()), 400, "bad-condition", Some("/ifMatch".into()))
         );
+        let key = Some("/idempotencyKey".to_owned());
+        assert_eq!(
+            bad(r#"{"id": "t", "idempotencyKey": ""}"#),
+            (Some("t".into()), 400, "bad-idempotency-key", key.clone())
+        );
+        assert_eq!(bad(r#"{"id": "t", "idempotencyKey": 3}"#), (Some("t".into()), 422, "document-rule", key));
         assert_eq!(
             bad(r#"{"id": "t", "ifMatch": 3}"#),
             (Some("t".into()), 422, "document-rule", Some("/ifMatch".into()))

@@ -14,6 +14,8 @@ struct Done<'a> {
     version: u64,
     desired_version: u64,
     etag: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
 }
 
 #[derive(Serialize)]
@@ -29,8 +31,9 @@ struct Refused<'a> {
 pub(super) fn write(finished: &Finished, out: &mut Vec<u8>) {
     let id = finished.named.as_str();
     let written = match &finished.outcome {
-        Ok(Steered { version, desired_version, etag }) => {
-            let done = Done { id, status: 200, version: *version, desired_version: *desired_version, etag };
+        Ok(Steered { version, desired_version, etag, replayed }) => {
+            let (version, desired_version, replayed) = (*version, *desired_version, *replayed);
+            let done = Done { id, status: 200, version, desired_version, etag, replayed };
             serde_json::to_writer(&mut *out, &done)
         }
         Err(problem) => {

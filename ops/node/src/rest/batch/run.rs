@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, PollSemaphore};
 use twin_cluster::Cluster;
 use twin_core::command::Answer;
 use twin_core::grain::Reply;
+use twin_core::once::OnceOutcome;
 use twin_core::refusal::Refusal;
 use twin_transports::server::Submission;
 
@@ -148,7 +149,12 @@ impl Batch {
     fn settle(&mut self, item: u64, answer: Result<Answer, Refusal>) {
         let outcome = match answer {
             Ok(Answer::Steered { version, desired_version, steering_etag }) => {
-                Ok(Steered { version, desired_version: desired_version.get(), etag: steering_etag })
+                Ok(Steered { version, desired_version: desired_version.get(), etag: steering_etag, replayed: false })
+            }
+            Ok(Answer::Once(once)) => {
+                let OnceOutcome { version, desired_version, steering_etag, .. } = once.outcome;
+                let (desired_version, replayed) = (desired_version.get(), once.replayed);
+                Ok(Steered { version, desired_version, etag: steering_etag, replayed })
             }
             Ok(other) => Err(Problem::internal(format!("the twin answered {other:?} to a change"))),
             Err(refusal) => {

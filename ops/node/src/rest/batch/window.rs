@@ -36,6 +36,8 @@ pub(super) struct Steered {
     pub(super) version: u64,
     pub(super) desired_version: u64,
     pub(super) etag: String,
+    /// It was carried out before.
+    pub(super) replayed: bool,
 }
 
 #[derive(Debug)]
@@ -183,7 +185,7 @@ mod tests {
     }
 
     fn done() -> Steered {
-        Steered { version: 1, desired_version: 1, etag: String::new() }
+        Steered { version: 1, desired_version: 1, etag: String::new(), replayed: false }
     }
 
     #[test]
