@@ -10,7 +10,8 @@ use twin_core::command::Command;
 use twin_core::event::{Outbound, OutboundKind};
 use twin_core::grain::{Change, Done, Owner, Reply, Ticket};
 use twin_core::ids::TwinId;
-use twin_core::numbers::Floor;
+use twin_core::numbers::{Floor, OwnerOrder};
+use twin_core::once::OwnerTime;
 use twin_core::refusal::Refusal;
 use twin_core::rows::RowKind;
 use twin_core::twin::Twin;
@@ -224,7 +225,8 @@ impl Host for Cell {
         let Some(cell) = self.me.upgrade() else { return };
         self.term.store(lead.term, Ordering::Relaxed);
         self.generation.store(lead.generation.0, Ordering::Release);
-        *self.tenure.write() = Some(Arc::new(Tenure { cell, lead }));
+        let begun = self.grains.clock().monotonic();
+        *self.tenure.write() = Some(Arc::new(Tenure { cell, lead, begun }));
         self.ready.send_replace(true);
     }
 
@@ -246,6 +248,8 @@ impl Host for Cell {
 pub struct Tenure {
     cell: Arc<Cell>,
     lead: Lead,
+    /// When it began, by the node's monotonic clock: all that earlier owners committed was there before.
+    begun: Duration,
 }
 
 impl Owner for Tenure {
@@ -259,8 +263,14 @@ impl Owner for Tenure {
         self.cell.floors.of(twin)
     }
 
-    fn observed(&self) -> bool {
-        self.cell.observers.any()
+    /// A term is one process's, whose clock this is; the barrier that opened it stands behind all earlier terms.
+    fn time(&self) -> OwnerTime {
+        let owner = OwnerOrder { site_epoch: 1, lineage: 1, term: self.lead.term };
+        OwnerTime { owner, begun: self.begun, now: self.cell.grains.clock().monotonic() }
+    }
+
+    fn observed(&self, twin: &TwinId) -> bool {
+        self.cell.observers.hear_of(twin)
     }
 
     fn commit(&self, changes: Vec<Change>, done: Done<Arc<Admitted>>) -> Ticket {

@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 use twin_core::clock::Clock;
 use twin_core::command::{Answer, Command};
 use twin_core::document::TwinDocument;
-use twin_core::event::Outbound;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
@@ -26,7 +25,9 @@ use crate::admission::Admission;
 use crate::cell::{Cell, owner_changed};
 use crate::committer::PlantedBug;
 use crate::directory::Directory;
+use crate::event_ring::{EventId, Reset};
 use crate::export::{self, ExportPage, ExportQuery};
+use crate::followers::Follower;
 use crate::gates::Gates;
 use crate::gateways::Gateways;
 use crate::grains::Grains;
@@ -34,7 +35,7 @@ use crate::group::Group;
 use crate::keys::end_old_keys;
 use crate::limits::PASSIVATION_INTERVAL;
 use crate::methods::MethodCalls;
-use crate::observers::Observers;
+use crate::observers::{Observation, Observers};
 use crate::rows::{ClusterRow, GatewayRow};
 use crate::security::OnSecurityEvent;
 use crate::sessions::Sessions;
@@ -139,7 +140,8 @@ impl Cluster {
     pub async fn start(storage: Storage, options: ClusterOptions, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let counters = Arc::<Counters>::default();
         let sessions = Arc::<Sessions>::default();
-        let observers = Arc::new(Observers::new(sessions.clone()));
+        let start = u64::from_be_bytes(first(&random_bytes(&*options.random)));
+        let observers = Arc::new(Observers::new(sessions.clone(), clock.clone(), start));
         let runtime = tokio::runtime::Handle::current();
         let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime.clone());
         let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
@@ -279,7 +281,7 @@ impl Cluster {
 
     /// Gives many commands to their twins at once, in their order, at less cost: as [`Cluster::submit`] for each.
     pub fn submit_all(&self, mut batch: Vec<Submission>) {
-        if batch.iter().any(|submission| site_of(&submission.command).is_some()) {
+        if batch.iter().any(|submission| submission.command.names_site().is_some()) {
             let inside = |submission: Submission| {
                 let Submission { twin, command, bytes, reply } = submission;
                 let reply = self.inside_its_site(&command, reply)?;
@@ -293,7 +295,7 @@ impl Cluster {
     /// A command that puts a twin into a site stays inside the site's gate until it is answered. `None`: it may not go in, and its
     /// answer has been told.
     fn inside_its_site(&self, command: &Command, reply: Reply) -> Option<Reply> {
-        let Some(site) = site_of(command) else { return Some(reply) };
+        let Some(site) = command.names_site() else { return Some(reply) };
         let inside = self.inner.gates.enter(site);
         match inside.and_then(|inside| self.inner.directory.open_site(site).map(|_| inside)) {
             Ok(inside) => Some(inside.until_answered(reply)),
@@ -386,9 +388,19 @@ impl Cluster {
         self.inner.sessions.is_connected(gateway)
     }
 
-    /// Watches all committed events.
-    pub fn observe(&self) -> tokio::sync::broadcast::Receiver<Arc<Outbound>> {
-        self.inner.observers.observe()
+    /// Watches all committed events: from now on, or from the event with an id on.
+    pub fn observe(&self, after: Option<Result<EventId, Reset>>) -> Observation {
+        self.inner.observers.observe(after)
+    }
+
+    /// Those who wait for something to happen to a twin.
+    pub fn followers(&self) -> usize {
+        self.inner.observers.followers().count()
+    }
+
+    /// Waits for something to happen to a twin. `None`: as many do so as may.
+    pub fn follow(&self, twin: &TwinId) -> Option<Follower> {
+        self.inner.observers.followers().follow(twin)
     }
 
     /// Creates a site or changes it; says whether it is new.
@@ -511,14 +523,6 @@ impl Cluster {
     }
 }
 
-/// The site into which a command may put a new twin. The default site is always there.
-fn site_of(command: &Command) -> Option<&SiteId> {
-    match command {
-        Command::Put { site, .. } | Command::PutBriefly { site, .. } => site.as_ref(),
-        _ => None,
-    }
-}
-
 /// Closes an open call when the caller is done with it or gone.
 struct CloseOnDrop {
     cluster: Cluster,
@@ -534,12 +538,17 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
+/// For names, not secrets: one can live with zeros in them.
+fn random_bytes(random: &dyn SecureRandom) -> [u8; 24] {
     let mut bytes = [0; 24];
     if random.fill(&mut bytes).is_err() {
-        // Names, not secrets: a cluster can live with zeros in them.
-        tracing::warn!("the system gave no random numbers for the cluster's id");
+        tracing::warn!("the system gave no random numbers for names");
     }
+    bytes
+}
+
+fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
+    let bytes = random_bytes(random);
     let (cluster_id, product_key) = (u128::from_be_bytes(first(&bytes)), u64::from_be_bytes(first(&bytes[16..])));
     ClusterRow {
         cluster_id: format!("{cluster_id:032x}"),

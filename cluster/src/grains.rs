@@ -66,6 +66,11 @@ impl Grains {
         }
     }
 
+    /// What time it is by, for the grains and their owner.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     /// Grains in memory now.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)

@@ -24,6 +24,15 @@ pub const GRAIN_SHARDS: usize = 64;
 pub const PASSIVATION_INTERVAL: Duration = Duration::from_secs(5);
 /// Events that a slow observer may be behind before it is told that it missed some.
 pub const OBSERVER_BACKLOG_MAX: usize = 8192;
+/// Events that are kept for observers that were cut off: a minute at a thousand a second.
+pub const EVENT_RING_EVENTS_MAX: usize = 65_536;
+/// What these events may weigh: a usual one has 300 to 500 bytes. Nothing where nobody watches.
+pub const EVENT_RING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// For how long events are kept after the last observer left. So long reports cost what they do under observation; browsers come
+/// back after 3 s, twinctl sooner.
+pub const RESUMABLE_FOR: Duration = Duration::from_secs(30);
+/// Those who may wait for single twins at a time. Each is a request, and a quarter of the connections stays free.
+pub const FOLLOWERS_MAX: usize = 1024;
 /// Most twins on a page of a listing.
 pub const PAGE_TWINS_MAX: usize = 1000;
 /// Method calls of a node that wait for an answer.

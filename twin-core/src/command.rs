@@ -2,6 +2,7 @@
 
 use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version, WallTime};
+use crate::once::{Once, OnceAnswer};
 use crate::op::Op;
 use crate::path::Path;
 use crate::report::PackedReport;
@@ -117,6 +118,8 @@ pub enum Command {
         /// Condition.
         precondition: Precondition,
     },
+    /// One of the three above with an idempotency key. Carried out by [`Twin::step_once`](crate::twin::Twin::step_once).
+    Once(Box<Once>),
     /// REST DELETE of the twin.
     Delete {
         /// Condition.
@@ -227,6 +230,8 @@ pub enum Answer {
         /// When the device was last heard, as far as the active grain knows.
         last_activity: WallTime,
     },
+    /// What a [`Command::Once`] led to, now or before.
+    Once(Box<OnceAnswer>),
     /// What a [`Command::SteerBriefly`] or [`Command::PutBriefly`] led to.
     Steered {
         /// Did this command create the twin?
@@ -261,6 +266,23 @@ impl Command {
     pub fn is_read(&self) -> bool {
         matches!(self, Self::Read | Self::View { .. } | Self::ReadDelta { .. })
     }
+
+    /// May a life of the id begin or end with it? Then it needs the floor.
+    pub fn may_begin_or_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Put { .. } | Self::PutBriefly { .. } | Self::Delete { .. } | Self::Attach { .. } | Self::Once(_)
+        )
+    }
+
+    /// The site that the twin is to be registered at, which must exist.
+    pub fn names_site(&self) -> Option<&SiteId> {
+        match self {
+            Self::Put { site, .. } | Self::PutBriefly { site, .. } => site.as_ref(),
+            Self::Once(once) => once.change.names_site(),
+            _ => None,
+        }
+    }
 }
 
 impl Answer {
@@ -269,6 +291,11 @@ impl Answer {
         match self {
             Self::Document { document, .. } => document.last_activity = document.last_activity.max(at),
             Self::View { last_activity, .. } => *last_activity = (*last_activity).max(at),
+            Self::Once(once) => {
+                if let Some(document) = &mut once.document {
+                    document.last_activity = document.last_activity.max(at);
+                }
+            }
             _ => {}
         }
     }

@@ -26,6 +26,10 @@ pub struct TwinDocument {
     pub desired: Value,
     /// Version of desired.
     pub desired_version: Version,
+    /// The gateway has desired up to this version.
+    pub delivered: Version,
+    /// The device acknowledged desired up to this version.
+    pub acked: Version,
     /// Reported with `$version` and `$metadata`.
     pub reported: Value,
     /// Version of reported.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits::{GATEWAY_NAME_BYTES_MAX, SITE_ID_BYTES_MAX, TOKEN_NAME_BYTES_MAX, TWIN_ID_BYTES_MAX};
+use crate::limits::{
+    GATEWAY_NAME_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, SITE_ID_BYTES_MAX, TOKEN_NAME_BYTES_MAX, TWIN_ID_BYTES_MAX,
+};
 
 /// Why a name was refused. The message names the value and the rule it broke.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,6 +158,16 @@ name!(
     TOKEN_NAME_BYTES_MAX,
     "A-Z a-z 0-9 - . _",
     |c| c.is_ascii_alphanumeric() || "-._".contains(c)
+);
+
+name!(
+    /// A client's name for one change, the same each time that it is sent: 1-64 visible ASCII characters but `"` and `\`, and not
+    /// `.` or `..`.
+    IdempotencyKey,
+    "idempotency key",
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    "the visible ASCII characters but \" and \\",
+    |c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')
 );
 
 impl SiteId {

@@ -19,6 +19,7 @@ pub mod mark;
 pub mod merge;
 pub mod msgpack;
 pub mod numbers;
+pub mod once;
 pub mod op;
 pub mod path;
 pub mod refusal;

@@ -53,6 +53,15 @@ pub const REJECTIONS_BYTES_MAX: usize = 16 * 1024;
 /// Method calls of one twin that wait for an answer.
 pub const OPEN_CALLS_MAX: usize = 8;
 
+/// Longest idempotency key: a UUID has 36 characters.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+/// Idempotency keys that a twin remembers: changes of one device that its clients may be in doubt about at a time. About 100
+/// bytes each, in a row that reports do not write.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 8;
+/// A key is remembered for at least this long, by the owner's monotonic clock: longer than a client's retries go on while nodes
+/// restart, and short enough that eight changes in it are rare.
+pub const IDEMPOTENCY_KEPT_MIN: Duration = Duration::from_secs(5 * 60);
+
 /// Most grains active at once on a node. An idle ractor actor costs 7.8 KB and a twin of 450 B about
 /// 3 KB more, so the cap costs about 1.1 GB when reached.
 pub const ACTIVE_GRAINS_MAX: usize = 100_000;

@@ -186,6 +186,25 @@ pub enum Refusal {
         /// The site.
         site: SiteId,
     },
+    /// The idempotency key belongs to another change.
+    #[error(
+        "idempotency key {key:?} was sent with another change of this twin: send the same change again, or take a new key"
+    )]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// The twin remembers as many idempotency keys as it can, and the oldest is too young to be forgotten.
+    #[error(
+        "the twin remembers {keys} idempotency keys, which is the limit, and each for some minutes; try again in {retry_after_ms} ms, \
+         or change more in one request"
+    )]
+    KeysUsedUp {
+        /// The limit.
+        keys: u64,
+        /// When the oldest is forgotten.
+        retry_after_ms: u64,
+    },
 }
 
 impl Refusal {
@@ -217,15 +236,17 @@ impl Refusal {
             Self::SiteNotEmpty { .. } => "site-not-empty",
             Self::SiteDeleting { .. } => "site-deleting",
             Self::SiteNeeded { .. } => "site-needed",
+            Self::KeyReused { .. } => "idempotency-key-reused",
+            Self::KeysUsedUp { .. } => "idempotency-keys-used-up",
         }
     }
 
     /// When trying again makes sense.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after_ms, .. } | Self::Unavailable { retry_after_ms, .. } => {
-                Some(Duration::from_millis(*retry_after_ms))
-            }
+            Self::Busy { retry_after_ms, .. }
+            | Self::Unavailable { retry_after_ms, .. }
+            | Self::KeysUsedUp { retry_after_ms, .. } => Some(Duration::from_millis(*retry_after_ms)),
             _ => None,
         }
     }

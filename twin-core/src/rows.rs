@@ -15,6 +15,7 @@ pub use hot::HotRow;
 use crate::convergence::Rejection;
 use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{CallNo, Incarnation, Version};
+use crate::once::KeyRecord;
 use crate::record;
 use crate::section::Tags;
 
@@ -176,7 +177,7 @@ record! {
 }
 
 record! {
-    /// All else but desired. What comes later (transfers, idempotency records) is added at the end.
+    /// All else but desired. What comes later (transfers) is added at the end.
     #[derive(Clone, Debug, PartialEq)]
     pub struct HeadRow {
         /// Its site.
@@ -195,6 +196,8 @@ record! {
         pub open_calls: Vec<OpenCall> = Vec::new(),
         /// What the device refused, oldest first.
         pub rejections: Vec<Rejection> = Vec::new(),
+        /// Changes that had an idempotency key, oldest first.
+        pub keys: Vec<KeyRecord> = Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ mod attach;
 mod calls;
 mod device;
 mod life;
+mod once;
 mod read;
 mod steer;
 mod store;
@@ -96,7 +97,12 @@ impl Twin {
         if let Command::Delete { precondition } = command {
             return self.delete(&precondition, context);
         }
-        match self.effect_of(command, context) {
+        let effect = self.effect_of(command, context);
+        self.step_of(effect, context)
+    }
+
+    fn step_of(&self, effect: Result<Effect, Refusal>, context: StepContext) -> Step {
+        match effect {
             Ok(Effect { answer, changed, events }) => {
                 let events = self.dress(events, context.now);
                 Step { answer: Ok(answer), changed, events, delete_floor: None }
@@ -126,7 +132,9 @@ impl Twin {
                 let effect = life.steer(tags, desired, context.now)?;
                 Ok(Effect { answer: life.steered(false), ..effect })
             }
-            Command::Delete { .. } => Err(Refusal::Invalid { message: "a delete is a step of its own".to_owned() }),
+            Command::Delete { .. } | Command::Once(_) => {
+                Err(Refusal::Invalid { message: "a delete, or a change with a key, is a step of its own".to_owned() })
+            }
             Command::Read => Ok(Effect::unchanged(self.document_answer(false)?)),
             Command::View { audience } => Ok(Effect::unchanged(self.view_answer(&audience)?)),
             Command::ReadDelta { since } => Ok(Effect::unchanged(Answer::Delta(self.life()?.desired.delta(since)))),

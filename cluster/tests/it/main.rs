@@ -6,6 +6,7 @@ mod durability;
 mod full_disk;
 mod lives;
 mod numbering;
+mod once;
 mod ownership;
 mod removal;
 mod world;

@@ -31,6 +31,15 @@ pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// second one finds the connection reset.
 pub const EVENTS_GONE_AFTER: Duration = EVENTS_KEEP_ALIVE.saturating_mul(2);
 
+/// How long a change waits for the device unless asked otherwise.
+pub const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest wait for the device, in seconds: proxies of a usual kind close a silent request after a minute or two.
+pub const WAIT_SECONDS_MAX: u64 = 120;
+/// What a client is told to wait for a place among those that wait.
+pub const WAIT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After this long a reading that the node had no room for is tried again by one that waits.
+pub const WAIT_READ_RETRY: Duration = Duration::from_millis(100);
+
 /// Twins of a page unless asked otherwise.
 pub const PAGE_LIMIT_DEFAULT: u64 = 100;
 /// Most twins of a page.
@@ -47,6 +56,8 @@ pub const METHOD_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
 /// What a request weighs for admission beside its body: its place in the mailbox and the answer's frame.
 pub const REQUEST_BYTES: usize = 512;
+/// What an observer missed goes out in chunks of about this size.
+pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;
 /// Most events of one chunk of an event stream.
 pub const EVENTS_PER_CHUNK: usize = 64;
 

@@ -246,6 +246,8 @@ pub(crate) enum Twin {
         site: Option<String>,
         #[command(flatten)]
         conditions: Conditions,
+        #[command(flatten)]
+        how: How,
     },
     /// Merge a patch (RFC 7396: null removes) into tags and desired, or into one place.
     Patch {
@@ -256,6 +258,8 @@ pub(crate) enum Twin {
         body: String,
         #[command(flatten)]
         conditions: Conditions,
+        #[command(flatten)]
+        how: How,
     },
     /// Delete a twin; with --at, one place.
     Delete {
@@ -267,11 +271,17 @@ pub(crate) enum Twin {
     /// Follow events, one line each, until interrupted: of a twin, of a site, or all.
     Watch {
         /// The twin.
-        #[arg(conflicts_with = "site")]
+        #[arg(conflicts_with_all = ["site", "prefix"])]
         id: Option<String>,
         /// All twins of this site.
         #[arg(long)]
         site: Option<String>,
+        /// All twins whose id begins so.
+        #[arg(long)]
+        prefix: Option<String>,
+        /// Only what concerns this place of a twin, e.g. `desired/price` or `reported`.
+        #[arg(long, value_name = "PLACE")]
+        at: Option<String>,
         /// End after this many events.
         #[arg(long, value_name = "N")]
         count: Option<u64>,
@@ -319,6 +329,29 @@ pub(crate) struct Conditions {
     /// * to change only what doesn't exist yet.
     #[arg(long, value_name = "ETAG", conflicts_with = "if_match")]
     pub(crate) if_none_match: Option<String>,
+}
+
+/// How a change is to be carried out.
+#[derive(Args, Debug)]
+pub(crate) struct How {
+    /// A name for this change of this twin, such as a UUID: however often it is sent, it takes effect once.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait until the device's gateway has the change, or the device follows or rejects it.
+    #[arg(long, value_name = "GOAL")]
+    pub(crate) wait: Option<Goal>,
+    /// Longest wait for the device, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=120))]
+    pub(crate) timeout: u64,
+}
+
+/// What a change is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    /// The device's gateway has it.
+    Delivered,
+    /// The device follows it, or rejects it.
+    Applied,
 }
 
 /// `twinctl site ...`

@@ -77,6 +77,10 @@ pub(crate) struct Answer {
     url: String,
     /// The status, 200 to 299.
     pub(crate) status: u16,
+    /// How far a change came that was waited for.
+    pub(crate) wait: Option<String>,
+    /// The change was carried out before, under the same key.
+    pub(crate) replayed: bool,
     /// The body.
     pub(crate) body: String,
 }
@@ -182,8 +186,11 @@ impl Client {
         if !parts.status.is_success() {
             return Err(refused(parts.status, &parts.headers, &bytes));
         }
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let wait = text("wait-outcome").map(ToOwned::to_owned);
+        let replayed = text("idempotency-replayed") == Some("true");
         match String::from_utf8(bytes) {
-            Ok(body) => Ok(Answer { url, status: parts.status.as_u16(), body }),
+            Ok(body) => Ok(Answer { url, status: parts.status.as_u16(), wait, replayed, body }),
             Err(error) => Err(Failure::Answer { url, reason: error.to_string() }),
         }
     }

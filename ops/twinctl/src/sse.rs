@@ -49,6 +49,11 @@ impl Parser {
         Ok(events)
     }
 
+    /// The last id that the stream has said, with an event or by itself.
+    pub(crate) fn last_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     fn end_line(&mut self) -> Option<Event> {
         let bytes = std::mem::take(&mut self.line);
         if bytes.is_empty() {

@@ -6,6 +6,7 @@ use super::done::Done;
 use crate::event::Outbound;
 use crate::ids::TwinId;
 use crate::numbers::Floor;
+use crate::once::OwnerTime;
 use crate::refusal::Refusal;
 use crate::rows::RowImages;
 use crate::twin::Twin;
@@ -38,8 +39,12 @@ pub trait Owner: Send + Sync + 'static {
     /// Everything of an id that is created now starts above this.
     fn floor(&self, twin: &TwinId) -> Floor;
 
-    /// Does anybody hear of what devices report?
-    fn observed(&self) -> bool;
+    /// What its clock says. Asked for changes with an idempotency key only.
+    fn time(&self) -> OwnerTime;
+
+    /// Does anybody hear of what this twin's device reports? Asked in every turn, so it must cost next to nothing where nobody
+    /// does.
+    fn observed(&self, twin: &TwinId) -> bool;
 
     /// Commits changes of different twins, in the order of the calls. `done` gets `Ok` after they are applied. A change with a
     /// `delete_floor` comes alone.

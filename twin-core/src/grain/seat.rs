@@ -105,7 +105,7 @@ impl Seat {
     }
 
     /// Carries out one command.
-    pub(super) fn turn(&mut self, owner: &impl Owner, command: Command, now: WallTime, observed: bool) -> Turned {
+    pub(super) fn turn(&mut self, owner: &impl Owner, command: Command, now: WallTime) -> Turned {
         // The actor may still have messages for a grain that broke meanwhile: on what it left nothing may be computed.
         let Some(twin) = self.twin.as_mut().filter(|_| !self.is_broken) else {
             let message = "the twin's grain is being replaced".into();
@@ -113,15 +113,16 @@ impl Seat {
         };
         self.is_broken = true;
         // Only a life that begins or ends asks for the floor, and all twins share its lock.
-        let may_begin_or_end = matches!(
-            command,
-            Command::Put { .. } | Command::PutBriefly { .. } | Command::Delete { .. } | Command::Attach { .. }
-        );
-        let floor = if may_begin_or_end { owner.floor(twin.id()) } else { Floor::default() };
+        let floor = if command.may_begin_or_end() { owner.floor(twin.id()) } else { Floor::default() };
         if is_activity(&command) {
             self.last_activity = now;
         }
-        let step = twin.step(command, StepContext { now, floor, observed });
+        // Asked with the seat held: whoever began to watch and then read the twin is in this turn's past.
+        let context = StepContext { now, floor, observed: owner.observed(twin.id()) };
+        let step = match command {
+            Command::Once(once) => twin.step_once(*once, owner.time(), context),
+            command => twin.step(command, context),
+        };
         let change = (!step.changed.is_empty()).then(|| Change {
             twin: twin.id().clone(),
             rows: twin.encode(step.changed),

@@ -11,8 +11,9 @@ use tracing::Span;
 use super::{Answers, Ask, Change, Done, Grain, GrainActor, Owner, Reply, Ticket, Turns};
 use crate::clock::SystemClock;
 use crate::command::{Answer, Command, Precondition};
-use crate::ids::TwinId;
+use crate::ids::{IdempotencyKey, TwinId};
 use crate::numbers::{Floor, WallTime};
+use crate::once::{Fingerprint, Once, OwnerTime};
 use crate::refusal::Refusal;
 use crate::twin::Twin;
 use crate::value::Value;
@@ -48,7 +49,11 @@ impl Owner for Held {
         Floor::default()
     }
 
-    fn observed(&self) -> bool {
+    fn time(&self) -> OwnerTime {
+        OwnerTime::default()
+    }
+
+    fn observed(&self, _: &TwinId) -> bool {
         false
     }
 
@@ -131,6 +136,32 @@ async fn a_reading_waits_for_the_change_in_flight_that_it_saw_and_the_grain_stay
     assert!(matches!(answered.recv().await, Some((1, Ok(Answer::Document { created: true, .. })))));
     assert!(matches!(answered.recv().await, Some((2, Ok(Answer::Document { created: false, .. })))));
     assert!(is_quiet());
+}
+
+#[tokio::test]
+async fn the_repeat_of_a_change_with_a_key_waits_for_the_change_in_flight() {
+    let owner = Arc::<Held>::default();
+    let (grain, _actor) = grain(&owner, "lamp").await;
+    let (told, mut answered) = answers();
+    let once = || {
+        let key = IdempotencyKey::new("k").unwrap();
+        Command::Once(Box::new(Once { key, fingerprint: Fingerprint(1, 2), change: put() }))
+    };
+    for index in [1, 2] {
+        let mut batch = turns(&owner);
+        batch.take(grain.try_sit().unwrap(), once(), Reply::shared(told.clone(), index));
+    }
+    assert_eq!(owner.given.load(Ordering::SeqCst), 1, "the repeat changed nothing");
+    assert!(answered.try_recv().is_err(), "neither left before the commit");
+    owner.apply();
+    for (index, replayed) in [(1, false), (2, true)] {
+        match answered.recv().await {
+            Some((told, Ok(Answer::Once(answer)))) => {
+                assert_eq!((told, answer.replayed, answer.outcome.created), (index, replayed, true));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -64,7 +64,6 @@ impl<O: Owner> Drop for Turns<'_, O> {
 pub(super) struct Outcomes<'a, O: Owner> {
     owner: &'a Arc<O>,
     now: WallTime,
-    observed: bool,
     admission: O::Admission,
     span: Span,
     spans: Vec<Span>,
@@ -84,7 +83,6 @@ impl<'a, O: Owner> Outcomes<'a, O> {
         Self {
             owner,
             now,
-            observed: owner.observed(),
             admission,
             span,
             spans: Vec::new(),
@@ -102,7 +100,7 @@ impl<'a, O: Owner> Outcomes<'a, O> {
     pub(super) fn turn(&mut self, seat: &mut Seat, command: Command, reply: Reply) -> bool {
         let span = self.child_span(seat);
         let inside = span.enter();
-        let turned = catch_unwind(AssertUnwindSafe(|| seat.turn(&**self.owner, command, self.now, self.observed)));
+        let turned = catch_unwind(AssertUnwindSafe(|| seat.turn(&**self.owner, command, self.now)));
         drop(inside);
         let Ok(Turned { answer, change }) = turned else {
             let message = "the command failed inside the twin; this is a fault of the node, see its log".into();

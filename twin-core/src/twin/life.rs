@@ -37,6 +37,7 @@ impl Life {
                 last_call: CallNo::new(base),
                 open_calls: Vec::new(),
                 rejections: Vec::new(),
+                keys: Vec::new(),
             },
             desired: Desired::new(version, now),
             marks: Marks::default(),

@@ -25,6 +25,8 @@ impl Twin {
             tags_version: life.head.tags.version(),
             desired: desired.to_json(),
             desired_version: desired.version(),
+            delivered: life.head.delivered,
+            acked: life.head.acked,
             reported: reported.to_json(),
             reported_version: reported.version(),
             convergence: progress.to_json(),

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod delta;
 mod json;
+mod once;
 mod section;
 mod story;
 mod twin_model;

@@ -84,6 +84,8 @@ impl Collected {
         out.gauge("twinmesh_uptime_seconds", "Time since the node was started", up.as_secs())?;
         let observers = OBSERVERS_MAX.saturating_sub(self.0.observers.available_permits());
         out.gauge("twinmesh_observers", "Open event streams", observers as u64)?;
+        let waiting = self.0.cluster.followers() as u64;
+        out.gauge("twinmesh_changes_waiting", "Changes over REST that wait for their devices", waiting)?;
         let batches = BATCHES_MAX.saturating_sub(self.0.batches.available_permits());
         out.gauge("twinmesh_batch_updates_open", "Batches under way", batches as u64)?;
         if let Some(bytes) = resident_bytes() {

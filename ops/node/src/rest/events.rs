@@ -1,12 +1,13 @@
 //! `/api/v1/events` and `/api/v1/twins/{id}/events`: server-sent events of what was committed.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::Stream;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,20 +15,22 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use twin_cluster::event_ring::{EventId, Observed, Reset};
+use twin_cluster::observers::Observation;
 use twin_core::command::Command;
-use twin_core::event::{Outbound, OutboundKind};
-use twin_core::ids::{SiteId, TwinId};
+use twin_core::event::OutboundKind;
 use twin_core::time_text::rfc3339;
 use twin_core::value::Value;
 use utoipa::ToSchema;
 
 use super::Rest;
+use super::events_filter::Filter;
 use super::ops_json::{OpBody, bodies};
 use super::problem::Problem;
 use super::query::Query;
-use super::segments::{parse_site, twin_id};
+use super::segments::twin_id;
 use super::twins::document_of;
-use crate::limits::{EVENTS_GONE_AFTER, EVENTS_KEEP_ALIVE, EVENTS_PER_CHUNK, OBSERVERS_MAX};
+use crate::limits::{EVENTS_CHUNK_BYTES, EVENTS_GONE_AFTER, EVENTS_KEEP_ALIVE, EVENTS_PER_CHUNK, OBSERVERS_MAX};
 
 /// The `data` of an event; its kind stands in `event`.
 #[derive(Serialize, ToSchema)]
@@ -79,69 +82,72 @@ struct What<'a> {
     get, path = "/api/v1/events", tag = "events", operation_id = "observe",
     summary = "Everything that happens to twins, after its commit, as server-sent events",
     description = "Kinds: created, deleted, reported, desired, tags, delivered, applied, rejected, attached, detached, event; \
-                   and lagged, with `missed`, where the observer was too slow and should read again what it follows.",
-    params(("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
+                   lagged, with `missed`, where the observer was too slow and should read again what it follows; and reset, with \
+                   `reason` (`restarted`, `too-old`, `unknown`), where what came after Last-Event-ID cannot be told and the observer \
+                   must read anew. Each event has an id. An observer that comes back with the last one in Last-Event-ID hears \
+                   everything after it, if it comes within half a minute and the node was not restarted meanwhile. With `path` \
+                   only created, deleted and what concerns that place is told, each event whole.",
+    params(
+        ("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"),
+        ("prefix" = Option<String>, Query, description = "Only twins whose id begins so", min_length = 1, max_length = 128),
+        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer: `/desired/price`, `/reported`", max_length = 4096, pattern = r"^/(tags|desired|reported)(/[^~]*)?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard", max_length = 64),
+    ),
     responses(
         (status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream"),
         (status = 404, description = "There is no such site"),
     ),
 )]
 pub(crate) async fn all(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
-    let query = Query::read(&request, &["site"])?;
-    let site = query.get("site").map(parse_site).transpose()?;
-    let receiver = rest.cluster.observe();
-    if let Some(site) = &site {
+    let filter = Filter::of_all(&Query::read(&request, &["site", "prefix", "path"])?)?;
+    if let Some(site) = &filter.site {
         rest.cluster.site(site).await?;
     }
-    stream(&request, &rest, receiver, Filter::Site(site))
+    let Some(place) = take_place(&request, &rest)? else { return Ok(head().finish()) };
+    let observation = rest.cluster.observe(last_event(&request));
+    Ok(stream(&rest, place, observation, filter))
 }
 
 #[utoipa::path(
     get, path = "/api/v1/twins/{id}/events", tag = "events", operation_id = "observeTwin",
     summary = "What happens to one twin, after its commit, as server-sent events",
+    params(
+        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer", max_length = 4096, pattern = r"^/(tags|desired|reported)(/[^~]*)?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard", max_length = 64),
+    ),
     responses(
         (status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream"),
         (status = 404, description = "There is no such twin"),
     ),
 )]
 pub(crate) async fn of_twin(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
-    Query::read(&request, &[])?;
+    let query = Query::read(&request, &["path"])?;
     let twin = twin_id(&request)?;
+    let filter = Filter::of_twin(Some(twin.clone()), &query)?;
+    let Some(place) = take_place(&request, &rest)? else {
+        document_of(&rest, &twin, Command::Read, 0).await?;
+        return Ok(head().finish());
+    };
     // Observing begins before the twin is looked for: whatever is committed after that look is seen.
-    let receiver = rest.cluster.observe();
+    let observation = rest.cluster.observe(last_event(&request));
     document_of(&rest, &twin, Command::Read, 0).await?;
-    stream(&request, &rest, receiver, Filter::Twin(twin))
+    Ok(stream(&rest, place, observation, filter))
 }
 
-enum Filter {
-    Site(Option<SiteId>),
-    Twin(TwinId),
-}
-
-impl Filter {
-    fn passes(&self, event: &Outbound) -> bool {
-        match self {
-            Self::Site(site) => site.as_ref().is_none_or(|site| *site == event.site),
-            Self::Twin(twin) => *twin == event.twin,
-        }
-    }
-}
-
-fn stream(
-    request: &HttpRequest,
-    rest: &Rest,
-    receiver: Receiver<Arc<Outbound>>,
-    filter: Filter,
-) -> Result<HttpResponse, Problem> {
+fn head() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // Proxies of nginx's kind would hold events back.
         .insert_header(("X-Accel-Buffering", "no"));
+    response
+}
+
+/// A place among the observers. `None`: who asks for the head observes nothing.
+fn take_place(request: &HttpRequest, rest: &Rest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     if request.method() == Method::HEAD {
-        // Who asks for the head observes nothing.
-        return Ok(response.body(actix_web::body::None::new()));
+        return Ok(None);
     }
     let Ok(permit) = Arc::clone(&rest.observers).try_acquire_owned() else {
         let detail =
@@ -149,19 +155,44 @@ fn stream(
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).with_limit(OBSERVERS_MAX as u64);
         return Err(problem.retry_after(EVENTS_GONE_AFTER));
     };
+    Ok(Some(permit))
+}
+
+/// Where the observer was cut off. An id that is none leads to a reset rather than a refusal: browsers send back whatever they got
+/// last, from wherever, and would never stop.
+fn last_event(request: &HttpRequest) -> Option<Result<EventId, Reset>> {
+    let value = request.headers().get("Last-Event-ID").filter(|value| !value.is_empty())?;
+    Some(value.to_str().map_err(|_| Reset::Unknown).and_then(str::parse))
+}
+
+fn stream(rest: &Rest, place: OwnedSemaphorePermit, observation: Observation, filter: Filter) -> HttpResponse {
     let mut silence = interval(EVENTS_KEEP_ALIVE);
     silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let observer = Observer { receiver, filter, silence, closing: rest.closing.clone(), begun: false, _permit: permit };
-    Ok(response.streaming(observer.chunks()))
+    let Observation { reset, begun_at, missed, events } = observation;
+    let mut greeting = ": observing\n\n".to_owned();
+    match (reset, missed.front()) {
+        (Some(reset), _) => write_reset(&mut greeting, begun_at, reset),
+        // Also who hears nothing for long, or nothing of what it filters, knows where it was.
+        (None, None) => write_id(&mut greeting, begun_at),
+        (None, Some(_)) => {}
+    }
+    let closing = rest.closing.clone();
+    let observer =
+        Observer { greeting: Some(greeting), missed, events, at: begun_at, filter, silence, closing, _place: place };
+    head().streaming(observer.chunks())
 }
 
 struct Observer {
-    receiver: Receiver<Arc<Outbound>>,
+    greeting: Option<String>,
+    /// What it missed while it was away; before anything else.
+    missed: VecDeque<Arc<Observed>>,
+    events: Receiver<Arc<Observed>>,
+    /// The last event that it passed, told or filtered out.
+    at: EventId,
     filter: Filter,
     silence: Interval,
     closing: CancellationToken,
-    begun: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Observer {
@@ -174,17 +205,28 @@ impl Observer {
 
     /// Waits for something to say. `None`: the node is stopping.
     async fn next_chunk(&mut self) -> Option<String> {
-        if !self.begun {
-            self.begun = true;
+        if let Some(greeting) = self.greeting.take() {
             self.silence.reset();
-            return Some(": observing\n\n".to_owned());
+            return Some(greeting);
         }
         loop {
             let mut chunk = String::new();
+            while chunk.len() < EVENTS_CHUNK_BYTES
+                && let Some(event) = self.missed.pop_front()
+            {
+                self.write(&mut chunk, &event);
+            }
+            if !chunk.is_empty() {
+                return Some(chunk);
+            }
             tokio::select! {
                 () = self.closing.cancelled() => return None,
-                _ = self.silence.tick() => return Some(": still here\n\n".to_owned()),
-                received = self.receiver.recv() => match received {
+                _ = self.silence.tick() => {
+                    chunk.push_str(": still here\n");
+                    write_id(&mut chunk, self.at);
+                    return Some(chunk);
+                }
+                received = self.events.recv() => match received {
                     Ok(event) => self.write(&mut chunk, &event),
                     Err(RecvError::Lagged(missed)) => write_lagged(&mut chunk, missed),
                     Err(RecvError::Closed) => return None,
@@ -192,7 +234,7 @@ impl Observer {
             }
             // What else is there goes into the same chunk.
             for _ in 1..EVENTS_PER_CHUNK {
-                match self.receiver.try_recv() {
+                match self.events.try_recv() {
                     Ok(event) => self.write(&mut chunk, &event),
                     Err(TryRecvError::Lagged(missed)) => write_lagged(&mut chunk, missed),
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
@@ -205,18 +247,28 @@ impl Observer {
         }
     }
 
-    fn write(&self, chunk: &mut String, event: &Outbound) {
-        if self.filter.passes(event) {
-            write_event(chunk, event);
+    fn write(&mut self, chunk: &mut String, observed: &Observed) {
+        self.at = observed.id;
+        if self.filter.passes(&observed.event) {
+            write_event(chunk, observed);
         }
     }
+}
+
+/// An id by itself: no event, but where a stream that ends here is to be taken up.
+fn write_id(chunk: &mut String, id: EventId) {
+    let _ = write!(chunk, "id: {id}\n\n");
+}
+
+fn write_reset(chunk: &mut String, id: EventId, reset: Reset) {
+    let _ = write!(chunk, "id: {id}\nevent: reset\ndata: {{\"reason\":\"{}\"}}\n\n", reset.code());
 }
 
 fn write_lagged(chunk: &mut String, missed: u64) {
     let _ = write!(chunk, "event: lagged\ndata: {{\"missed\":{missed}}}\n\n");
 }
 
-fn write_event(chunk: &mut String, event: &Outbound) {
+fn write_event(chunk: &mut String, Observed { id, event }: &Observed) {
     let (kind, what) = describe(&event.kind);
     let body = EventBody {
         device_id: event.twin.as_str(),
@@ -227,7 +279,7 @@ fn write_event(chunk: &mut String, event: &Outbound) {
     };
     // Compact JSON has no line breaks, which would end the data.
     match serde_json::to_string(&body) {
-        Ok(data) => _ = write!(chunk, "event: {kind}\ndata: {data}\n\n"),
+        Ok(data) => _ = write!(chunk, "id: {id}\nevent: {kind}\ndata: {data}\n\n"),
         Err(error) => tracing::error!(%error, kind, "an event cannot be written as JSON"),
     }
 }
@@ -266,6 +318,8 @@ fn describe(kind: &OutboundKind) -> (&'static str, What<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twin_core::event::Outbound;
+    use twin_core::ids::{SiteId, TwinId};
     use twin_core::numbers::{Incarnation, Version, WallTime};
     use twin_core::op::Op;
     use twin_core::path::Path;
@@ -281,10 +335,10 @@ mod tests {
             kind: OutboundKind::Reported { version: Version::new(2), ops },
         };
         let mut chunk = String::new();
-        write_event(&mut chunk, &event);
+        write_event(&mut chunk, &Observed { id: EventId { start: 26, number: 7 }, event });
         assert_eq!(
             chunk,
-            "event: reported\ndata: {\"deviceId\":\"t\",\"site\":\"default\",\"incarnation\":1,\
+            "id: 000000000000001a-7\nevent: reported\ndata: {\"deviceId\":\"t\",\"site\":\"default\",\"incarnation\":1,\
              \"at\":\"1970-01-01T00:00:00.000Z\",\"version\":2,\"ops\":[{\"op\":\"set\",\"path\":\"/a\",\"value\":\"x\\ny\"}]}\n\n"
         );
     }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Rest;
 use super::body::{Accepts, members, read_json};
 use super::document::json;
+use super::once::keyless;
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{method_name, twin_id};
@@ -56,6 +57,7 @@ pub(crate) struct AnswerBody<'a> {
 )]
 pub(crate) async fn call(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "a method call (which is sent at most once)")?;
     let (twin, method) = (twin_id(&request)?, method_name(&request)?);
     let body = read_json(&request, payload, Accepts::Json).await?;
     let mut given = members(body.value, &["payload", "timeoutSeconds"], "a method call")?;

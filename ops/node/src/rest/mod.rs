@@ -2,6 +2,7 @@
 //!
 //! - [`routes`] is the table of routes, each with the scope that it needs; [`auth`], [`guard`] and [`request_log`] stand before it;
 //! - [`segments`], [`query`], [`body`] and [`conditional`] read a request, each refusing what it does not understand;
+//! - [`steer`] carries out changes of a twin, [`once`] those that have an idempotency key, [`wait`] those whose caller waits for the device;
 //! - [`document`] and [`ops_json`] write twins and changes, [`problem`] every error;
 //! - [`openapi`] describes it all, [`section_schema`] what a section may hold;
 //! - [`server`] runs it all on threads of its own.
@@ -16,6 +17,7 @@ mod delta;
 mod devices;
 mod document;
 mod events;
+mod events_filter;
 mod exports;
 mod gateways;
 mod guard;
@@ -23,6 +25,7 @@ mod health;
 mod methods;
 mod metrics;
 mod nodes;
+mod once;
 pub(crate) mod openapi;
 mod ops_json;
 mod problem;
@@ -34,8 +37,10 @@ mod sections;
 mod segments;
 mod server;
 mod sites;
+mod steer;
 mod tokens;
 mod twins;
+mod wait;
 
 use std::sync::Arc;
 

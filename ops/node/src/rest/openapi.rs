@@ -13,10 +13,12 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
 use super::body::JSON;
+use super::once::Keys;
 use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
+use super::wait::Waits;
 use super::{
     audit, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics, nodes,
     routes, sections, sites, tokens, twins,
@@ -39,7 +41,7 @@ use super::{
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
     components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),
-    modifiers(&Sections, &Parameters, &Problems, &Token, &Scopes),
+    modifiers(&Sections, &Parameters, &Keys, &Waits, &Problems, &Token, &Scopes),
 )]
 struct Description;
 
@@ -171,7 +173,7 @@ fn shared_parameters(path: &str, conditional: bool, is_read: bool) -> Vec<Parame
 const POINTER_CHARACTERS_MAX: usize = 4096;
 const HEADER_CHARACTERS_MAX: usize = 1024;
 
-fn text_parameter(
+pub(crate) fn text_parameter(
     name: &str,
     place: ParameterIn,
     description: &str,

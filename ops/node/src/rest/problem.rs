@@ -254,7 +254,8 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::Gap { .. }
         | Refusal::Conflict { .. } => StatusCode::CONFLICT,
         Refusal::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
-        Refusal::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Busy { .. } | Refusal::KeysUsedUp { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TimedOut { .. } | Refusal::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
@@ -273,6 +274,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::TooLarge { pointer, limit_bytes, .. } => problem.at(pointer).with_limit(limit_bytes),
             Refusal::PathNotFound { pointer } => problem.at(pointer),
+            Refusal::KeysUsedUp { keys, .. } => problem.with_limit(keys),
             _ => problem,
         }
     }

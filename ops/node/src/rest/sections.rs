@@ -1,6 +1,5 @@
 //! `/api/v1/twins/{id}/{tags|desired|reported}[/json/pointer]`.
 
-use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use twin_core::command::{ChangeKind, Command, SectionChange};
@@ -11,11 +10,12 @@ use twin_core::value::Value;
 use super::Rest;
 use super::body::{Accepts, read_json, without_reserved};
 use super::conditional::precondition;
-use super::document::{TwinBody, answer_read, answer_write};
+use super::document::{TwinBody, answer_read};
 use super::problem::Problem;
 use super::query::Query;
 use super::section_schema::ValueInput;
 use super::segments::{section_name, section_path, twin_id};
+use super::steer::{Steering, steer};
 use super::twins::document_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ async fn change(
     rest: Data<Rest>,
     kind: impl FnOnce(Value) -> ChangeKind,
 ) -> Result<HttpResponse, Problem> {
-    Query::read(&request, &[])?;
+    let how = Steering::read(&request)?;
     let (twin, section, at) = (twin_id(&request)?, Section::of(&request)?, section_path(&request)?);
     let precondition = precondition(&request)?;
     let (value, bytes) = match body {
@@ -153,8 +153,7 @@ async fn change(
         Section::Reported => return Err(Problem::internal("a route writes to reported, which only devices may")),
     };
     let command = Command::Steer { tags, desired, precondition };
-    let (document, _) = document_of(&rest, &twin, command, bytes).await?;
-    answer_write(StatusCode::OK, &document, rest.cluster.is_connected(&document))
+    steer(&rest, &twin, command, bytes, how).await
 }
 
 #[cfg(test)]

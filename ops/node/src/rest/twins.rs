@@ -17,11 +17,13 @@ use utoipa::ToSchema;
 use super::Rest;
 use super::body::{Accepts, members, read_json, without_reserved};
 use super::conditional::precondition;
-use super::document::{TwinBody, answer_bytes, answer_write, json, render_view};
+use super::document::{TwinBody, answer_bytes, json, render_view};
+use super::once::keyless;
 use super::problem::Problem;
 use super::query::Query;
 use super::section_schema::SectionInput;
 use super::segments::{parse_site, twin_id};
+use super::steer::{Steering, steer};
 use crate::limits::{CURSOR_BYTES_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, REQUEST_BYTES};
 
 /// What PUT takes.
@@ -152,7 +154,7 @@ pub(crate) fn at_site(problem: Problem) -> Problem {
     ),
 )]
 pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
-    Query::read(&request, &[])?;
+    let how = Steering::read(&request)?;
     let twin = twin_id(&request)?;
     let precondition = precondition(&request)?;
     let body = read_json(&request, payload, Accepts::Json).await?;
@@ -168,9 +170,7 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     };
     let (tags, desired) = (section("tags"), section("desired"));
     let command = Command::Put { site, tags, desired, precondition };
-    let (document, created) = document_of(&rest, &twin, command, body.bytes).await.map_err(at_site)?;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    answer_write(status, &document, rest.cluster.is_connected(&document))
+    steer(&rest, &twin, command, body.bytes, how).await.map_err(at_site)
 }
 
 #[utoipa::path(
@@ -184,7 +184,7 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     ),
 )]
 pub(crate) async fn patch(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
-    Query::read(&request, &[])?;
+    let how = Steering::read(&request)?;
     let twin = twin_id(&request)?;
     let precondition = precondition(&request)?;
     let body = read_json(&request, payload, Accepts::MergePatch).await?;
@@ -198,8 +198,7 @@ pub(crate) async fn patch(request: HttpRequest, payload: Payload, rest: Data<Res
     };
     let (tags, desired) = (change("tags"), change("desired"));
     let command = Command::Steer { tags, desired, precondition };
-    let (document, _) = document_of(&rest, &twin, command, body.bytes).await?;
-    answer_write(StatusCode::OK, &document, rest.cluster.is_connected(&document))
+    steer(&rest, &twin, command, body.bytes, how).await
 }
 
 #[utoipa::path(
@@ -213,6 +212,8 @@ pub(crate) async fn patch(request: HttpRequest, payload: Payload, rest: Data<Res
 )]
 pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    // It would have to be remembered by what it deletes, and its repeat could delete a later life.
+    keyless(&request, "deleting a twin (whose etag in If-Match binds it to this life)")?;
     let twin = twin_id(&request)?;
     let precondition = precondition(&request)?;
     rest.cluster.call(&twin, Command::Delete { precondition }, REQUEST_BYTES).await?;

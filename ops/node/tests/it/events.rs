@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{World, client_of, start_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn observers_hear_of_what_was_committed_and_only_of_their_site() {
@@ -87,5 +87,77 @@ async fn who_asks_for_the_head_takes_no_place() {
         open.push(client.observe(path));
         drop(heads);
     }
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_that_was_cut_off_hears_what_it_missed_before_what_comes() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({})).expect(201);
+    let mut events = client.observe("events");
+    let begun = events.next_id();
+    client.patch("twins/t", json!({"desired": {"n": 1}})).expect(200);
+    assert_eq!(events.next().1["version"], 2);
+    let heard = events.id.clone();
+    drop(events);
+    for n in 2..=3 {
+        client.patch("twins/t", json!({"desired": {"n": n}})).expect(200);
+    }
+    let (mut again, mut from_the_first) =
+        (client.observe_after("events", &heard), client.observe_after("twins/t/events", &begun));
+    client.patch("twins/t", json!({"desired": {"n": 4}})).expect(200);
+    let versions = |events: &mut crate::http::Events, count: usize| -> Vec<_> {
+        (0..count).map(|_| events.next()).map(|(kind, data)| (kind, data["version"].as_u64().unwrap())).collect()
+    };
+    let desired =
+        |versions: std::ops::RangeInclusive<u64>| -> Vec<_> { versions.map(|v| ("desired".to_owned(), v)).collect() };
+    assert_eq!(versions(&mut again, 3), desired(3..=5));
+    assert_eq!(versions(&mut from_the_first, 4), desired(2..=5));
+    assert_eq!(again.id, from_the_first.id);
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_taken_up_is_a_reset_and_never_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(dir.path()).await;
+    let heard = client_of(&node).observe("events").next_id();
+    node.shutdown().await;
+    let node = start_in(dir.path()).await;
+    let client = client_of(&node);
+    for (id, reason) in [(heard.as_str(), "restarted"), ("nonsense", "unknown"), ("7", "unknown")] {
+        let mut events = client.observe_after("events", id);
+        let (kind, data) = events.next();
+        assert_eq!((kind.as_str(), &data), ("reset", &json!({"reason": reason})), "{id}");
+        // From here on it is this node's.
+        client.put(&format!("twins/of-{id}"), json!({})).expect(201);
+        let mut again = client.observe_after("events", &events.id);
+        assert_eq!((again.next().0.as_str(), events.next().0.as_str()), ("created", "created"));
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_hears_only_of_the_twins_and_the_place_that_it_asked_for() {
+    let world = World::start().await;
+    let client = world.client();
+    let mut place = client.observe("events?prefix=label-&path=/desired/price");
+    for id in ["label-1", "screen-1"] {
+        client.put(&format!("twins/{id}"), json!({})).expect(201);
+        client.patch(&format!("twins/{id}"), json!({"desired": {"unit": "kg"}, "tags": {"a": 1}})).expect(200);
+        client.patch(&format!("twins/{id}"), json!({"desired": {"price": 2}})).expect(200);
+    }
+    client.delete("twins/label-1").expect(204);
+    assert_eq!(place.next().0, "created");
+    let (kind, data) = place.next();
+    assert_eq!((kind.as_str(), &data["deviceId"], &data["version"]), ("desired", &json!("label-1"), &json!(3)));
+    assert_eq!(place.next().0, "deleted");
+    let told = place.id.clone();
+    // What was filtered out counts as heard: in the silence the stream says where it is.
+    client.put("twins/screen-2", json!({})).expect(201);
+    assert_ne!(place.next_id(), told);
+    client.get("events?path=price").problem(400);
+    client.get("twins/screen-1/events?prefix=a").problem(400);
     world.node.shutdown().await;
 }

@@ -9,15 +9,15 @@ use twin_gateway::{Credentials, Gateway, MethodAnswer, Options};
 use crate::http::Client;
 use crate::world::World;
 
-struct Store {
-    world: World,
-    client: Client,
-    gateway: Gateway,
+pub struct Store {
+    pub world: World,
+    pub client: Client,
+    pub gateway: Gateway,
     _state: tempfile::TempDir,
 }
 
 impl Store {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let world = World::start().await;
         let client = world.client();
         client.put("sites/store", json!({"enrolment": "open"})).expect(201);

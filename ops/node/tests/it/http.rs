@@ -119,9 +119,13 @@ impl Client {
 
     /// Sends a request and reads the head of the answer.
     pub fn open(&self, method: &str, path: &str) -> (u16, Vec<(String, String)>, BufReader<TcpStream>) {
+        self.open_with(method, path, "")
+    }
+
+    fn open_with(&self, method: &str, path: &str, more: &str) -> (u16, Vec<(String, String)>, BufReader<TcpStream>) {
         let mut stream = self.connect();
         let head = format!(
-            "{method} /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{more}\r\n",
             self.addr, self.token
         );
         stream.write_all(head.as_bytes()).unwrap();
@@ -132,11 +136,20 @@ impl Client {
 
     /// Opens an event stream.
     pub fn observe(&self, path: &str) -> Events {
-        let (status, headers, reader) = self.open("GET", path);
+        self.events(path, "")
+    }
+
+    /// Takes up an event stream after the event with this id.
+    pub fn observe_after(&self, path: &str, id: &str) -> Events {
+        self.events(path, &format!("Last-Event-ID: {id}\r\n"))
+    }
+
+    fn events(&self, path: &str, more: &str) -> Events {
+        let (status, headers, reader) = self.open_with("GET", path, more);
         assert_eq!(status, 200);
         let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         assert_eq!(kind, Some("text/event-stream"));
-        let mut events = Events { reader };
+        let mut events = Events { reader, id: String::new() };
         assert_eq!(events.line(), ": observing");
         events
     }
@@ -183,6 +196,8 @@ pub fn read_chunk<R: Read>(reader: &mut BufReader<R>) -> Option<Vec<u8>> {
 /// An open event stream.
 pub struct Events {
     reader: BufReader<TcpStream>,
+    /// The last id that it said.
+    pub id: String,
 }
 
 impl Events {
@@ -204,11 +219,25 @@ impl Events {
         }
     }
 
+    /// The next id, of an event or by itself.
+    pub fn next_id(&mut self) -> String {
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "the stream ended");
+            if let Some(id) = line.strip_prefix("id: ") {
+                return id.to_owned();
+            }
+        }
+    }
+
     /// The next event: its kind and data.
     pub fn next(&mut self) -> (String, Value) {
         loop {
             let line = self.line();
             assert!(!line.is_empty(), "the stream ended");
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut self.id);
+            }
             if let Some(kind) = line.strip_prefix("event: ") {
                 let data = self.line();
                 let data = data.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {data}"));

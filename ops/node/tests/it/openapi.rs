@@ -70,6 +70,20 @@ async fn every_described_operation_exists_and_no_other() {
     }
     let put = &paths["/api/v1/twins/{id}"]["put"]["responses"];
     assert!(put["409"].is_object(), "PUT of a twin that another site has");
+    let takes = |path: &str, method: &str, name: &str| {
+        paths[path][method]["parameters"].as_array().into_iter().flatten().filter(|taken| taken["name"] == name).count()
+    };
+    let steered = ["", "/tags", "/tags/{pointer}", "/desired", "/desired/{pointer}"];
+    for (path, method) in steered.iter().flat_map(|path| ["put", "patch", "delete"].map(|method| (path, method))) {
+        let expected = usize::from(!(path.is_empty() && method == "delete"));
+        for name in ["Idempotency-Key", "wait", "timeout"] {
+            assert_eq!(takes(&format!("/api/v1/twins/{{id}}{path}"), method, name), expected, "{path} {method} {name}");
+        }
+    }
+    assert_eq!(takes("/api/v1/twins/{id}", "get", "Idempotency-Key"), 0);
+    for path in ["/api/v1/events", "/api/v1/twins/{id}/events"] {
+        assert_eq!((takes(path, "get", "Last-Event-ID"), takes(path, "get", "path")), (1, 1), "{path}");
+    }
     assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
     references_resolve(&description, &description);
     world.node.shutdown().await;

@@ -9,7 +9,7 @@ use ureq::http::{Method, header};
 
 use super::{body, watch};
 use crate::api_path::ApiPath;
-use crate::cli::{Conditions, Target, Twin};
+use crate::cli::{Conditions, Goal, How, Target, Twin};
 use crate::client::{Answer, Ask, Client};
 use crate::failure::Failure;
 use crate::limits::PAGE_TWINS;
@@ -47,16 +47,16 @@ struct Changed {
 pub(crate) fn run(client: &Client, output: Output, command: Twin) -> Result<(), Failure> {
     match command {
         Twin::Get { target } => output.document(&client.get(path(&target)?)?.body),
-        Twin::Put { target, body: argument, site, conditions } => {
+        Twin::Put { target, body: argument, site, conditions, how } => {
             let body = with_site(body::read(&argument)?, site)?;
-            let ask = conditional(Ask::new(Method::PUT, path(&target)?), conditions)?.json(body);
+            let ask = conditional(asked(Method::PUT, path(&target)?, how)?, conditions)?.json(body);
             let answer = client.ask(ask)?;
             let word = if answer.status == 201 { "created" } else { "replaced" };
             changed(output, &target, &answer, word)
         }
-        Twin::Patch { target, body: argument, conditions } => {
+        Twin::Patch { target, body: argument, conditions, how } => {
             let body = body::read(&argument)?;
-            let ask = conditional(Ask::new(Method::PATCH, path(&target)?), conditions)?;
+            let ask = conditional(asked(Method::PATCH, path(&target)?, how)?, conditions)?;
             let answer = client.ask(ask.body("application/merge-patch+json", body))?;
             changed(output, &target, &answer, "patched")
         }
@@ -64,12 +64,17 @@ pub(crate) fn run(client: &Client, output: Output, command: Twin) -> Result<(), 
             let answer = client.ask(conditional(Ask::new(Method::DELETE, path(&target)?), conditions)?)?;
             changed(output, &target, &answer, "deleted")
         }
-        Twin::Watch { id, site, count } => {
-            let path = match (id, site) {
-                (Some(id), _) => ApiPath::new("twins").segment(&id)?.segment("events")?,
-                (None, Some(site)) => ApiPath::new("events").query("site", &site),
-                (None, None) => ApiPath::new("events"),
+        Twin::Watch { id, site, prefix, at, count } => {
+            let mut path = match id {
+                Some(id) => ApiPath::new("twins").segment(&id)?.segment("events")?,
+                None => ApiPath::new("events"),
             };
+            let at = at.map(|at| format!("/{}", at.trim_start_matches('/')));
+            for (name, value) in [("site", site), ("prefix", prefix), ("path", at)] {
+                if let Some(value) = value {
+                    path = path.query(name, &value);
+                }
+            }
             watch::run(client, output, &path, count)
         }
         Twin::Ls { site, limit } => list(client, output, site.as_deref(), limit),
@@ -87,6 +92,28 @@ pub(crate) fn run(client: &Client, output: Output, command: Twin) -> Result<(), 
 fn path(target: &Target) -> Result<ApiPath, Failure> {
     let twin = ApiPath::new("twins").segment(&target.id)?;
     target.at.as_deref().map_or(Ok(twin.clone()), |place| twin.place(place))
+}
+
+/// A change, with its key and its wait.
+fn asked(method: Method, path: ApiPath, how: How) -> Result<Ask, Failure> {
+    let mut path = path;
+    let mut longer = Duration::ZERO;
+    if let Some(goal) = how.wait {
+        let goal = match goal {
+            Goal::Delivered => "delivered",
+            Goal::Applied => "applied",
+        };
+        path = path.query("wait", goal).query("timeout", &how.timeout.to_string());
+        longer = Duration::from_secs(how.timeout);
+    }
+    let ask = Ask::new(method, path).wait_longer(longer);
+    let Some(key) = how.idempotency_key else { return Ok(ask) };
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+        return Err(Failure::Usage(format!(
+            "{key:?} is not an idempotency key: it is 1 to 64 visible ASCII characters"
+        )));
+    }
+    Ok(ask.header(header::HeaderName::from_static("idempotency-key"), format!("\"{key}\"")))
 }
 
 /// Writes `site` into a registration's body.
@@ -128,7 +155,9 @@ fn changed(output: Output, target: &Target, answer: &Answer, word: &str) -> Resu
     // A place's answer holds the place, not the document.
     let now = serde_json::from_str::<Changed>(&answer.body)
         .map_or_else(|_| String::new(), |now| format!(", version {}, etag {}", now.version, printable(&now.etag)));
-    output::line(&format!("{}{place}: {word}{now}", target.id))
+    let wait = answer.wait.as_deref().map(|wait| format!(", {}", printable(wait))).unwrap_or_default();
+    let again = if answer.replayed { ", carried out before" } else { "" };
+    output::line(&format!("{}{place}: {word}{wait}{again}{now}", target.id))
 }
 
 fn list(client: &Client, output: Output, site: Option<&str>, limit: Option<u64>) -> Result<(), Failure> {

@@ -47,7 +47,7 @@ pub(crate) fn run(client: &Client, output: Output, path: &ApiPath, count: Option
             Err(failure) => return Err(failure),
         };
         eprintln!(
-            "twinctl: {reason}; connecting again in {:.1} s, events until then may be missed",
+            "twinctl: {reason}; connecting again in {:.1} s; if a reset event comes then, events were missed",
             wait.as_secs_f64()
         );
         thread::sleep(wait);
@@ -79,12 +79,15 @@ fn follow(
             Err(error) => return Ok(End::Lost(error.to_string())),
         };
         for event in events {
-            last_id.clone_from(&event.id);
             output::line(&render(output, &event))?;
             *left -= 1;
             if *left == 0 {
                 return Ok(End::Counted);
             }
+        }
+        // Also an id by itself: the node says where it is, while nothing is told.
+        if let Some(id) = parser.last_id() {
+            *last_id = Some(id.to_owned());
         }
     }
 }

@@ -43,6 +43,20 @@ fn a_patch_goes_out_as_it_was_typed_with_its_condition() {
 }
 
 #[test]
+fn a_change_goes_out_with_its_key_and_waits_for_the_device() {
+    let headers = "Content-Type: application/json\r\nWait-Outcome: rejected\r\nIdempotency-Replayed: true\r\n";
+    let server = Server::start([crate::server::answer("200 OK", headers, TWIN)]);
+    let arguments = ["twin", "patch", "a", "{}", "--idempotency-key", "k:1", "--wait", "applied", "--timeout", "7"];
+    let ran = Operator::new().run(&server.url(), &arguments);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "a: patched, rejected, carried out before, version 3, etag e1\n"));
+    let asked = server.asked();
+    assert_eq!(asked.line, "PATCH /api/v1/twins/a?wait=applied&timeout=7");
+    assert_eq!(asked.header("idempotency-key"), "\"k:1\"");
+    let bad = Operator::new().run("http://127.0.0.1:1", &["twin", "put", "a", "--idempotency-key", "a b"]);
+    assert_eq!(bad.code, 2, "{bad:?}");
+}
+
+#[test]
 fn a_twin_is_registered_at_a_site_and_deleted() {
     let server = Server::start([json("201 Created", TWIN), crate::server::answer("204 No Content", "", "")]);
     let operator = Operator::new();

@@ -24,6 +24,16 @@ fn each_event_is_a_line_and_a_lost_stream_is_taken_up_again() {
 }
 
 #[test]
+fn a_stream_that_told_nothing_is_taken_up_where_it_said_it_was() {
+    let server = Server::start([events(": observing\n\nid: 5-1\n\n"), events("event: tags\ndata: {}\n\n")]);
+    let arguments = ["twin", "watch", "--prefix", "a-", "--at", "desired/price", "--count", "1"];
+    let ran = Operator::new().run(&server.url(), &arguments);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(server.asked().line, "GET /api/v1/events?prefix=a-&path=%2Fdesired%2Fprice");
+    assert_eq!(server.asked().header("last-event-id"), "5-1");
+}
+
+#[test]
 fn for_people_an_event_is_its_name_and_its_data() {
     let server = Server::start([events("event: reported\ndata: {\"v\":1}\n\n")]);
     let ran = Operator::new().run(&server.url(), &["twin", "watch", "--site", "s", "--count", "1"]);

@@ -9,6 +9,7 @@ mod deployment;
 mod dev;
 mod first_start;
 mod health;
+mod keys;
 mod process;
 mod reconnect;
 mod refusals;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::super::Rest;
 use super::super::body::{Accepts, NDJSON, check_content_type};
+use super::super::once::keyless;
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::feed::feed;
@@ -27,6 +28,7 @@ pub(super) fn open(
     counts: ItemCounts,
 ) -> Result<HttpResponse, Problem> {
     Query::read(request, &[])?;
+    keyless(request, "a batch (where items may have an idempotencyKey each)")?;
     check_content_type(request, Accepts::Ndjson)?;
     let Ok(permit) = Arc::clone(&rest.batches).try_acquire_owned() else {
         let detail = format!("{BATCHES_MAX} batches are under way, which is the limit; try again later");

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use twin_core::command::Answer;
 use twin_core::ids::TwinId;
+use twin_core::once::OnceOutcome;
 use utoipa::ToSchema;
 
 use super::super::problem::{ItemProblem, Problem};
@@ -35,6 +36,10 @@ pub(crate) struct BatchDone<'a> {
     desired_version: u64,
     /// The twin's etag, as its document shows it.
     etag: &'a str,
+    /// True where the item's key was known: it was carried out before, with these versions, and not again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    replayed: bool,
 }
 
 /// What became of a twin that was changed.
@@ -44,22 +49,28 @@ pub(super) struct Steered {
     version: u64,
     desired_version: u64,
     etag: String,
+    replayed: bool,
 }
 
 impl Steered {
     pub(super) fn of(answer: Answer) -> Result<Self, Problem> {
         match answer {
             Answer::Steered { created, version, desired_version, steering_etag } => {
-                Ok(Self { created, version, desired_version: desired_version.get(), etag: steering_etag })
+                Ok(Self { created, version, desired_version: desired_version.get(), etag: steering_etag, replayed: false })
+            }
+            Answer::Once(once) => {
+                let OnceOutcome { created, version, desired_version, steering_etag } = once.outcome;
+                let (desired_version, replayed) = (desired_version.get(), once.replayed);
+                Ok(Self { created, version, desired_version, etag: steering_etag, replayed })
             }
             other => Err(Problem::internal(format!("the twin answered {other:?} to a change"))),
         }
     }
 
     pub(super) fn write(&self, twin: &TwinId, out: &mut Vec<u8>) -> Result<(), Problem> {
-        let Self { created, version, desired_version, ref etag } = *self;
+        let Self { created, version, desired_version, ref etag, replayed } = *self;
         let status = if created { 201 } else { 200 };
-        let done = BatchDone { id: twin.as_str(), status, version, desired_version, etag };
+        let done = BatchDone { id: twin.as_str(), status, version, desired_version, etag, replayed };
         serde_json::to_writer(out, &done).map_err(|error| Problem::internal(error.to_string()))
     }
 }

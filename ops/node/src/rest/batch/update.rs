@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::super::Rest;
 use super::super::body::without_reserved;
 use super::super::conditional::precondition_of_text;
+use super::super::once::{key_of_text, once};
 use super::super::problem::Problem;
 use super::super::section_schema::SectionInput;
 use super::item::{bad, of_twin, parse};
@@ -36,6 +37,10 @@ pub(crate) struct BatchItem {
     tags: (),
     /// As the header `If-Match`: an etag, several, or `*`.
     if_match: Option<String>,
+    /// As the header `Idempotency-Key` of a request for the twin: however often the item is sent, in this batch or another, it takes
+    /// effect once.
+    #[schema(min_length = 1, max_length = 64, pattern = r"^(?!\.{1,2}$)[!#-\[\]-~]+$")]
+    idempotency_key: Option<String>,
 }
 
 /// One line of the answer.
@@ -86,13 +91,19 @@ impl Job for Update {
 }
 
 fn read(line: &[u8]) -> Result<Item, BadItem> {
-    let (twin, mut given) = of_twin(parse(line)?, &["id", "desired", "tags", "ifMatch"], "an item")?;
+    let (twin, mut given) = of_twin(parse(line)?, &["id", "desired", "tags", "ifMatch", "idempotencyKey"], "an item")?;
     let precondition = match given.remove("ifMatch") {
         None | Some(Value::Null) => Ok(Precondition::None),
         Some(Value::String(text)) => precondition_of_text(&text),
         Some(_) => Err(Problem::rule("not-a-string", "", "ifMatch is an etag, as a string")),
     };
     let precondition = precondition.map_err(|problem| bad(&twin, problem.at("/ifMatch")))?;
+    let key = match given.remove("idempotencyKey") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => key_of_text(&text).map(Some),
+        Some(_) => Err(Problem::rule("not-a-string", "", "idempotencyKey is a key, as a string")),
+    };
+    let key = key.map_err(|problem| bad(&twin, problem.at("/idempotencyKey")))?;
     let mut change = |name: &str| {
         given.remove(name).map(|value| SectionChange {
             at: Path::root(),
@@ -101,7 +112,7 @@ fn read(line: &[u8]) -> Result<Item, BadItem> {
         })
     };
     let (tags, desired) = (change("tags"), change("desired"));
-    Ok(Item { twin, command: Command::SteerBriefly { tags, desired, precondition } })
+    Ok(Item { twin, command: once(Command::SteerBriefly { tags, desired, precondition }, key) })
 }
 
 #[cfg(test)]
@@ -150,6 +161,12 @@ mod tests {
             bad_line(r#"{"id": "t", "ifMatch": "a b"}"#),
             (Some("t".into()), 400, "bad-condition", Some("/ifMatch".into()))
         );
+        let key = Some("/idempotencyKey".to_owned());
+        assert_eq!(
+            bad_line(r#"{"id": "t", "idempotencyKey": ""}"#),
+            (Some("t".into()), 400, "bad-idempotency-key", key.clone())
+        );
+        assert_eq!(bad_line(r#"{"id": "t", "idempotencyKey": 3}"#), (Some("t".into()), 422, "document-rule", key));
         assert_eq!(
             bad_line(r#"{"id": "t", "ifMatch": 3}"#),
             (Some("t".into()), 422, "document-rule", Some("/ifMatch".into()))

@@ -1,0 +1,99 @@
+//! Changes with an idempotency key.
+
+use super::life::Life;
+use super::{Effect, Step, StepContext, Twin};
+use crate::command::{Answer, Command};
+use crate::ids::IdempotencyKey;
+use crate::limits::{IDEMPOTENCY_KEPT_MIN, IDEMPOTENCY_KEYS_MAX};
+use crate::once::{Fingerprint, KeyRecord, Once, OnceAnswer, OnceOutcome, OwnerTime};
+use crate::refusal::Refusal;
+use crate::rows::RowKind;
+
+impl Twin {
+    /// Carries out a change that has a key, unless this life of the twin remembers the key: then the answer is that of the first
+    /// time.
+    ///
+    /// **Invariant:** a change that is accepted is remembered in the same step, also where it changed nothing: its repeat must not
+    /// undo what others wrote meanwhile.
+    pub fn step_once(&mut self, once: Once, time: OwnerTime, context: StepContext) -> Step {
+        let effect = self.once(once, time, context);
+        self.step_of(effect, context)
+    }
+
+    fn once(&mut self, once: Once, time: OwnerTime, context: StepContext) -> Result<Effect, Refusal> {
+        let Once { key, fingerprint, change } = once;
+        if !matches!(change, Command::Put { .. } | Command::Steer { .. } | Command::SteerBriefly { .. }) {
+            let message = "only a change of tags and desired takes an idempotency key".to_owned();
+            return Err(Refusal::Invalid { message });
+        }
+        if let Some(life) = self.life.as_deref() {
+            // Before the condition: the first time may be what made it fail.
+            if let Some(record) = life.remembered(&key, fingerprint)? {
+                let is_brief = matches!(change, Command::SteerBriefly { .. });
+                let document = if is_brief { None } else { Some(Box::new(self.document()?)) };
+                let outcome = record.outcome(life.head.incarnation);
+                let answer = OnceAnswer { replayed: true, outcome, document };
+                return Ok(Effect::unchanged(Answer::Once(Box::new(answer))));
+            }
+            // Before the change: what is refused changes nothing.
+            life.check_room_for_key(time)?;
+        }
+        let effect = self.effect_of(change, context)?;
+        let (document, created) = match effect.answer {
+            Answer::Document { document, created } => (Some(document), created),
+            _ => (None, false),
+        };
+        let life = self.life_mut()?;
+        let outcome = life.remember(key, fingerprint, created, time);
+        let answer = Answer::Once(Box::new(OnceAnswer { replayed: false, outcome, document }));
+        Ok(Effect { answer, changed: effect.changed.with(RowKind::Head), events: effect.events })
+    }
+}
+
+impl Life {
+    fn remembered(&self, key: &IdempotencyKey, fingerprint: Fingerprint) -> Result<Option<&KeyRecord>, Refusal> {
+        let record = self.head.keys.iter().find(|record| record.key == *key);
+        if record.is_some_and(|record| record.fingerprint != fingerprint) {
+            return Err(Refusal::KeyReused { key: key.to_string() });
+        }
+        Ok(record)
+    }
+
+    fn check_room_for_key(&self, time: OwnerTime) -> Result<(), Refusal> {
+        let Some(oldest) = self.head.keys.first().filter(|_| self.head.keys.len() >= IDEMPOTENCY_KEYS_MAX) else {
+            return Ok(());
+        };
+        let left = IDEMPOTENCY_KEPT_MIN.saturating_sub(oldest.age(time));
+        if left.is_zero() {
+            return Ok(());
+        }
+        let retry_after_ms = left.as_nanos().div_ceil(1_000_000) as u64;
+        Err(Refusal::KeysUsedUp { keys: IDEMPOTENCY_KEYS_MAX as u64, retry_after_ms })
+    }
+
+    /// In place of the oldest if there are too many, which [`Life::check_room_for_key`] allowed.
+    fn remember(
+        &mut self,
+        key: IdempotencyKey,
+        fingerprint: Fingerprint,
+        created: bool,
+        time: OwnerTime,
+    ) -> OnceOutcome {
+        let record = KeyRecord {
+            key,
+            fingerprint,
+            created,
+            version: self.version(),
+            tags_version: self.head.tags.version(),
+            desired_version: self.desired.section().version(),
+            owner: time.owner,
+            made_at_ms: time.now.as_millis() as u64,
+        };
+        let outcome = record.outcome(self.head.incarnation);
+        let keys = &mut self.head.keys;
+        let forgotten = (keys.len() + 1).saturating_sub(IDEMPOTENCY_KEYS_MAX);
+        keys.drain(..forgotten);
+        keys.push(record);
+        outcome
+    }
+}
