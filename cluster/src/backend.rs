@@ -26,8 +26,9 @@ impl Backend for Cluster {
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
         self.inner.gateways.hello(&hello).await?;
-        let number = self.inner.sessions.next_number();
         let gateway = hello.gateway.clone();
+        let owner = self.owner_order(&gateway.site)?;
+        let number = self.inner.sessions.next_number();
         // Calls that went down an older session will not be answered on this one.
         self.inner.methods.link_lost(&gateway);
         self.inner.sessions.open(number, hello, downlink, self.inner.clock.wall());
@@ -39,7 +40,7 @@ impl Backend for Cluster {
         }
         Ok(SessionGrant {
             session: number,
-            owner: self.owner_order(),
+            owner,
             enrolment_open: self.enrolment_open(&gateway.site),
         })
     }

@@ -20,6 +20,7 @@ mod loader;
 pub mod methods;
 mod network;
 pub mod observers;
+pub mod recovery;
 pub mod rows;
 pub mod sessions;
 pub mod slots;

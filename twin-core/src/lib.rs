@@ -21,6 +21,7 @@ pub mod msgpack;
 pub mod numbers;
 pub mod op;
 pub mod path;
+pub mod recovery;
 pub mod refusal;
 pub mod report;
 pub mod rows;

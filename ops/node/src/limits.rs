@@ -90,3 +90,8 @@ pub const ITEM_TEXT_BYTES_MAX: usize = 512;
 
 /// Least time between two looks for progress while a chain breaks and mends.
 pub const PROGRESS_RETRY: Duration = Duration::from_millis(50);
+
+/// Chunks of a backup between what reads the file and the connection. One is read while the next is sent.
+pub const BACKUP_CHUNKS_MAX: usize = 2;
+/// When to ask for a backup again while one is under way, or while there can be none.
+pub const BACKUP_RETRY_AFTER: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use twin_cluster::Cluster;
 use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
-use twin_storage::{Budgets, Options as StorageOptions, Storage, StorageFailure};
+use twin_storage::{Budgets, OpenedFiles, Options as StorageOptions, StorageFailure};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::NodeCertificates;
 
@@ -21,7 +21,7 @@ use crate::identity;
 use crate::limits::{BATCHES_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
-use crate::rest::{Pace, Rest, RestServer};
+use crate::rest::{Backups, Pace, Rest, RestServer};
 use crate::telemetry;
 use crate::token::AdminToken;
 
@@ -64,9 +64,16 @@ impl Node {
         // The files' lock comes before the token and the CA: two nodes on one directory must not both make them.
         let storage_options = StorageOptions::in_directory(&data_dir);
         identity::check(&data_dir, &*storage_options.disk, options.begin_empty)?;
-        let storage = tokio::task::spawn_blocking(move || Storage::open(storage_options)).await??;
+        let (identity_dir, begin_empty) = (data_dir.clone(), options.begin_empty);
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut files = OpenedFiles::open(storage_options)?;
+            let id = identity::load_or_create(&identity_dir, begin_empty, files.node())?;
+            files.claim(&id)?;
+            Ok::<_, NodeError>((files.start()?, id))
+        });
+        let (storage, id) = opening.await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
-        let id = identity::load_or_create(&data_dir, options.begin_empty)?;
+        let backups = storage.backups();
         let token = AdminToken::load_or_create(&data_dir)?;
         let certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
         let tls = if http.ip().is_loopback() { None } else { Some(certificates.https_server_config()?) };
@@ -104,6 +111,7 @@ impl Node {
                 quic_addr: quic.local_addr().to_string(),
                 observers,
                 batches,
+                backups: Backups { source: backups, node: id.clone(), data_dir: data_dir.clone() },
                 runtime: tokio::runtime::Handle::current(),
                 metrics,
                 clock: Arc::clone(&clock),

@@ -7,6 +7,7 @@
 //! - [`server`] runs it all on threads of its own.
 
 mod auth;
+mod backup;
 mod batch;
 mod body;
 mod conditional;
@@ -41,6 +42,7 @@ use twin_core::clock::Clock;
 use crate::metrics::Metrics;
 use crate::token::AdminToken;
 
+pub(crate) use backup::Backups;
 pub(crate) use batch::Pace;
 
 pub(crate) use server::RestServer;
@@ -63,6 +65,7 @@ pub(crate) struct Rest {
     pub(crate) batches: Arc<Semaphore>,
     /// Bounds what all of them together have under way.
     pub(crate) pace: Arc<Pace>,
+    pub(crate) backups: Backups,
     /// The node's own threads, for work that must not be done on the REST's.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Metrics,

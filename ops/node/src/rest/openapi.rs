@@ -17,7 +17,7 @@ use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
-use super::{batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
+use super::{backup, batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,7 +30,7 @@ use super::{batch, delta, document, events, gateways, health, methods, metrics, 
         twins::list, batch::update, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
         delta::get, methods::call, events::all, events::of_twin,
-        sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list,
+        sites::list, sites::get, sites::put, gateways::post, gateways::delete, nodes::list, backup::post,
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
     components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),

@@ -6,7 +6,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use super::problem::Problem;
-use super::{batch, delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
+use super::{backup, batch, delta, events, gateways, health, methods, metrics, nodes, openapi, sections, sites, twins};
 
 /// One path and what can be done there.
 pub(crate) struct Endpoint {
@@ -101,6 +101,7 @@ pub(crate) fn api() -> Vec<Endpoint> {
         Endpoint::at("/sites/{id}/gateways").on(Method::POST, web::to(gateways::post)),
         Endpoint::at("/sites/{id}/gateways/{name}").on(Method::DELETE, web::to(gateways::delete)),
         Endpoint::at("/nodes").on(Method::GET, web::to(nodes::list)),
+        Endpoint::at("/backup").on(Method::POST, web::to(backup::post)),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! One file per noun of the command line.
 
+mod backup;
 mod body;
 mod credentials_file;
 pub(crate) mod doctor;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Twin(command) => twin::run(&client, output, command),
         Command::Site(command) => site::run(&client, output, command),
         Command::Node(command) => node::run(&client, output, command),
+        Command::Backup(command) => backup::run(&client, output, &command),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }
