@@ -78,6 +78,7 @@ impl Backend for Cluster {
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
         let gateway = hello.gateway.clone();
+        let owner = self.owner_order(&gateway.site)?;
         let policy = self.inner.directory.site(&gateway.site)?.map(|row| row.conflict).unwrap_or_default();
         let in_use = || self.inner.sessions.other_outbox(&gateway, hello.outbox);
         let welcomed = match self.inner.gateways.hello(&hello, policy, in_use).await {
@@ -112,11 +113,7 @@ impl Backend for Cluster {
             self.inner.sessions.revoke(&gateway);
             return Err(Refusal::GatewayNotFound { site: gateway.site, name: gateway.name });
         }
-        Ok(SessionGrant {
-            session: number,
-            owner: self.owner_order(),
-            enrolment_open: self.enrolment(&gateway.site) == Enrolment::Open,
-        })
+        Ok(SessionGrant { session: number, owner, enrolment_open: self.enrolment(&gateway.site) == Enrolment::Open })
     }
 
     fn close_session(&self, gateway: &GatewayId, session: u64) {

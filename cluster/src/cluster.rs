@@ -1,7 +1,7 @@
 //! The handle to a node's part of the cluster.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -127,6 +127,8 @@ pub(crate) struct Inner {
     storage: Mutex<Option<Storage>>,
     groups: Mutex<Vec<Group>>,
     started_at: WallTime,
+    /// The cell's life, see [`crate::recovery`]. Read at the start: only a restore changes it.
+    lineage: AtomicU64,
 }
 
 /// The handle to a node's part of the cluster. Cheap to clone.
@@ -196,6 +198,7 @@ impl Cluster {
             counters,
             storage: Mutex::new(Some(storage)),
             stop,
+            lineage: AtomicU64::default(),
         });
         inner.tasks.spawn(passivate_idle(inner.cell.clone(), inner.options.grain_idle_after, inner.stop.clone()));
         inner.tasks.spawn(end_old_keys(Arc::downgrade(&inner), inner.stop.clone()));
@@ -208,6 +211,8 @@ impl Cluster {
             .found(&cluster.inner.options.node_name, move || new_cluster(&*random))
             .await
             .map_err(StartError::Founding)?;
+        let lineage = cluster.inner.directory.cell().map_err(StartError::Founding)?.lineage;
+        cluster.inner.lineage.store(lineage, Ordering::Relaxed);
         let resumed = cluster.clone();
         cluster.inner.tasks.spawn(async move { resumed.resume_removals().await });
         Ok(cluster)
@@ -330,11 +335,12 @@ impl Cluster {
         };
         // From here the call is open in the twin: it is closed whatever happens, even if this future is dropped.
         let closing = CloseOnDrop { cluster: self.clone(), twin: twin.clone(), call };
+        let owner = self.owner_order(&gateway.site)?;
         let answer = self.inner.methods.register(twin, call, gateway.clone())?;
-        let sent = self.inner.sessions.call(
-            &gateway,
-            Call { twin: twin.clone(), owner: self.owner_order(), call, method: method.clone(), payload, timeout_ms },
-        );
+        let sent = self
+            .inner
+            .sessions
+            .call(&gateway, Call { twin: twin.clone(), owner, call, method: method.clone(), payload, timeout_ms });
         if !sent {
             return Err(Refusal::NotConnected {
                 message: format!("gateway {gateway} has no session, or too many calls"),
@@ -517,9 +523,15 @@ impl Cluster {
         }
     }
 
-    /// Position of this owner among all owners, which answers and downlinks carry.
-    pub(crate) fn owner_order(&self) -> OwnerOrder {
-        OwnerOrder { site_epoch: 1, lineage: 1, term: self.inner.cell.term() }
+    /// The life of the cell's data: one more with each restore.
+    pub fn lineage(&self) -> u64 {
+        self.inner.lineage.load(Ordering::Relaxed)
+    }
+
+    /// Position of this owner among all owners of a site's twins, which answers and downlinks carry.
+    pub(crate) fn owner_order(&self, site: &SiteId) -> Result<OwnerOrder, Refusal> {
+        let row = self.inner.directory.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
+        Ok(OwnerOrder { site_epoch: row.epoch, lineage: self.lineage(), term: self.inner.cell.term() })
     }
 }
 

@@ -68,6 +68,11 @@ impl Directory {
         self.get(Family::Cluster, &cluster_family::key(), "cluster")?.ok_or_else(owner_changed)
     }
 
+    /// The first cell's own row.
+    pub fn cell(&self) -> Result<CellRow, Refusal> {
+        self.get(Family::Cell, &cell_family::key(FIRST_CELL), "cell")?.ok_or_else(owner_changed)
+    }
+
     /// A site, as committed and applied here.
     pub fn site(&self, site: &SiteId) -> Result<Option<SiteRow>, Refusal> {
         self.get(Family::Site, &site_family::key(site), "site")

@@ -26,6 +26,7 @@ mod loader;
 pub mod methods;
 mod network;
 pub mod observers;
+pub mod recovery;
 pub mod rows;
 pub mod security;
 pub mod sessions;

@@ -5,6 +5,7 @@
 //! - [`EntryData`] is what an entry carries, chained by [`ChainLink`] (the chain rule is in `chain`);
 //! - [`families`] are the key families, one file each;
 //! - `log` holds the log file and its rounds, `state` the state file and its checkpoints;
+//! - [`BackupSource`] reads a backup while all goes on, and [`Restorer`] makes a node's files of it;
 //! - [`StateReader`] reads rows, [`Budgets`] is asked before proposing, [`StorageStats`] counts.
 
 pub mod consensus;
@@ -20,6 +21,7 @@ mod failure;
 mod log;
 mod open;
 mod options;
+mod restore;
 mod space;
 mod state;
 mod stats;
@@ -37,9 +39,10 @@ pub use open::{FORMAT_VERSION, OpenError};
 pub use options::Options;
 /// The file format below: a [`Disk`] hands out its backends.
 pub use redb;
+pub use restore::{RestoreError, Restorer};
 pub use state::{
-    GroupReader, ReadError, Scan, SnapshotBuilder, SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver,
-    StateMachine, StateReader,
+    Backup, BackupChunk, BackupError, BackupRow, BackupSource, GroupReader, ReadError, Scan, SnapshotBuilder,
+    SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver, StateMachine, StateReader, read_rows,
 };
 pub use stats::{Count, LATENCY_BUCKETS_US, Latency, StorageStats};
-pub use storage::{Group, Storage};
+pub use storage::{Group, OpenedFiles, Storage};

@@ -66,3 +66,25 @@ pub const SCAN_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// Largest snapshot that is received: it is gathered in memory until it is installed.
 pub const SNAPSHOT_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Bytes of one chunk of a backup. The checkpointer may have to wait while one is read: some milliseconds.
+pub const BACKUP_CHUNK_BYTES: usize = 256 * 1024;
+/// Most bytes of names of rows that changed behind the reading of a backup; beyond, the backup ends. Some 600,000 rows: ten times what a
+/// node writes in a second.
+pub const BACKUP_CHANGED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What a name costs besides its bytes: its place in a tree, and the allocation.
+pub const BACKUP_CHANGED_ROW_OVERHEAD_BYTES: u64 = 56;
+/// When that divided by this is reached, every other chunk is of rows that changed.
+pub const BACKUP_REREAD_DIVISOR: u64 = 4;
+/// Rows of such a chunk: about as many as of others.
+pub const BACKUP_REREAD_ROWS: usize = 640;
+/// Most rows that are read from one checkpoint to end a group: what a node writes between two checkpoints.
+pub const BACKUP_END_ROWS_MAX: usize = 64 * 1024;
+/// Most bytes of them, which are held in memory.
+pub const BACKUP_END_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How often that may not have been enough.
+pub const BACKUP_ROUNDS_MAX: u32 = 64;
+/// Rows of each family that are looked at to estimate how large a backup will be.
+pub const BACKUP_SAMPLE_ROWS: usize = 256;
+/// Bytes of rows that a restore commits at once.
+pub const RESTORE_COMMIT_BYTES: u64 = 32 * 1024 * 1024;

@@ -18,6 +18,10 @@ use crate::waiting_file::WaitingFile;
 pub const FORMAT_VERSION: u32 = 2;
 
 const FORMAT: TableDefinition<'static, &str, u32> = TableDefinition::new("format");
+/// Whose file it is. Files of earlier releases have no such table until a node claims them.
+const NODE: TableDefinition<'static, &str, &str> = TableDefinition::new("file_of_node");
+/// The one row of it.
+const NODE_ID: &str = "id";
 
 /// Why a storage could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,34 @@ pub enum OpenError {
         path: PathBuf,
         /// The group.
         group: CellId,
+    },
+    /// The files of two nodes.
+    #[error(
+        "{log} is of node {log_node}, but {state} is of node {state_node}: neither makes sense without its own other one; put both files \
+         of one node here, or restore both from one backup"
+    )]
+    Strangers {
+        /// The log file.
+        log: PathBuf,
+        /// Whose it is.
+        log_node: String,
+        /// The state file.
+        state: PathBuf,
+        /// Whose it is.
+        state_node: String,
+    },
+    /// A file of another node than the directory's.
+    #[error(
+        "{path} is of node {found}, but this directory is that of node {expected}: put that node's own files here; if this node is to go \
+         on with the other one's files, put that one's node.json here as well"
+    )]
+    OtherNode {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose the directory is.
+        expected: String,
     },
     /// The system gave no thread.
     #[error("cannot start the thread of {file}: {cause}; raise the limit of threads")]
@@ -171,6 +203,25 @@ fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
         },
         other => OpenError::Damaged { path, cause: other.to_string() },
     }
+}
+
+/// Whose file it is; `None`: nobody has claimed it.
+pub(crate) fn node_of(database: &Database) -> Result<Option<String>, redb::Error> {
+    let read = database.begin_read()?;
+    match read.open_table(NODE) {
+        Ok(table) => Ok(table.get(NODE_ID)?.map(|row| row.value().to_owned())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Writes into the file whose it is.
+pub(crate) fn claim(database: &Database, node: &str) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_quick_repair(true);
+    write.open_table(NODE)?.insert(NODE_ID, node)?;
+    write.commit()?;
+    Ok(())
 }
 
 /// What a file held.

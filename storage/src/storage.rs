@@ -16,10 +16,12 @@ use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
-use crate::open::{OpenError, open_file};
+use crate::open::{OpenError, claim, node_of, open_file};
 use crate::options::Options;
 use crate::space::Space;
-use crate::state::{self, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared};
+use crate::state::{
+    self, BackupSource, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared,
+};
 use crate::stats::StorageStats;
 
 /// What openraft needs to run a replica of one group, and what to watch while it runs.
@@ -58,22 +60,82 @@ impl fmt::Debug for Storage {
     }
 }
 
-impl Storage {
-    /// Opens or makes a node's storage. Blocks for as long as the disk takes.
+/// Both files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
+pub struct OpenedFiles {
+    options: Options,
+    stats: Arc<StorageStats>,
+    space: Arc<Space>,
+    log_file: redb::Database,
+    state_file: redb::Database,
+    stored: BTreeMap<u32, StoredGroup>,
+    covered: BTreeMap<u32, Covered>,
+    node: Option<String>,
+}
+
+impl fmt::Debug for OpenedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedFiles").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+fn damaged(disk: &dyn Disk, file: DataFile) -> impl Fn(redb::Error) -> OpenError {
+    let path = disk.path(file);
+    move |error| OpenError::Damaged { path: path.clone(), cause: error.to_string() }
+}
+
+impl OpenedFiles {
+    /// Opens or makes both files. Blocks for as long as the disk takes.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let disk = &*options.disk;
-        let damaged = |file: DataFile| {
-            let path = disk.path(file);
-            move |error: redb::Error| OpenError::Damaged { path, cause: error.to_string() }
-        };
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
         let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
         let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, state::make_tables)?;
-        let stored = log::load(&log_file).map_err(damaged(DataFile::Log))?;
-        let mut covered = state::load(&state_file).map_err(damaged(DataFile::State))?;
+        let log_node = node_of(&log_file).map_err(damaged(disk, DataFile::Log))?;
+        let state_node = node_of(&state_file).map_err(damaged(disk, DataFile::State))?;
+        // Looked at first: what does not belong together need not even fit together.
+        if let (Some(log_node), Some(state_node)) = (&log_node, &state_node)
+            && log_node != state_node
+        {
+            let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
+            let (log_node, state_node) = (log_node.clone(), state_node.clone());
+            return Err(OpenError::Strangers { log, log_node, state, state_node });
+        }
+        let stored = log::load(&log_file).map_err(damaged(disk, DataFile::Log))?;
+        let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
-        let base = Base::open(&state_file).map_err(damaged(DataFile::State))?;
+        let node = state_node.or(log_node);
+        Ok(Self { stats, space, log_file, state_file, stored, covered, node, options })
+    }
+
+    /// The node that has claimed the files; `None`: they are new, or of an earlier release.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
+    /// Writes into both files that they are of this node, unless they say so already. A crash in between leaves one that says so and one
+    /// that says nothing, and the next claim goes on.
+    pub fn claim(&mut self, node: &str) -> Result<(), OpenError> {
+        let disk = &*self.options.disk;
+        for (file, database) in [(DataFile::State, &self.state_file), (DataFile::Log, &self.log_file)] {
+            match node_of(database).map_err(damaged(disk, file))? {
+                Some(found) if found != node => {
+                    return Err(OpenError::OtherNode { path: disk.path(file), found, expected: node.to_owned() });
+                }
+                Some(_) => {}
+                None => claim(database, node)
+                    .map_err(|cause| OpenError::Io { path: disk.path(file), cause: std::io::Error::other(cause) })?,
+            }
+        }
+        self.node = Some(node.to_owned());
+        Ok(())
+    }
+
+    /// Starts the threads.
+    pub fn start(self) -> Result<Storage, OpenError> {
+        let Self { options, stats, space, log_file, state_file, stored, mut covered, node: _ } = self;
+        let disk = &*options.disk;
+        let base = Base::open(&state_file).map_err(damaged(disk, DataFile::State))?;
 
         // Now the directory is there.
         space.look();
@@ -86,6 +148,7 @@ impl Storage {
         let database = Arc::new(RwLock::new(Some(log_file)));
         let state = Arc::new(StateShared {
             groups: RwLock::new(BTreeMap::new()),
+            backup: Mutex::new(None),
             base: RwLock::new(Arc::new(base)),
             budgets: Arc::clone(&budgets),
             stats: Arc::clone(&stats),
@@ -94,7 +157,7 @@ impl Storage {
             sender: Mutex::new(state_sender),
             asked_early: AtomicBool::new(false),
         });
-        let mut storage = Self {
+        let mut storage = Storage {
             state: Arc::clone(&state),
             groups: Mutex::new(BTreeMap::new()),
             log_sender,
@@ -121,6 +184,13 @@ impl Storage {
         let checkpointer = Checkpointer { database: state_file, shared: state, interval: options.checkpoint_interval };
         storage.threads.push(state::spawn(checkpointer, state_receiver).map_err(thread(DataFile::State))?);
         Ok(storage)
+    }
+}
+
+impl Storage {
+    /// Opens or makes a node's storage, whoever's it is. Blocks for as long as the disk takes.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        OpenedFiles::open(options)?.start()
     }
 
     fn make_group(&self, cell: CellId, stored: &StoredGroup, covered: Covered) -> Parts {
@@ -158,6 +228,11 @@ impl Storage {
     /// Reads rows of any group.
     pub fn reader(&self) -> StateReader {
         StateReader::new(Arc::clone(&self.state))
+    }
+
+    /// Begins backups.
+    pub fn backups(&self) -> BackupSource {
+        BackupSource::new(Arc::clone(&self.state))
     }
 
     /// What the storage owes the disk, for admission.

@@ -35,6 +35,11 @@ pub const ALPN: &[u8] = b"twinmesh/1";
 /// The name in a node's certificate unless configured otherwise. Gateways verify this name whatever address they dial.
 pub const SERVER_NAME: &str = "twinmesh-node";
 
+/// File name of the CA's certificate in the data directory.
+pub const CA_FILE: &str = "ca.pem";
+/// File name of the CA's private key.
+pub const CA_KEY_FILE: &str = "ca.key";
+
 const CA_NAME: &str = "Twinmesh node CA";
 /// 2026-01-01T00:00:00Z: when a gateway believes it is, as far as certificates go.
 const VERIFIED_AS_OF: Duration = Duration::from_secs(1_767_225_600);
@@ -258,7 +263,7 @@ impl TimeProvider for FixedTime {
 }
 
 fn load_or_create_ca(dir: &Path) -> Result<(KeyPair, String), TlsError> {
-    let (key_path, pem_path) = (dir.join("ca.key"), dir.join("ca.pem"));
+    let (key_path, pem_path) = (dir.join(CA_KEY_FILE), dir.join(CA_FILE));
     let pem = read_if_there(&pem_path)?;
     let key = match read_if_there(&key_path)? {
         Some(text) => KeyPair::from_pem(&text)?,

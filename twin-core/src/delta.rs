@@ -14,6 +14,7 @@ use crate::limits::{GRAVES_BYTES_MAX, GRAVES_MAX, OPS_MAX};
 use crate::numbers::{Version, WallTime};
 use crate::op::Op;
 use crate::path::Path;
+use crate::recovery::Raise;
 use crate::refusal::Refusal;
 use crate::section::{Node, Object, Section, Versioned};
 
@@ -58,6 +59,13 @@ impl Desired {
     /// Versions below this one get a snapshot.
     pub fn floor(&self) -> Version {
         self.floor
+    }
+
+    /// As it is in a new lineage: versions of older ones are all below the floor.
+    pub(crate) fn recover(&mut self, raise: Raise) {
+        self.section.raise(raise);
+        self.floor = self.section.version();
+        self.graves.clear();
     }
 
     /// [`Section::apply`], with graves.

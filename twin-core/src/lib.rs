@@ -22,6 +22,7 @@ pub mod numbers;
 pub mod once;
 pub mod op;
 pub mod path;
+pub mod recovery;
 pub mod refusal;
 pub mod report;
 pub mod rows;

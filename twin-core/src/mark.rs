@@ -35,6 +35,8 @@ crate::record! {
         pub event_boot: Boot = Boot::default(),
         /// Events of that boot seen up to here; `None`: the twin may have forgotten, the next event tells.
         pub events: Option<Seq> = Some(Seq::default()),
+        /// The twin was restored from a backup, and no event of this gateway came since: those before the next one may be lost.
+        pub recovered: bool = false,
     }
 }
 
@@ -86,6 +88,7 @@ impl Mark {
             event_outbox: outbox,
             event_boot: Boot::default(),
             events,
+            recovered: false,
         }
     }
 
@@ -111,6 +114,9 @@ impl Mark {
     }
 
     /// Takes the number of an event. `Ok(false)`: seen before.
+    ///
+    /// After a recovery the first that was not seen is taken, whatever its number: those between were taken by the older lineage and are
+    /// lost with it. What the gateway holds has no gap, so there is one such place at most.
     pub(crate) fn take_event(&mut self, outbox: OutboxId, boot: Boot, seq: Seq) -> Result<bool, Refusal> {
         let same = self.event_outbox == outbox && self.event_boot == boot;
         if self.event_outbox == outbox && boot < self.event_boot {
@@ -124,9 +130,10 @@ impl Mark {
         };
         match place(seen, seq, seq) {
             Place::Duplicate => Ok(false),
-            Place::Gap { next } => Err(Refusal::Gap { next }),
-            Place::Next => {
+            Place::Gap { next } if !self.recovered => Err(Refusal::Gap { next }),
+            Place::Gap { .. } | Place::Next => {
                 (self.event_outbox, self.event_boot, self.events) = (outbox, boot, Some(seq));
+                self.recovered = false;
                 Ok(true)
             }
         }

@@ -10,6 +10,7 @@ mod node;
 mod overlap;
 mod overwrite;
 mod packed;
+mod raise;
 mod render;
 mod stamp;
 

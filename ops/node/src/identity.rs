@@ -4,6 +4,8 @@
 //! after both data files are in place, so where one of them is and both data files are not, the files were lost: every twin
 //! and every gateway's key with them. Only an operator may say that this is meant ([`NodeOptions::begin_empty`]).
 //!
+//! Both data files carry the id as well, so that those of two nodes are never taken for one.
+//!
 //! A token alone says nothing: it may have been put there before the first start.
 //!
 //! [`NodeOptions::begin_empty`]: crate::NodeOptions::begin_empty
@@ -16,12 +18,13 @@ use std::path::{Path, PathBuf};
 use ring::rand::SecureRandom as _;
 use serde::{Deserialize, Serialize};
 use twin_storage::{DataFile, Disk};
+use twin_transports::tls::CA_KEY_FILE;
 
 /// File name in the data directory.
 pub const IDENTITY_FILE: &str = "node.json";
 
-/// The CA's key: where it is, a node was.
-const CA_KEY_FILE: &str = "ca.key";
+/// In a directory into which a backup is being restored, or whose restore was cut short.
+pub const RESTORE_MARK: &str = "restore.unfinished";
 /// Format of the file.
 const VERSION: u32 = 1;
 /// Random bytes of an id.
@@ -55,6 +58,15 @@ pub enum IdentityError {
         /// A data file.
         present: PathBuf,
     },
+    /// Half of a backup.
+    #[error(
+        "{mark} is there: a backup is being restored into this directory, or that was cut short; let it end, or empty the directory and \
+         restore again"
+    )]
+    HalfRestored {
+        /// What shows it.
+        mark: PathBuf,
+    },
     /// The file cannot be read or written.
     #[error("cannot read or make the node's identity {path}: {cause}")]
     Io {
@@ -84,6 +96,10 @@ struct Written {
 
 /// Before the data files are opened: are they missing where they must not be?
 pub(crate) fn check(data_dir: &Path, disk: &dyn Disk, begin_empty: bool) -> Result<(), IdentityError> {
+    let mark = data_dir.join(RESTORE_MARK);
+    if mark.exists() {
+        return Err(IdentityError::HalfRestored { mark });
+    }
     let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
     let present = [&log, &state].into_iter().find(|file| file.exists());
     match present {
@@ -100,9 +116,13 @@ pub(crate) fn check(data_dir: &Path, disk: &dyn Disk, begin_empty: bool) -> Resu
     }
 }
 
-/// The directory's id, 32 hexadecimal digits, made if there is none, and made anew for a new life. The data files' lock must be
-/// held: one process does this at a time.
-pub(crate) fn load_or_create(data_dir: &Path, begin_empty: bool) -> Result<String, IdentityError> {
+/// The directory's id, 32 hexadecimal digits, made if there is none, and made anew for a new life. Where only the data files know it
+/// (`of_files`), it is theirs. The data files' lock must be held: one process does this at a time.
+pub(crate) fn load_or_create(
+    data_dir: &Path,
+    begin_empty: bool,
+    of_files: Option<&str>,
+) -> Result<String, IdentityError> {
     let path = data_dir.join(IDENTITY_FILE);
     if !begin_empty {
         match read(&path) {
@@ -111,16 +131,23 @@ pub(crate) fn load_or_create(data_dir: &Path, begin_empty: bool) -> Result<Strin
             Err(cause) => return Err(IdentityError::Io { path, cause }),
         }
     }
-    let mut bytes = [0; ID_BYTES];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| IdentityError::Entropy)?;
-    let node = bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let node = match of_files {
+        Some(node) => node.to_owned(),
+        None => draw()?,
+    };
     create(data_dir, &path, &Written { version: VERSION, node: node.clone() })
         .map_err(|cause| IdentityError::Io { path, cause })?;
     Ok(node)
+}
+
+fn draw() -> Result<String, IdentityError> {
+    let mut bytes = [0; ID_BYTES];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| IdentityError::Entropy)?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -161,10 +188,21 @@ mod tests {
     #[test]
     fn an_identity_is_kept_until_a_new_life_begins() {
         let dir = tempfile::tempdir().unwrap();
-        let made = load_or_create(dir.path(), false).unwrap();
+        let made = load_or_create(dir.path(), false, None).unwrap();
         assert_eq!(made.len(), 32);
-        assert_eq!(load_or_create(dir.path(), false).unwrap(), made);
-        assert_ne!(load_or_create(dir.path(), true).unwrap(), made);
+        assert_eq!(load_or_create(dir.path(), false, None).unwrap(), made);
+        assert_ne!(load_or_create(dir.path(), true, None).unwrap(), made);
+    }
+
+    #[test]
+    fn an_identity_that_is_gone_is_that_of_the_data_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = "00112233445566778899aabbccddeeff";
+        assert_eq!(load_or_create(dir.path(), false, Some(files)).unwrap(), files);
+        assert_eq!(load_or_create(dir.path(), false, Some(files)).unwrap(), files);
+        // What the file says is never replaced without a word: whether it is that of the data files is for the storage to say.
+        let other = "ff112233445566778899aabbccddeeff";
+        assert_eq!(load_or_create(dir.path(), false, Some(other)).unwrap(), files);
     }
 
     #[test]
@@ -174,7 +212,7 @@ mod tests {
             ["", "{}", r#"{"version":2,"node":"00000000000000000000000000000000"}"#, r#"{"version":1,"node":"x"}"#]
         {
             fs::write(dir.path().join(IDENTITY_FILE), content).unwrap();
-            let error = load_or_create(dir.path(), false).unwrap_err().to_string();
+            let error = load_or_create(dir.path(), false, None).unwrap_err().to_string();
             assert!(error.contains("node.json") && error.contains("backup"), "{error}");
         }
     }

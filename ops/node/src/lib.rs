@@ -1,7 +1,8 @@
 //! A node put together: storage, cells, the QUIC endpoint and the admin REST.
 //!
 //! [`NodeOptions`] -> [`Node::start`] -> [`Node`]. [`telemetry`] sets up logs and traces, once per process; [`token`] hands
-//! over the first admin token, [`identity`] says who a data directory is; `rest` is the REST and `metrics` what it shows under `/metrics`.
+//! over the first admin token, [`identity`] says who a data directory is, [`restore`] makes one of a backup; `rest` is the REST and
+//! `metrics` what it shows under `/metrics`.
 
 mod audit;
 mod error;
@@ -11,6 +12,7 @@ mod metrics;
 mod node;
 mod options;
 mod rest;
+pub mod restore;
 pub mod telemetry;
 pub mod token;
 

@@ -159,3 +159,8 @@ pub const PREFIX_BYTES_MAX: usize = TWIN_ID_BYTES_MAX - 1;
 
 /// How long a request that deletes a site waits for the end: less than what clients wait for an answer.
 pub const SITE_REMOVAL_WAIT: Duration = Duration::from_secs(20);
+
+/// Chunks of a backup between what reads the file and the connection. One is read while the next is sent.
+pub const BACKUP_CHUNKS_MAX: usize = 2;
+/// When to ask for a backup again while one is under way, or while there can be none.
+pub const BACKUP_RETRY_AFTER: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use twin_cluster::security::{OnSecurityEvent, SecurityEvent};
 use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
-use twin_storage::{Budgets, Options as StorageOptions, Storage, StorageFailure};
+use twin_storage::{Budgets, OpenedFiles, Options as StorageOptions, StorageFailure};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 
@@ -24,7 +24,7 @@ use crate::identity;
 use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
-use crate::rest::{Pace, Rest, RestServer};
+use crate::rest::{Backups, Pace, Rest, RestServer};
 use crate::telemetry;
 use crate::token::TokenFile;
 
@@ -69,13 +69,20 @@ impl Node {
         // The files' lock comes before the token and the CA: two nodes on one directory must not both make them.
         let storage_options = StorageOptions::in_directory(&data_dir);
         identity::check(&data_dir, &*storage_options.disk, options.begin_empty)?;
-        let storage = tokio::task::spawn_blocking(move || Storage::open(storage_options)).await??;
+        let (identity_dir, begin_empty) = (data_dir.clone(), options.begin_empty);
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut files = OpenedFiles::open(storage_options)?;
+            let id = identity::load_or_create(&identity_dir, begin_empty, files.node())?;
+            files.claim(&id)?;
+            Ok::<_, NodeError>((files.start()?, id))
+        });
+        let (storage, id) = opening.await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
-        let id = identity::load_or_create(&data_dir, options.begin_empty)?;
         let token = TokenFile::load(&data_dir)?;
         let audit = Audit::open(&data_dir, Arc::clone(&clock))
             .map_err(|cause| NodeError::Audit { path: data_dir.clone(), cause })?;
         let watch = Watch::new(audit.clone());
+        let backups = storage.backups();
         let mut certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
         if let Some(files) = options.rest_certificate.clone() {
             certificates = certificates.with_rest_files(files)?;
@@ -120,6 +127,7 @@ impl Node {
                 observers,
                 batches,
                 exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+                backups: Backups { source: backups, node: id.clone(), data_dir: data_dir.clone() },
                 runtime: tokio::runtime::Handle::current(),
                 metrics,
                 clock: Arc::clone(&clock),

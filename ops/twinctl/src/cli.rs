@@ -87,6 +87,19 @@ pub(crate) enum Command {
     },
     /// Say what is wrong with a node, and what to do: a line for each thing looked at. Exits with 1 if something is wrong.
     Doctor,
+    /// Take a backup of the node while it works, into a directory. `twind restore` makes a data directory of it.
+    Backup(Backup),
+}
+
+/// `twinctl backup`
+#[derive(Args, Debug)]
+pub(crate) struct Backup {
+    /// Directory to put it in; made if absent. The file gets a name of its own and mode 0600.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Leave out the CA's key. Gateways trust a restored node only if `ca.pem` and `ca.key` are put into its directory, too.
+    #[arg(long)]
+    pub(crate) without_keys: bool,
 }
 
 /// `twinctl export ...`

@@ -234,6 +234,20 @@ impl Client {
         Ok(body.into_reader())
     }
 
+    /// Opens a stream of bytes of this media type. Silence for [`STREAM_SILENCE_MAX`] ends it with an error.
+    pub(crate) fn open_stream(&self, ask: Ask, media_type: &str) -> Result<(String, BodyReader<'static>), Failure> {
+        let ask = ask.header(header::ACCEPT, media_type.to_owned());
+        let (url, response) = self.run(&ask)?;
+        let (parts, body) = response.into_parts();
+        if parts.status != http::StatusCode::OK {
+            let mut bytes = Vec::new();
+            // A body that breaks off still leaves the status to report.
+            let _ = body.into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+            return Err(refused(parts.status, &parts.headers, &bytes));
+        }
+        Ok((url, body.into_reader()))
+    }
+
     fn run(&self, ask: &Ask) -> Result<(String, http::Response<Body>), Failure> {
         let url = format!("{}{}", self.base, ask.path.as_str());
         let mut builder =

@@ -24,6 +24,23 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Asks the node on this machine whether it is ready; for containers
     Health(HealthArgs),
+    /// Makes a data directory of a backup that `twinctl backup` took: the same twins, in a new lineage
+    Restore(RestoreArgs),
+}
+
+/// Options of `twind restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Where the node is to be: an empty directory, or none
+    #[arg(long, value_name = "DIR", env = "TWIND_DATA_DIR", default_value = DATA_DIR_DEFAULT)]
+    pub(crate) data_dir: PathBuf,
+    /// The lineage of what is restored. Above every one that gateways have met: where a backup as old as this one was restored before,
+    /// one more than that restore said. [default: the one after the backup's]
+    #[arg(long, value_name = "N")]
+    pub(crate) lineage: Option<u64>,
 }
 
 /// Options of `twind health`: as they were given to `twind dev`.

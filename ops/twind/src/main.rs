@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod dev;
 mod health;
+mod restore;
 mod supervisor;
 
 use std::process::ExitCode;
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     if let Command::Health(args) = &cli.command {
         return health::run(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
     }
+    if let Command::Restore(args) = &cli.command {
+        return restore::run(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),
@@ -30,8 +34,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Demo(args) => demo::run(args).await,
-            // Needs no runtime, and was carried out above.
-            Command::Health(_) => Ok(()),
+            // Need no runtime, and were carried out above.
+            Command::Health(_) | Command::Restore(_) => Ok(()),
         }
     });
     // Nothing that a blocking thread still does may hold up the exit; what must be finished was waited for.

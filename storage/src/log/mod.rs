@@ -16,4 +16,4 @@ pub use store::{LogReader, LogStore};
 pub(crate) use command::Command;
 pub(crate) use group::GroupLog;
 pub(crate) use rounds::{LogThread, spawn};
-pub(crate) use tables::{StoredGroup, load, make_tables};
+pub(crate) use tables::{StoredGroup, begin_behind, load, make_tables};

@@ -11,7 +11,7 @@ use std::io;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::codec;
-use crate::consensus::{Entry, LogId, Vote};
+use crate::consensus::{Entry, LogId, ReplicaId, Vote};
 
 pub(super) const ENTRIES: TableDefinition<'static, &[u8; 12], &[u8]> = TableDefinition::new("entries");
 pub(super) const GROUPS: TableDefinition<'static, &[u8; 5], &[u8]> = TableDefinition::new("groups");
@@ -43,6 +43,23 @@ pub(super) fn group_key(group: u32, kind: u8) -> [u8; 5] {
 pub(crate) fn make_tables(write: &redb::WriteTransaction) -> Result<(), redb::Error> {
     write.open_table(ENTRIES)?;
     write.open_table(GROUPS)?;
+    Ok(())
+}
+
+/// An empty log behind `applied`, under the vote of the replica that wrote it.
+pub(crate) fn begin_behind(
+    write: &redb::WriteTransaction,
+    group: u32,
+    applied: LogId,
+    replica: ReplicaId,
+) -> Result<(), redb::Error> {
+    let encode =
+        |record: Result<Vec<u8>, codec::CodecError>| record.map_err(|error| redb::Error::Corrupted(error.to_string()));
+    let mut groups = write.open_table(GROUPS)?;
+    let vote = Vote::new_committed(*applied.leader_id, replica);
+    groups.insert(&group_key(group, KIND_VOTE), encode(codec::encode(&Some(vote), 0))?.as_slice())?;
+    groups.insert(&group_key(group, KIND_COMMITTED), encode(codec::encode(&Some(applied), 0))?.as_slice())?;
+    groups.insert(&group_key(group, KIND_PURGED), encode(codec::encode(&Some(applied), 0))?.as_slice())?;
     Ok(())
 }
 

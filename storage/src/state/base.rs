@@ -1,7 +1,7 @@
 //! The file as of one checkpoint.
 
 use bytes::Bytes;
-use redb::{Database, ReadOnlyTable, ReadableDatabase};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
 use super::tables::{Covered, GROUPS, decode, row_key, rows};
 use crate::families::{FAMILY_COUNT, Family};
@@ -36,6 +36,11 @@ impl Base {
     /// Rows of a group from `from` on (with its group number), in key order, up to the end of the table.
     pub(super) fn range(&self, family: Family, from: &[u8]) -> Result<BaseRange, redb::StorageError> {
         self.families[family.at()].range(from..)
+    }
+
+    /// Rows of a family, of all groups.
+    pub(super) fn count(&self, family: Family) -> Result<u64, redb::StorageError> {
+        self.families[family.at()].len()
     }
 
     /// What the checkpoint covers of a group.

@@ -164,7 +164,13 @@ impl Checkpointer {
     /// Invariant: the new base first, then `frozen` goes, under the group's lock. A reader in between
     /// finds each row in either.
     fn publish(&self, frozen: Vec<Frozen>, base: Base) {
-        *self.shared.base.write() = Arc::new(base);
+        {
+            let mut backup = self.shared.backup.lock();
+            if let Some(backup) = &mut *backup {
+                frozen.iter().for_each(|frozen| backup.note(frozen.group.cell, &frozen.rows));
+            }
+            *self.shared.base.write() = Arc::new(base);
+        }
         for Frozen { group, rows, covered } in frozen {
             group.view.write().frozen = None;
             self.shared.budgets.sub_dirty(rows.bytes());
@@ -189,6 +195,10 @@ impl Checkpointer {
         write.commit().map_err(|error| failed(error.into()))?;
         let base = Arc::new(Base::open(&self.database).map_err(failed)?);
         {
+            let mut backup = self.shared.backup.lock();
+            if let Some(backup) = &mut *backup {
+                backup.replaced(group.cell);
+            }
             let mut view = group.view.write();
             *self.shared.base.write() = base;
             let dirty = std::mem::take(&mut view.active);

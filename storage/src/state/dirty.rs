@@ -63,6 +63,13 @@ impl DirtyRows {
         }
     }
 
+    /// Which rows there are, in no order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Family, &Bytes)> {
+        let others =
+            Family::ALL.into_iter().flat_map(|family| self.others[family.at()].keys().map(move |key| (family, key)));
+        self.hot.keys().map(|key| (Family::TwinHot, key)).chain(others)
+    }
+
     /// The family's rows, in key order.
     pub(super) fn in_order(&self, family: Family) -> Box<dyn Iterator<Item = DirtyRow<'_>> + '_> {
         match family {

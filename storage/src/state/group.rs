@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use twin_core::numbers::CellId;
 
+use super::backup::Tracking;
 use super::base::Base;
 use super::checkpoint::Command;
 use super::dirty::DirtyRows;
@@ -27,6 +28,8 @@ use crate::stats::StorageStats;
 /// What all groups of a node share.
 pub(crate) struct StateShared {
     pub(crate) groups: RwLock<BTreeMap<CellId, Arc<GroupState>>>,
+    /// What a backup under way must hear of, if there is one. Its lock is taken before a group's and that of `base`.
+    pub(crate) backup: Mutex<Option<Tracking>>,
     /// The file as of the last checkpoint. Read it only under a group's lock, see [`GroupView`].
     pub(crate) base: RwLock<Arc<Base>>,
     pub(crate) budgets: Arc<Budgets>,

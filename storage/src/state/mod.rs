@@ -4,6 +4,7 @@
 //! changed and writes it, sorted, with each group's last applied id, in one durable transaction. A reader
 //! looks at three layers as one snapshot: active, frozen, file.
 
+mod backup;
 mod base;
 mod checkpoint;
 mod dirty;
@@ -14,6 +15,7 @@ mod reader;
 mod snapshot;
 mod tables;
 
+pub use backup::{Backup, BackupChunk, BackupError, BackupRow, BackupSource, read_rows};
 pub use machine::{SnapshotBuilder, StateMachine};
 pub use reader::{GroupReader, ReadError, Scan, StateReader};
 pub use snapshot::{SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver};
@@ -21,4 +23,4 @@ pub use snapshot::{SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver
 pub(crate) use base::Base;
 pub(crate) use checkpoint::{Checkpointer, Command, spawn};
 pub(crate) use group::{GroupState, StateShared};
-pub(crate) use tables::{Covered, load, make_tables};
+pub(crate) use tables::{Covered, load, make_tables, put_covered, put_row_key, rows};

@@ -11,12 +11,12 @@ use crate::entry::ChainLink;
 use crate::families::Family;
 
 /// Group (four bytes, big-endian) and the family's key -> the owner's value.
-pub(super) type RowTable = TableDefinition<'static, &'static [u8], &'static [u8]>;
+pub(crate) type RowTable = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Group -> record of [`Covered`].
 pub(super) const GROUPS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("groups");
 
-pub(super) const fn rows(family: Family) -> RowTable {
+pub(crate) const fn rows(family: Family) -> RowTable {
     TableDefinition::new(family.table_name())
 }
 
@@ -37,10 +37,16 @@ pub(super) fn row_key(group: u32, key: &[u8]) -> Vec<u8> {
 }
 
 /// Puts the key on disk of a row into a buffer that is used again and again.
-pub(super) fn put_row_key(whole: &mut Vec<u8>, group: u32, key: &[u8]) {
+pub(crate) fn put_row_key(whole: &mut Vec<u8>, group: u32, key: &[u8]) {
     whole.clear();
     whole.extend_from_slice(&group.to_be_bytes());
     whole.extend_from_slice(key);
+}
+
+/// Writes what the file covers of a group.
+pub(crate) fn put_covered(write: &redb::WriteTransaction, group: u32, covered: &Covered) -> Result<(), redb::Error> {
+    write.open_table(GROUPS)?.insert(group, encode(covered)?.as_slice())?;
+    Ok(())
 }
 
 /// Makes the tables of a new file.
@@ -65,10 +71,10 @@ pub(crate) fn load(database: &Database) -> Result<BTreeMap<u32, Covered>, redb::
         .collect()
 }
 
-pub(super) fn encode(covered: &Covered) -> Result<Vec<u8>, redb::Error> {
+pub(crate) fn encode(covered: &Covered) -> Result<Vec<u8>, redb::Error> {
     codec::encode(covered, 256).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Covered, redb::Error> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Covered, redb::Error> {
     codec::decode(bytes).map_err(|error| redb::Error::Corrupted(format!("a group's row of the state: {error}")))
 }

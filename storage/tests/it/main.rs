@@ -1,5 +1,6 @@
 //! The storage from outside: against openraft's own suite, against a model, across restarts.
 
+mod backups;
 mod chain;
 mod checkpoints;
 mod disk_full;

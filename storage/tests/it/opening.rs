@@ -4,9 +4,9 @@ use std::path::Path;
 
 use twin_storage::consensus::openraft;
 use twin_storage::redb::{Database, ReadableDatabase as _, TableDefinition};
-use twin_storage::{FORMAT_VERSION, OpenError, Options, Storage};
+use twin_storage::{FORMAT_VERSION, OpenError, OpenedFiles, Options, Storage};
 
-use crate::world::{CELL, append, apply, barrier, fresh, log_id, open};
+use crate::world::{CELL, append, apply, barrier, fresh, log_id, open, options};
 
 fn refused(directory: &Path) -> OpenError {
     Storage::open(Options::in_directory(directory)).expect_err("refused")
@@ -196,4 +196,32 @@ async fn a_damaged_file_never_panics() {
             drop(Storage::open(Options::in_directory(damaged.path())));
         }
     }
+}
+
+#[test]
+fn files_that_nobody_has_claimed_are_claimed_once_and_those_of_two_nodes_are_refused() {
+    let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    // As an earlier release left them.
+    drop(open(one.path()));
+    let claimed = |directory: &std::path::Path, node: &str| {
+        let mut files = OpenedFiles::open(options(directory))?;
+        files.claim(node)?;
+        assert_eq!(files.node(), Some(node));
+        files.start().map(drop)
+    };
+    assert_eq!(OpenedFiles::open(options(one.path())).expect("ours").node(), None);
+    claimed(one.path(), "aaaa").expect("nobody's");
+    claimed(one.path(), "aaaa").expect("its own");
+    let refused = claimed(one.path(), "bbbb").expect_err("another's").to_string();
+    assert!(refused.contains("aaaa") && refused.contains("bbbb") && refused.contains("state.redb"), "{refused}");
+    claimed(two.path(), "bbbb").expect("new");
+    std::fs::copy(two.path().join("log.redb"), one.path().join("log.redb")).expect("it is there");
+    let refused = OpenedFiles::open(options(one.path())).expect_err("two nodes").to_string();
+    assert!(refused.contains("log.redb is of node bbbb") || refused.contains("is of node bbbb"), "{refused}");
+    // A crash between the two left one that says nothing: the claim goes on.
+    drop(open(two.path()));
+    let fresh = tempfile::tempdir().expect("a directory");
+    drop(open(fresh.path()));
+    std::fs::copy(fresh.path().join("log.redb"), two.path().join("log.redb")).expect("it is there");
+    claimed(two.path(), "bbbb").expect("half of it is its own");
 }

@@ -3,6 +3,7 @@
 use super::Mark;
 use crate::ids::GatewayId;
 use crate::limits::MARKS_MAX;
+use crate::recovery::Raise;
 
 crate::record! {
     /// At most [`MARKS_MAX`] marks together with the current one, which the hot row holds.
@@ -40,6 +41,11 @@ impl Marks {
             self.others.swap_remove(oldest.unwrap_or(0));
             self.evicted = true;
         }
+    }
+
+    /// As they are in a new lineage.
+    pub(crate) fn recover(&mut self, raise: Raise) {
+        self.others.iter_mut().for_each(|mark| raise.mark(mark));
     }
 
     /// Was a mark evicted in this life?

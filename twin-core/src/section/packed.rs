@@ -10,6 +10,7 @@ use super::overwrite::{NeedsTree, merge};
 use super::{Reported, SectionKind};
 use crate::msgpack::{Malformed, Reader};
 use crate::numbers::{Version, WallTime};
+use crate::recovery::Raise;
 use crate::report::PackedReport;
 
 /// A compact JSON text is at most this many times as long as the MessagePack of the same values (a control character takes
@@ -72,6 +73,11 @@ impl PackedReported {
     /// When it last changed.
     pub fn updated(&self) -> WallTime {
         self.updated
+    }
+
+    /// Raises the version; no node has one of its own.
+    pub(crate) fn raise(&mut self, by: Raise) {
+        self.version = Version::new(by.number(self.version.get()));
     }
 
     /// Bytes of its stored form.

@@ -9,6 +9,7 @@ use crate::command::{Answer, Sender};
 use crate::event::OutboundKind;
 use crate::mark::{Mark, StayIs};
 use crate::numbers::{AttachmentNo, Seq};
+use crate::recovery::carried_over;
 use crate::refusal::Refusal;
 use crate::rows::{ChangedRows, RowKind};
 
@@ -51,11 +52,14 @@ impl Life {
                 StayIs::Unknown => {}
             }
         }
+        // What a gateway saw after the backup that this twin was restored from is more than the twin knows: see `recovery`.
+        let ahead = carried_over(saw, last).filter(|seen| *seen >= last);
         // The first of a life takes the device from nobody, so it needs to have seen nothing.
-        if saw != last && last.get() != self.base() {
+        if saw != last && last.get() != self.base() && ahead.is_none() {
             return Err(Refusal::Conflict { last });
         }
-        let attachment = last.next();
+        // Above what it saw: of two that were attached after the backup, the later one must win, whichever comes first.
+        let attachment = ahead.unwrap_or(last).next();
         let mut changed = ChangedRows::from(RowKind::Hot);
         let before = self.gateway().filter(|gateway| **gateway != sender.gateway).cloned();
         let mut mark = match self.hot.mark.take() {

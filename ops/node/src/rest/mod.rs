@@ -9,6 +9,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod batch;
 mod body;
 mod certificates;
@@ -53,6 +54,7 @@ use twin_transports::tls::NodeCertificates;
 use crate::audit::{Audit, Watch};
 use crate::metrics::Metrics;
 
+pub(crate) use backup::Backups;
 pub(crate) use batch::Pace;
 
 pub(crate) use server::RestServer;
@@ -78,6 +80,7 @@ pub(crate) struct Rest {
     pub(crate) exports: Arc<Semaphore>,
     /// Bounds what all batches together have under way.
     pub(crate) pace: Arc<Pace>,
+    pub(crate) backups: Backups,
     /// The node's own threads, for work that must not be done on the REST's.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Metrics,

@@ -20,8 +20,8 @@ use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
 use super::wait::Waits;
 use super::{
-    audit, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics, nodes,
-    routes, sections, sites, tokens, twins,
+    audit, backup, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics,
+    nodes, routes, sections, sites, tokens, twins,
 };
 
 #[derive(OpenApi)]
@@ -37,7 +37,7 @@ use super::{
         delta::get, methods::call, events::all, events::of_twin,
         sites::list, sites::get, sites::put, sites::delete, gateways::post, gateways::delete, nodes::list,
         gateways::rotate, gateways::end_old_key, devices::list, devices::post,
-        tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload,
+        tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload, backup::post,
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
     components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),

@@ -11,8 +11,8 @@ use twin_cluster::tokens::Scope;
 use super::guard::guard as scope_guard;
 use super::problem::Problem;
 use super::{
-    audit, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes, openapi,
-    sections, sites, tokens, twins,
+    audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes,
+    openapi, sections, sites, tokens, twins,
 };
 
 /// One path and what can be done there.
@@ -160,6 +160,7 @@ pub(crate) fn api() -> Vec<Endpoint> {
             .read_by(Scope::Operate),
         Endpoint::at("/tokens/{name}").on(Method::DELETE, web::to(tokens::delete)),
         Endpoint::at("/audit").on(Method::GET, web::to(audit::list)).read_by(Scope::Operate),
+        Endpoint::at("/backup").on(Method::POST, web::to(backup::post)),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! One file per noun of the command line.
 
 mod audit;
+mod backup;
 mod body;
 mod bulk;
 mod certificates;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(arguments) => bulk::export(&client, &arguments),
         Command::Import { file } => bulk::import(&client, output, &file),
         Command::Apply { file } => bulk::apply(&client, output, &file),
+        Command::Backup(command) => backup::run(&client, output, &command),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }

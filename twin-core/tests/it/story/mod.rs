@@ -2,6 +2,7 @@
 
 mod gateways;
 mod lives;
+mod recovered;
 mod reporting;
 mod steering;
 

@@ -55,9 +55,13 @@ pub(super) struct Steered {
 impl Steered {
     pub(super) fn of(answer: Answer) -> Result<Self, Problem> {
         match answer {
-            Answer::Steered { created, version, desired_version, steering_etag } => {
-                Ok(Self { created, version, desired_version: desired_version.get(), etag: steering_etag, replayed: false })
-            }
+            Answer::Steered { created, version, desired_version, steering_etag } => Ok(Self {
+                created,
+                version,
+                desired_version: desired_version.get(),
+                etag: steering_etag,
+                replayed: false,
+            }),
             Answer::Once(once) => {
                 let OnceOutcome { created, version, desired_version, steering_etag } = once.outcome;
                 let (desired_version, replayed) = (desired_version.get(), once.replayed);

@@ -1,0 +1,207 @@
+//! `twinctl backup`: everything that a node holds, in one file.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use twin_backup::{FILE_EXTENSION, Frame, MEDIA_TYPE, Manifest, ReadError, Reader};
+use ureq::http::Method;
+
+use crate::api_path::ApiPath;
+use crate::cli::Backup;
+use crate::client::{Ask, Client};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// Carries out `twinctl backup`.
+pub(crate) fn run(client: &Client, output: Output, command: &Backup) -> Result<(), Failure> {
+    let path = ApiPath::new("backup").query("keys", if command.without_keys { "false" } else { "true" });
+    let mut unfinished = Unfinished::create(&command.directory)?;
+    let (url, body) = client.open_stream(Ask::new(Method::POST, path), MEDIA_TYPE)?;
+    let (manifest, rows, bytes) = receive(body, &mut unfinished).map_err(|error| match error {
+        Received::Bad(ReadError::Io(error)) => Failure::Unreachable {
+            url: url.clone(),
+            reason: format!("the backup broke off: {error}; nothing was kept"),
+        },
+        Received::Bad(error) => Failure::Answer { url: url.clone(), reason: format!("{error}; nothing was kept") },
+        Received::Unwritten(failure) => failure,
+    })?;
+    let path = unfinished.keep(&name_of(&manifest))?;
+    if output.json {
+        let path = path.to_string_lossy();
+        let backup = json!({"path": path, "bytes": bytes, "rows": rows, "node": manifest.node, "lineage": manifest.lineage,
+            "createdAt": manifest.created_at, "keys": manifest.keys});
+        return output::line(&backup.to_string());
+    }
+    output::line(&format!("{} ({}, lineage {})", path.display(), HumanBytes(bytes), manifest.lineage))
+}
+
+enum Received {
+    Bad(ReadError),
+    Unwritten(Failure),
+}
+
+impl From<ReadError> for Received {
+    fn from(error: ReadError) -> Self {
+        Self::Bad(error)
+    }
+}
+
+/// Takes the stream to the disk as it comes, and checks it on the way.
+fn receive(body: impl Read, unfinished: &mut Unfinished) -> Result<(Manifest, u64, u64), Received> {
+    let mut tee = Tee { from: body, to: unfinished, bytes: 0, unwritten: None };
+    let checked = check(&mut tee);
+    match (tee.unwritten.take(), checked) {
+        // What could not be written also broke off the reading.
+        (Some(failure), _) => Err(Received::Unwritten(failure)),
+        (None, Ok((manifest, rows))) => Ok((manifest, rows, tee.bytes)),
+        (None, Err(error)) => Err(error.into()),
+    }
+}
+
+fn check(tee: &mut Tee<'_, impl Read>) -> Result<(Manifest, u64), ReadError> {
+    // Shown on a terminal only.
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let template = "backing up {bar:32} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} left)";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let checked = check_frames(tee, &bar);
+    bar.finish_and_clear();
+    checked
+}
+
+fn check_frames(tee: &mut Tee<'_, impl Read>, bar: &ProgressBar) -> Result<(Manifest, u64), ReadError> {
+    let (mut reader, manifest) = Reader::begin(tee)?;
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(frame) = reader.next_frame()? {
+        if let Frame::Rows { count, bytes: of_rows } = frame {
+            rows += u64::from(count);
+            bytes += of_rows.len() as u64;
+            // An estimate: what changes meanwhile comes again.
+            bar.set_length(manifest.bytes_estimate.max(bytes));
+            bar.set_position(bytes);
+        }
+    }
+    Ok((manifest, rows))
+}
+
+/// Writes whatever is read through it.
+struct Tee<'a, R> {
+    from: R,
+    to: &'a mut Unfinished,
+    bytes: u64,
+    unwritten: Option<Failure>,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        if let Err(error) = self.to.file.write_all(&buffer[..read]) {
+            self.unwritten = Some(self.to.failed(&error));
+            return Err(error);
+        }
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// `twinmesh-<node>-<time>.twinbackup`. Both come from the node, so only what is plain is taken.
+fn name_of(manifest: &Manifest) -> String {
+    let plain =
+        |text: &str, most: usize| -> String { text.chars().filter(char::is_ascii_alphanumeric).take(most).collect() };
+    // 2026-11-21T17:30:00.123Z
+    let time = manifest.created_at.split('.').next().unwrap_or_default();
+    format!("twinmesh-{}-{}Z.{FILE_EXTENSION}", plain(&manifest.node, 8), plain(time, 15))
+}
+
+/// A file of mode 0600 without its name yet. Removed again unless [`Self::keep`] is reached.
+struct Unfinished {
+    file: File,
+    directory: PathBuf,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Unfinished {
+    fn create(directory: &Path) -> Result<Self, Failure> {
+        let cannot =
+            |what: &Path, error: &io::Error| Failure::Usage(format!("can't write {}: {error}", what.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| cannot(directory, &error))?;
+        // By our process: two may be under way, of two nodes.
+        let path = directory.join(format!(".{}.{FILE_EXTENSION}.part", std::process::id()));
+        // Left by a process of the same number that was killed.
+        let _ = std::fs::remove_file(&path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| cannot(&path, &error))?;
+        Ok(Self { file, directory: directory.to_owned(), path, kept: false })
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::Usage(format!("can't write {}: {error}; nothing was kept", self.directory.display()))
+    }
+
+    /// All of it is there: gives it its name, for good.
+    fn keep(mut self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.directory.join(name);
+        let written = self.file.sync_all().and_then(|()| {
+            // Another of the same node and second: an older backup is never replaced.
+            if path.exists() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(&self.path, &path)?;
+            File::open(&self.directory)?.sync_all()
+        });
+        written.map_err(|error| self.failed(&error))?;
+        self.kept = true;
+        Ok(path)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing more can be done about a file that can't be removed; without its end mark it is no backup.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_made_of_what_is_plain() {
+        let mut manifest = Manifest {
+            node: "0123456789abcdef".into(),
+            created_at: "2026-11-21T17:30:00.123Z".into(),
+            release: String::new(),
+            storage_format: 1,
+            lineage: 1,
+            keys: true,
+            rows_estimate: 0,
+            bytes_estimate: 0,
+        };
+        assert_eq!(name_of(&manifest), "twinmesh-01234567-20261121T173000Z.twinbackup");
+        manifest.node = "../../etc".into();
+        manifest.created_at = "/".into();
+        assert_eq!(name_of(&manifest), "twinmesh-etc-Z.twinbackup");
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("backups");
+        drop(Unfinished::create(&made).unwrap());
+        assert_eq!(std::fs::read_dir(&made).unwrap().count(), 0);
+        let kept = Unfinished::create(&made).unwrap().keep("a").unwrap();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(kept).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        assert!(Unfinished::create(&made).unwrap().keep("a").is_err(), "an older one stays");
+        assert_eq!(std::fs::read_dir(&made).unwrap().count(), 1);
+    }
+}
