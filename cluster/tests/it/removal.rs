@@ -119,6 +119,36 @@ async fn a_site_that_is_marked_goes_after_a_restart_without_being_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_twin_that_comes_and_its_site_that_goes_at_once_only_one_succeeds() {
+    let world = World::new().await;
+    let store = site("store-1");
+    let (mut came, mut went) = (0, 0);
+    for round in 0..200 {
+        world.cluster.put_site(&store, Enrolment::Open).await.unwrap();
+        let id = twin(&format!("l-{round}"));
+        let put = world.cluster.call(&id, put_in(&store), 10);
+        let remove = async {
+            // Sometimes a little later.
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            world.cluster.remove_site(&store, false).await
+        };
+        match tokio::join!(put, remove) {
+            (Ok(_), Err(Refusal::SiteNotEmpty { .. })) => {
+                came += 1;
+                assert_eq!(twins_of(&world.cluster, &store).await, 1);
+                world.cluster.call(&id, Command::Delete { precondition: Precondition::None }, 0).await.unwrap();
+            }
+            (Err(Refusal::Busy { .. } | Refusal::SiteNotFound { .. }), Ok(_)) => went += 1,
+            other => panic!("round {round}: {other:?}"),
+        }
+    }
+    println!("{came} came, {went} went");
+    assert!(came > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attach_makes_no_twin_in_a_site_that_goes() {
     let world = World::new().await;
     let store = site("store-1");

@@ -80,7 +80,8 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     /// Apply desired changes from a file, one `{"id", "desired", "tags", "ifMatch"}` a line, each a merge patch of its twin. Goes on by
-    /// itself after a broken connection. Exits with 1 if an item is refused.
+    /// itself after a broken connection: items whose results were lost are sent again, which is harmless but for those with `ifMatch`,
+    /// which are refused if they were done already. Exits with 1 if an item is refused.
     Apply {
         /// The file, or - for standard input.
         file: PathBuf,

@@ -130,9 +130,9 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
         to_client,
         out: Vec::new(),
     };
+    export.metrics.exports_open.inc();
     // Not on this worker, whose other requests would wait for it.
     rest.runtime.spawn(async move {
-        export.metrics.exports_open.inc();
         export.run(first).await;
         drop(permit);
     });

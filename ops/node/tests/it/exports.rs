@@ -124,6 +124,33 @@ async fn a_prefix_is_found_in_every_one_of_many_sites() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_nobody_reads_holds_little_and_ends() {
+    const TWINS: usize = 600;
+    let world = World::start().await;
+    let client = world.client();
+    let large: serde_json::Map<String, Value> = (0..8).map(|n| (format!("k{n}"), json!("x".repeat(4_000)))).collect();
+    let body = (0..TWINS).map(|n| format!("{}\n", json!({"id": format!("t-{n:03}"), "desired": large}))).collect();
+    assert_eq!(Batch::open_at(&client, "imports").exchange(body).len(), TWINS);
+    let metric = |name: &str| -> usize {
+        let text = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
+    };
+    // 19 MB, of which the sockets hold some.
+    let (status, _, reader) = client.open("GET", "exports");
+    assert_eq!((status, metric("twinmesh_exports_open")), (200, 1));
+    let begun = std::time::Instant::now();
+    while metric("twinmesh_exports_open") == 1 {
+        assert!(begun.elapsed().as_secs() < 45, "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let sent = metric("twinmesh_exported_twins_total");
+    assert!(sent < TWINS, "{sent}: what nobody takes is not made ready");
+    drop(reader);
+    assert_eq!(export(&client, "").len(), TWINS, "and there is room for another one");
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_exported_is_imported_elsewhere_and_again_without_effect() {
     let from = World::start().await;
     let source = furnish(&from).await;

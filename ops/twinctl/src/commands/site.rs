@@ -24,6 +24,8 @@ struct Sites {
 pub(crate) struct SiteView {
     id: String,
     enrolment: String,
+    #[serde(default)]
+    deleting: bool,
     cell: serde_json::Value,
     epoch: u64,
     gateways: Vec<GatewayView>,
@@ -50,6 +52,13 @@ struct GatewayStatus {
     devices: u64,
 }
 
+impl SiteView {
+    /// Who may have a twin in it; nobody new once it is being deleted.
+    fn state(&self) -> &str {
+        if self.deleting { "being deleted" } else { &self.enrolment }
+    }
+}
+
 /// Carries out `twinctl site ...`.
 pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), Failure> {
     match command {
@@ -65,8 +74,8 @@ pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), 
                     serde_json::from_str(site.get()).map_err(|error| answer.not_understood(error.to_string()))?;
                 let connected = site.gateways.iter().filter(|gateway| gateway.connected).count();
                 table.row([
-                    site.id,
-                    site.enrolment,
+                    site.id.clone(),
+                    site.state().to_owned(),
                     site.cell.to_string(),
                     site.epoch.to_string(),
                     site.gateways.len().to_string(),
@@ -81,8 +90,8 @@ pub(crate) fn run(client: &Client, output: Output, command: Site) -> Result<(), 
                 return output.document(&answer.body);
             }
             let site: SiteView = answer.read()?;
-            let (id, enrolment) = (printable(&site.id), printable(&site.enrolment));
-            output::line(&format!("site {id}  enrolment {enrolment}  cell {}  epoch {}\n", site.cell, site.epoch))?;
+            let (id, state) = (printable(&site.id), printable(site.state()));
+            output::line(&format!("site {id}  enrolment {state}  cell {}  epoch {}\n", site.cell, site.epoch))?;
             output::text(&gateway_table(&site))
         }
         Site::Rm { id, cascade } => remove(client, output, &id, cascade),
