@@ -38,11 +38,7 @@ impl Backend for Cluster {
             self.inner.sessions.revoke(&gateway);
             return Err(Refusal::GatewayNotFound { site: gateway.site, name: gateway.name });
         }
-        Ok(SessionGrant {
-            session: number,
-            owner,
-            enrolment_open: self.enrolment_open(&gateway.site),
-        })
+        Ok(SessionGrant { session: number, owner, enrolment_open: self.enrolment_open(&gateway.site) })
     }
 
     fn close_session(&self, gateway: &GatewayId, session: u64) {

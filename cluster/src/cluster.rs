@@ -303,10 +303,10 @@ impl Cluster {
         let closing = CloseOnDrop { cluster: self.clone(), twin: twin.clone(), call };
         let owner = self.owner_order(&gateway.site)?;
         let answer = self.inner.methods.register(twin, call, gateway.clone())?;
-        let sent = self.inner.sessions.call(
-            &gateway,
-            Call { twin: twin.clone(), owner, call, method: method.clone(), payload, timeout_ms },
-        );
+        let sent = self
+            .inner
+            .sessions
+            .call(&gateway, Call { twin: twin.clone(), owner, call, method: method.clone(), payload, timeout_ms });
         if !sent {
             return Err(Refusal::NotConnected {
                 message: format!("gateway {gateway} has no session, or too many calls"),

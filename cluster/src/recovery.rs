@@ -33,7 +33,9 @@ pub enum RecoveryError {
         to: u64,
     },
     /// A cell of another lineage than the backup says it is of.
-    #[error("the backup says that it is of lineage {expected}, but cell {cell} in it is of {found}: take another backup")]
+    #[error(
+        "the backup says that it is of lineage {expected}, but cell {cell} in it is of {found}: take another backup"
+    )]
     Mixed {
         /// Which cell.
         cell: CellId,

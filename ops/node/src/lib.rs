@@ -17,6 +17,7 @@ pub mod token;
 pub use error::NodeError;
 pub use node::Node;
 pub use options::NodeOptions;
+pub use twin_storage::StateKey;
 
 /// What `/openapi.json` serves, for tools that want it without a node.
 pub fn openapi_json() -> String {

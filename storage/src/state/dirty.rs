@@ -65,7 +65,8 @@ impl DirtyRows {
 
     /// Which rows there are, in no order.
     pub(super) fn keys(&self) -> impl Iterator<Item = (Family, &Bytes)> {
-        let others = Family::ALL.into_iter().flat_map(|family| self.others[family.at()].keys().map(move |key| (family, key)));
+        let others =
+            Family::ALL.into_iter().flat_map(|family| self.others[family.at()].keys().map(move |key| (family, key)));
         self.hot.keys().map(|key| (Family::TwinHot, key)).chain(others)
     }
 

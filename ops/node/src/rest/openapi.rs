@@ -17,7 +17,9 @@ use super::problem::{PROBLEM_JSON, Problem, ProblemBody};
 use super::query::Query;
 use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
-use super::{backup, batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins};
+use super::{
+    backup, batch, delta, document, events, gateways, health, methods, metrics, nodes, sections, sites, twins,
+};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -22,17 +22,18 @@ pub(crate) fn run(client: &Client, output: Output, command: &Backup) -> Result<(
     let mut unfinished = Unfinished::create(&command.directory)?;
     let (url, body) = client.open_stream(Ask::new(Method::POST, path), MEDIA_TYPE)?;
     let (manifest, rows, bytes) = receive(body, &mut unfinished).map_err(|error| match error {
-        Received::Bad(ReadError::Io(error)) => {
-            Failure::Unreachable { url: url.clone(), reason: format!("the backup broke off: {error}; nothing was kept") }
-        }
+        Received::Bad(ReadError::Io(error)) => Failure::Unreachable {
+            url: url.clone(),
+            reason: format!("the backup broke off: {error}; nothing was kept"),
+        },
         Received::Bad(error) => Failure::Answer { url: url.clone(), reason: format!("{error}; nothing was kept") },
         Received::Unwritten(failure) => failure,
     })?;
     let path = unfinished.keep(&name_of(&manifest))?;
     if output.json {
         let path = path.to_string_lossy();
-        let backup = json!({"path": path, "bytes": bytes, "rows": rows, "node": manifest.node, "lineage": manifest.lineage,
-            "createdAt": manifest.created_at, "keys": manifest.keys});
+        let backup = json!({"path": path, "bytes": bytes, "rows": manifest.sealed.is_none().then_some(rows), "node": manifest.node, "lineage": manifest.lineage,
+            "createdAt": manifest.created_at, "keys": manifest.keys, "sealed": manifest.sealed.is_some()});
         return output::line(&backup.to_string());
     }
     output::line(&format!("{} ({}, lineage {})", path.display(), HumanBytes(bytes), manifest.lineage))
@@ -75,13 +76,18 @@ fn check_frames(tee: &mut Tee<'_, impl Read>, bar: &ProgressBar) -> Result<(Mani
     let (mut reader, manifest) = Reader::begin(tee)?;
     let (mut rows, mut bytes) = (0, 0);
     while let Some(frame) = reader.next_frame()? {
-        if let Frame::Rows { count, bytes: of_rows } = frame {
-            rows += u64::from(count);
-            bytes += of_rows.len() as u64;
-            // An estimate: what changes meanwhile comes again.
-            bar.set_length(manifest.bytes_estimate.max(bytes));
-            bar.set_position(bytes);
+        match frame {
+            Frame::Rows { count, bytes: of_rows } => {
+                rows += u64::from(count);
+                bytes += of_rows.len() as u64;
+            }
+            // Of a node whose state is sealed: how many rows is not to be seen.
+            Frame::Sealed { bytes: sealed } => bytes += sealed as u64,
+            _ => {}
         }
+        // An estimate: what changes meanwhile comes again.
+        bar.set_length(manifest.bytes_estimate.max(bytes));
+        bar.set_position(bytes);
     }
     Ok((manifest, rows))
 }
@@ -108,7 +114,8 @@ impl<R: Read> Read for Tee<'_, R> {
 
 /// `twinmesh-<node>-<time>.twinbackup`. Both come from the node, so only what is plain is taken.
 fn name_of(manifest: &Manifest) -> String {
-    let plain = |text: &str, most: usize| -> String { text.chars().filter(char::is_ascii_alphanumeric).take(most).collect() };
+    let plain =
+        |text: &str, most: usize| -> String { text.chars().filter(char::is_ascii_alphanumeric).take(most).collect() };
     // 2026-11-21T17:30:00.123Z
     let time = manifest.created_at.split('.').next().unwrap_or_default();
     format!("twinmesh-{}-{}Z.{FILE_EXTENSION}", plain(&manifest.node, 8), plain(time, 15))
@@ -124,7 +131,8 @@ struct Unfinished {
 
 impl Unfinished {
     fn create(directory: &Path) -> Result<Self, Failure> {
-        let cannot = |what: &Path, error: &io::Error| Failure::Usage(format!("can't write {}: {error}", what.display()));
+        let cannot =
+            |what: &Path, error: &io::Error| Failure::Usage(format!("can't write {}: {error}", what.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| cannot(directory, &error))?;
         // By our process: two may be under way, of two nodes.
         let path = directory.join(format!(".{}.{FILE_EXTENSION}.part", std::process::id()));
@@ -180,6 +188,7 @@ mod tests {
             keys: true,
             rows_estimate: 0,
             bytes_estimate: 0,
+            sealed: None,
         };
         assert_eq!(name_of(&manifest), "twinmesh-01234567-20261121T173000Z.twinbackup");
         manifest.node = "../../etc".into();
@@ -194,7 +203,10 @@ mod tests {
         drop(Unfinished::create(&made).unwrap());
         assert_eq!(std::fs::read_dir(&made).unwrap().count(), 0);
         let kept = Unfinished::create(&made).unwrap().keep("a").unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(kept).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(kept).unwrap().permissions()) & 0o777,
+            0o600
+        );
         assert!(Unfinished::create(&made).unwrap().keep("a").is_err(), "an older one stays");
         assert_eq!(std::fs::read_dir(&made).unwrap().count(), 1);
     }

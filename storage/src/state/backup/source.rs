@@ -45,11 +45,16 @@ pub enum BackupError {
     /// The file cannot be read.
     #[error("state.redb cannot be read: {0}; check the disk")]
     File(redb::Error),
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes to seal the backup with")]
+    Entropy,
     /// What stands in a backup is no row.
     #[error("not rows of a backup: {0}")]
     Malformed(&'static str),
     /// A family that this release does not know.
-    #[error("key family {0} is not known to this release: restore with the release that wrote the backup, or a newer one")]
+    #[error(
+        "key family {0} is not known to this release: restore with the release that wrote the backup, or a newer one"
+    )]
     Family(u8),
 }
 
@@ -197,7 +202,10 @@ impl Backup {
     }
 
     /// Does `work` with what is noted and the checkpoint of this moment, which nobody replaces meanwhile.
-    fn tracking<T>(&self, work: impl FnOnce(&mut Tracking, Arc<Base>) -> Result<T, BackupError>) -> Result<T, BackupError> {
+    fn tracking<T>(
+        &self,
+        work: impl FnOnce(&mut Tracking, Arc<Base>) -> Result<T, BackupError>,
+    ) -> Result<T, BackupError> {
         let mut tracking = self.shared.backup.lock();
         let tracking = tracking.as_mut().ok_or(BackupError::ShutDown)?;
         tracking.check()?;
@@ -273,7 +281,8 @@ impl Drop for Backup {
 }
 
 fn encode(covered: &Covered) -> Result<Bytes, BackupError> {
-    let encoded = codec::encode(covered, 256).map_err(|error| BackupError::File(redb::Error::Corrupted(error.to_string())))?;
+    let encoded =
+        codec::encode(covered, 256).map_err(|error| BackupError::File(redb::Error::Corrupted(error.to_string())))?;
     Ok(encoded.into())
 }
 
@@ -306,8 +315,9 @@ fn read_on(base: &Base, group: CellId, read: &Read, chunk: &mut RowsChunk) -> Re
     for family in Family::ALL.into_iter().skip(first.at()) {
         for row in base.range(family, &from)? {
             let (key, value) = row?;
+            let value = base.value(family, key.value(), value.value())?;
             let Some(key) = key.value().strip_prefix(prefix.as_slice()) else { break };
-            chunk.put(family, key, Some(value.value()));
+            chunk.put(family, key, Some(&value));
             if chunk.bytes.len() >= BACKUP_CHUNK_BYTES {
                 return Ok(Read::UpTo((family, key.into())));
             }

@@ -158,7 +158,11 @@ mod tests {
     #[test]
     fn only_what_was_read_before_is_noted() {
         let mut tracking = Tracking::default();
-        let rows = || dirty(["a", "m", "z"].into_iter().flat_map(|key| [(Family::TwinHot, key.into()), (Family::Home, key.into())]));
+        let rows = || {
+            dirty(
+                ["a", "m", "z"].into_iter().flat_map(|key| [(Family::TwinHot, key.into()), (Family::Home, key.into())]),
+            )
+        };
         tracking.begin(GROUP);
         tracking.note(GROUP, &rows());
         assert!(tracking.is_unchanged(), "all of it will be read yet");

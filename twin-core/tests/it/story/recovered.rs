@@ -59,7 +59,9 @@ fn whoever_knows_desired_of_the_older_lineage_gets_a_snapshot() {
     let mut now = restored(&live);
     let version = now.document().desired_version;
     for since in [0, 1, 2, 3, 1_000_000, LINEAGE_SPAN - 1] {
-        let Ok(Answer::Delta(delta)) = now.step(Command::ReadDelta { since: Version::new(since) }).answer else { panic!() };
+        let Ok(Answer::Delta(delta)) = now.step(Command::ReadDelta { since: Version::new(since) }).answer else {
+            panic!()
+        };
         assert!(delta.snapshot && delta.to == version, "{since}: {delta:?}");
     }
     now.patch("", merge(r#"{"b": 2}"#)).answer.unwrap();
