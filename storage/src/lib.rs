@@ -6,6 +6,7 @@
 //! - [`families`] are the key families, one file each;
 //! - `log` holds the log file and its rounds, `state` the state file and its checkpoints;
 //! - [`BackupSource`] reads a backup while all goes on, and [`Restorer`] makes a node's files of it;
+//! - [`SealOptions`] says how values are sealed at rest;
 //! - [`StateReader`] reads rows, [`Budgets`] is asked before proposing, [`StorageStats`] counts.
 
 pub mod consensus;
@@ -22,6 +23,7 @@ mod log;
 mod open;
 mod options;
 mod restore;
+mod seal;
 mod space;
 mod state;
 mod stats;
@@ -40,6 +42,7 @@ pub use options::Options;
 /// The file format below: a [`Disk`] hands out its backends.
 pub use redb;
 pub use restore::{RestoreError, Restorer};
+pub use seal::{NoKey, SEAL_OVERHEAD_BYTES, STATE_KEY_BYTES, SealOptions, StateKey};
 pub use state::{
     Backup, BackupChunk, BackupError, BackupRow, BackupSource, GroupReader, ReadError, Scan, SnapshotBuilder,
     SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver, StateMachine, StateReader, read_rows,

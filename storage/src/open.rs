@@ -11,6 +11,7 @@ use twin_core::numbers::CellId;
 
 use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::seal::{self, SealOptions};
 use crate::space::Space;
 use crate::waiting_file::WaitingFile;
 
@@ -124,6 +125,37 @@ pub enum OpenError {
         /// Whose the directory is.
         expected: String,
     },
+    /// Sealed, and no key.
+    #[error(
+        "{path} is sealed: start with --encrypt-state and the key that it was sealed with; without that key nothing in it can be read"
+    )]
+    KeyMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Sealed with another key.
+    #[error(
+        "{path} is sealed with another key than the one given: give the one that it was sealed with; there is no way around it"
+    )]
+    KeyWrong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// To be sealed, and it is not.
+    #[error(
+        "{path} is not sealed, and a directory is sealed from its first start on or not at all: start without --encrypt-state, take a \
+         backup with `twinctl backup`, and restore it with `twind restore --encrypt-state` into an empty directory"
+    )]
+    NotSealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("{path}: the system gives no random bytes to seal it with")]
+    Entropy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gave no thread.
     #[error("cannot start the thread of {file}: {cause}; raise the limit of threads")]
     Thread {
@@ -147,6 +179,7 @@ pub(crate) fn open_file(
     space: &Arc<Space>,
     file: DataFile,
     cache_bytes: usize,
+    seal: Option<&SealOptions>,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<Database, OpenError> {
     let path = disk.path(file);
@@ -160,7 +193,7 @@ pub(crate) fn open_file(
             .set_cache_size(cache_bytes)
             .create_with_backend(WaitingFile::new(backend, file, Arc::clone(space)))
             .map_err(|error| refused(path.clone(), error))?;
-        if check_format(&database, file, path.clone(), make_tables)? == Found::Nothing {
+        if check_format(&database, file, path.clone(), seal, make_tables)? == Found::Nothing {
             disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
         }
         Ok(database)
@@ -236,6 +269,7 @@ fn check_format(
     database: &Database,
     file: DataFile,
     path: PathBuf,
+    seal: Option<&SealOptions>,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<Found, OpenError> {
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.clone(), cause: error.to_string() };
@@ -243,7 +277,7 @@ fn check_format(
     let tables: Vec<String> =
         read.list_tables().map_err(|e| damaged(e.into()))?.map(|table| table.name().to_owned()).collect();
     if tables.is_empty() {
-        return make(database, file, make_tables).map(|()| Found::Nothing).map_err(damaged);
+        return make(database, file, seal, make_tables).map(|()| Found::Nothing).map_err(damaged);
     }
     let foreign = |cause: String| OpenError::Foreign { path: path.clone(), cause };
     let format = match read.open_table(FORMAT) {
@@ -272,11 +306,13 @@ fn check_format(
 fn make(
     database: &Database,
     file: DataFile,
+    seal: Option<&SealOptions>,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
     write.set_quick_repair(true);
     write.open_table(FORMAT)?.insert(kind(file), FORMAT_VERSION)?;
+    seal::lay_down(&write, seal)?;
     make_tables(&write)?;
     write.commit()?;
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::disk::{DirectoryDisk, Disk};
 use crate::limits::{CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, LOG_BYTES_MAX};
+use crate::seal::SealOptions;
 
 /// Options of [`crate::Storage::open`]. Start from [`Options::in_directory`] or [`Options::on_disk`].
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub log_bytes_max: u64,
     /// While the disk has less than this left, nothing is admitted, see [`crate::Pressure::Disk`].
     pub disk_reserve_bytes: u64,
+    /// Seals the values on the disk. Only a directory that begins so can be opened so, and it can be opened in no other way.
+    pub seal: Option<SealOptions>,
 }
 
 impl Options {
@@ -42,6 +45,7 @@ impl Options {
             dirty_bytes_max: DIRTY_BYTES_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
+            seal: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::limits::RESTORE_COMMIT_BYTES;
 use crate::log;
 use crate::open::{OpenError, open_file};
 use crate::options::Options;
+use crate::seal::Seal;
 use crate::space::Space;
 use crate::state::{self, BackupRow, Covered};
 use crate::stats::StorageStats;
@@ -52,6 +53,7 @@ pub enum RestoreError {
 pub struct Restorer {
     disk: Arc<dyn Disk>,
     state: Database,
+    state_seal: Option<Arc<Seal>>,
     log: Database,
     write: Option<WriteTransaction>,
     unwritten_bytes: u64,
@@ -69,9 +71,11 @@ impl Restorer {
     pub fn create(options: Options) -> Result<Self, RestoreError> {
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::new(StorageStats::default()), 0));
         let disk = options.disk;
-        let log = open_file(&*disk, &space, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
-        let state = open_file(&*disk, &space, DataFile::State, options.state_cache_bytes, state::make_tables)?;
-        Ok(Self { disk, state, log, write: None, unwritten_bytes: 0, groups: Vec::new() })
+        let seal = options.seal.as_ref();
+        let log = open_file(&*disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
+        let state = open_file(&*disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
+        let state_seal = Seal::open(&state, &*disk, DataFile::State, seal)?;
+        Ok(Self { disk, state, state_seal, log, write: None, unwritten_bytes: 0, groups: Vec::new() })
     }
 
     /// Writes rows of a group; of the same row, the last counts.
@@ -80,7 +84,7 @@ impl Restorer {
             Some(write) => write,
             None => self.state.begin_write().map_err(|error| self.failed(DataFile::State, error.into()))?,
         };
-        match put_rows(&write, group, rows) {
+        match put_rows(&write, self.state_seal.as_deref(), group, rows) {
             Ok(bytes) => self.unwritten_bytes += bytes,
             Err(error) => return Err(self.failed(DataFile::State, error)),
         }
@@ -135,7 +139,12 @@ impl Restorer {
     }
 }
 
-fn put_rows(write: &WriteTransaction, group: CellId, rows: Vec<BackupRow>) -> Result<u64, redb::Error> {
+fn put_rows(
+    write: &WriteTransaction,
+    seal: Option<&Seal>,
+    group: CellId,
+    rows: Vec<BackupRow>,
+) -> Result<u64, redb::Error> {
     let mut bytes = 0;
     let mut key = Vec::new();
     let mut rows = rows.into_iter().peekable();
@@ -145,7 +154,7 @@ fn put_rows(write: &WriteTransaction, group: CellId, rows: Vec<BackupRow>) -> Re
         while let Some(row) = rows.next_if(of_family) {
             state::put_row_key(&mut key, group.get(), &row.key);
             match &row.value {
-                Some(value) => drop(table.insert(key.as_slice(), value.as_ref())?),
+                Some(value) => drop(table.insert(key.as_slice(), &*state::sealed(seal, family, &key, value))?),
                 None => drop(table.remove(key.as_slice())?),
             }
             bytes += (key.len() + row.value.map_or(0, |value| value.len())) as u64;

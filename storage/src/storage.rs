@@ -18,6 +18,7 @@ use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
 use crate::open::{OpenError, claim, node_of, open_file};
 use crate::options::Options;
+use crate::seal::Seal;
 use crate::space::Space;
 use crate::state::{
     self, BackupSource, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared,
@@ -51,6 +52,7 @@ pub struct Storage {
     stats: Arc<StorageStats>,
     failure: FailureFlag,
     database: Arc<RwLock<Option<redb::Database>>>,
+    log_seal: Option<Arc<Seal>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -66,7 +68,9 @@ pub struct OpenedFiles {
     stats: Arc<StorageStats>,
     space: Arc<Space>,
     log_file: redb::Database,
+    log_seal: Option<Arc<Seal>>,
     state_file: redb::Database,
+    state_seal: Option<Arc<Seal>>,
     stored: BTreeMap<u32, StoredGroup>,
     covered: BTreeMap<u32, Covered>,
     node: Option<String>,
@@ -89,8 +93,9 @@ impl OpenedFiles {
         let disk = &*options.disk;
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
-        let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, log::make_tables)?;
-        let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, state::make_tables)?;
+        let seal = options.seal.as_ref();
+        let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
+        let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
         let log_node = node_of(&log_file).map_err(damaged(disk, DataFile::Log))?;
         let state_node = node_of(&state_file).map_err(damaged(disk, DataFile::State))?;
         // Looked at first: what does not belong together need not even fit together.
@@ -101,11 +106,13 @@ impl OpenedFiles {
             let (log_node, state_node) = (log_node.clone(), state_node.clone());
             return Err(OpenError::Strangers { log, log_node, state, state_node });
         }
-        let stored = log::load(&log_file).map_err(damaged(disk, DataFile::Log))?;
+        let log_seal = Seal::open(&log_file, disk, DataFile::Log, seal)?;
+        let state_seal = Seal::open(&state_file, disk, DataFile::State, seal)?;
+        let stored = log::load(&log_file, log_seal.as_deref()).map_err(damaged(disk, DataFile::Log))?;
         let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let node = state_node.or(log_node);
-        Ok(Self { stats, space, log_file, state_file, stored, covered, node, options })
+        Ok(Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, covered, node })
     }
 
     /// The node that has claimed the files; `None`: they are new, or of an earlier release.
@@ -133,9 +140,10 @@ impl OpenedFiles {
 
     /// Starts the threads.
     pub fn start(self) -> Result<Storage, OpenError> {
-        let Self { options, stats, space, log_file, state_file, stored, mut covered, node: _ } = self;
+        let Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, mut covered, node: _ } =
+            self;
         let disk = &*options.disk;
-        let base = Base::open(&state_file).map_err(damaged(disk, DataFile::State))?;
+        let base = Base::open(&state_file, state_seal.clone()).map_err(damaged(disk, DataFile::State))?;
 
         // Now the directory is there.
         space.look();
@@ -166,6 +174,7 @@ impl OpenedFiles {
             stats: Arc::clone(&stats),
             failure: failure.clone(),
             database: Arc::clone(&database),
+            log_seal,
             threads: Vec::new(),
         };
         let mut purges = BTreeMap::new();
@@ -181,7 +190,8 @@ impl OpenedFiles {
         let log_thread = LogThread { database, bytes, budgets, failure, stats, purges };
         let thread = |file: DataFile| move |cause| OpenError::Thread { file, cause };
         storage.threads.push(log::spawn(log_thread, log_receiver).map_err(thread(DataFile::Log))?);
-        let checkpointer = Checkpointer { database: state_file, shared: state, interval: options.checkpoint_interval };
+        let interval = options.checkpoint_interval;
+        let checkpointer = Checkpointer { database: state_file, seal: state_seal, shared: state, interval };
         storage.threads.push(state::spawn(checkpointer, state_receiver).map_err(thread(DataFile::State))?);
         Ok(storage)
     }
@@ -197,8 +207,8 @@ impl Storage {
         let checkpointed = Arc::new(AtomicU64::new(0));
         let state = Arc::new(GroupState::new(cell, covered, Arc::clone(&checkpointed)));
         self.state.groups.write().insert(cell, Arc::clone(&state));
-        let database = Arc::clone(&self.database);
-        (Arc::new(GroupLog::new(cell, stored, checkpointed, database, Arc::clone(&self.stats))), state)
+        let (database, seal) = (Arc::clone(&self.database), self.log_seal.clone());
+        (Arc::new(GroupLog::new(cell, stored, checkpointed, database, seal, Arc::clone(&self.stats))), state)
     }
 
     /// The groups that this node has files of, or was asked for.

@@ -69,7 +69,7 @@ impl Raise {
                 let home: HomeRow = decode(kind, row)?;
                 Ok(encode(&HomeRow { incarnation: self.incarnation(home.incarnation), ..home }))
             }
-            RowKind::Hot => self.hot(HotRow::decode(row)?),
+            RowKind::Hot => Ok(self.hot(HotRow::decode(row)?).encode()),
             RowKind::Head => Ok(encode(&self.head(decode(kind, row)?))),
             RowKind::Desired => {
                 let mut desired: Desired = decode(kind, row)?;
@@ -89,13 +89,13 @@ impl Raise {
         Incarnation::new(self.number(incarnation.get()))
     }
 
-    fn hot(self, mut hot: HotRow) -> Result<Bytes, RowError> {
+    fn hot(self, mut hot: HotRow) -> HotRow {
         hot.attachment = AttachmentNo::new(self.number(hot.attachment.get()));
         if let Some(mark) = &mut hot.mark {
             self.mark(mark);
         }
         hot.reported.raise(self);
-        Ok(hot.encode())
+        hot
     }
 
     fn head(self, mut head: HeadRow) -> HeadRow {

@@ -57,6 +57,11 @@ pub enum Frame {
         /// As the storage says it.
         covered: Vec<u8>,
     },
+    /// Any of them, sealed: the reader has no key.
+    Sealed {
+        /// Bytes of it.
+        bytes: usize,
+    },
 }
 
 impl Frame {
@@ -64,7 +69,8 @@ impl Frame {
         match self {
             Self::File { .. } => Kind::File,
             Self::Group(_) => Kind::Group,
-            Self::Rows { .. } => Kind::Rows,
+            // Nobody writes what cannot be read; as rows it is refused when it is.
+            Self::Rows { .. } | Self::Sealed { .. } => Kind::Rows,
             Self::GroupEnd { .. } => Kind::GroupEnd,
         }
     }
@@ -80,6 +86,7 @@ impl Frame {
             Self::Group(group) => (group.to_be_bytes().to_vec(), &[]),
             Self::Rows { count, bytes } => (count.to_be_bytes().to_vec(), bytes),
             Self::GroupEnd { group, covered } => (group.to_be_bytes().to_vec(), covered),
+            Self::Sealed { .. } => (Vec::new(), &[]),
         }
     }
 

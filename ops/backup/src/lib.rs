@@ -12,17 +12,21 @@
 //! end        how many frames came before (8 bytes), then SHA-256 of every byte before it
 //! ```
 //!
+//! Of a node whose state is sealed the payloads are sealed as well, all but the manifest's (`cipher`).
+//!
 //! A frame is its kind (1 byte), the length of its payload (4) and the payload; numbers are big-endian. **A file without its end mark is
 //! no backup**, and neither is one whose digest is another: [`Reader`] says which, and nothing is to be kept of either.
 //!
 //! The digest is against accidents. Whoever can change the file can also change the digest: keep backups where only operators write.
 
+mod cipher;
 mod frame;
 pub mod limits;
 mod manifest;
 mod reader;
 mod writer;
 
+pub use cipher::KEY_BYTES;
 pub use frame::{Frame, Kind};
 pub use manifest::Manifest;
 pub use reader::{ReadError, Reader};

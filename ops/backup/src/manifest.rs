@@ -22,4 +22,7 @@ pub struct Manifest {
     pub rows_estimate: u64,
     /// About how many bytes.
     pub bytes_estimate: u64,
+    /// The salt under which all that follows is sealed, in hexadecimal digits; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
 }

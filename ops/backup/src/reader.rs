@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use ring::digest::{Context, SHA256};
 
+use crate::cipher::{Cipher, KEY_BYTES};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::{DIGEST_BYTES, FORMAT_VERSION, Frame, Kind, MAGIC, Manifest};
 
@@ -30,6 +31,9 @@ pub enum ReadError {
     /// It is not what was written.
     #[error("it is damaged ({0}): take another backup, or copy it again")]
     Damaged(String),
+    /// Sealed, and not under this key.
+    #[error("it cannot be unsealed: give the key of the node that it was taken of (or it is damaged)")]
+    NotUnsealed,
     /// The node could not go on with it.
     #[error("the node gave it up: {0}")]
     Failed(String),
@@ -49,6 +53,8 @@ pub struct Reader<R> {
     from: R,
     digest: Context,
     frames: u64,
+    is_sealed: bool,
+    cipher: Option<Cipher>,
     is_over: bool,
 }
 
@@ -61,7 +67,8 @@ impl<R> std::fmt::Debug for Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the beginning.
     pub fn begin(from: R) -> Result<(Self, Manifest), ReadError> {
-        let mut reader = Self { from, digest: Context::new(&SHA256), frames: 0, is_over: false };
+        let mut reader =
+            Self { from, digest: Context::new(&SHA256), frames: 0, is_sealed: false, cipher: None, is_over: false };
         let mut head = [0; 12];
         reader.fill(&mut head)?;
         let (magic, version) = head.split_at(MAGIC.len());
@@ -76,9 +83,15 @@ impl<R: Read> Reader<R> {
         if kind != Kind::Manifest {
             return Err(ReadError::Damaged("it begins with something else than its manifest".to_owned()));
         }
-        let manifest =
+        let manifest: Manifest =
             serde_json::from_slice(&manifest).map_err(|error| ReadError::Damaged(format!("its manifest: {error}")))?;
+        reader.is_sealed = manifest.sealed.is_some();
         Ok((reader, manifest))
+    }
+
+    /// Opens what is sealed. Without it, a sealed backup can be checked to its end, and not read.
+    pub fn unseal(&mut self, key: &[u8; KEY_BYTES]) {
+        self.cipher = Some(Cipher::new(key));
     }
 
     /// The next frame; `None`: that was all, and it is what was written.
@@ -94,10 +107,20 @@ impl<R: Read> Reader<R> {
                 Ok(None)
             }
             Kind::Failed => Err(ReadError::Failed(String::from_utf8_lossy(&payload).into_owned())),
-            kind => match Frame::read(kind, payload)? {
-                Some(frame) => Ok(Some(frame)),
-                None => Err(ReadError::Damaged(format!("a frame of kind {} has no place there", kind as u8))),
-            },
+            kind if self.is_sealed => {
+                let Some(cipher) = &self.cipher else { return Ok(Some(Frame::Sealed { bytes: payload.len() })) };
+                // The manifest was the first, and this one is counted already.
+                let payload = cipher.open(kind, self.frames - 1, payload).ok_or(ReadError::NotUnsealed)?;
+                Self::plain(kind, payload)
+            }
+            kind => Self::plain(kind, payload),
+        }
+    }
+
+    fn plain(kind: Kind, payload: Vec<u8>) -> Result<Option<Frame>, ReadError> {
+        match Frame::read(kind, payload)? {
+            Some(frame) => Ok(Some(frame)),
+            None => Err(ReadError::Damaged(format!("a frame of kind {} has no place there", kind as u8))),
         }
     }
 
@@ -162,6 +185,7 @@ mod tests {
             keys: true,
             rows_estimate: 3,
             bytes_estimate: 60,
+            sealed: None,
         }
     }
 
@@ -175,8 +199,10 @@ mod tests {
     }
 
     fn written() -> Vec<u8> {
-        let (mut writer, mut out) = Writer::begin(&manifest());
-        frames().iter().for_each(|frame| out.extend(writer.frame(frame)));
+        let (mut writer, mut out) = Writer::begin(&manifest(), None);
+        for frame in frames() {
+            out.extend(writer.frame(&frame));
+        }
         out.extend(writer.end());
         out
     }
@@ -223,11 +249,50 @@ mod tests {
         let mut newer = written();
         newer[11] = 9;
         assert!(said(&newer).contains("format 9"), "{}", said(&newer));
-        let (writer, mut given_up) = Writer::begin(&manifest());
+        let (writer, mut given_up) = Writer::begin(&manifest(), None);
         given_up.extend(writer.failed("rows change too fast"));
         assert!(said(&given_up).contains("rows change too fast"));
         let mut longer = written();
         longer.push(0);
         assert!(said(&longer).contains("follows its end"));
+    }
+
+    #[test]
+    fn a_sealed_one_shows_nothing_is_checked_without_its_key_and_read_with_it() {
+        let manifest = Manifest { sealed: Some("00".repeat(32)), ..manifest() };
+        let key = [7; KEY_BYTES];
+        let (mut writer, mut bytes) = Writer::begin(&manifest, Some(&key));
+        for frame in frames() {
+            bytes.extend(writer.frame(&frame));
+        }
+        bytes.extend(writer.end());
+        assert!(
+            !bytes.windows(11).any(|window| window == b"certificate")
+                && !bytes.windows(20).any(|window| window == [7; 20])
+        );
+        let read = |key: Option<&[u8; KEY_BYTES]>, bytes: &[u8]| {
+            let (mut reader, _) = Reader::begin(bytes)?;
+            if let Some(key) = key {
+                reader.unseal(key);
+            }
+            let mut frames = Vec::new();
+            while let Some(frame) = reader.next_frame()? {
+                frames.push(frame);
+            }
+            Ok::<_, ReadError>(frames)
+        };
+        assert_eq!(read(Some(&key), &bytes).unwrap(), frames());
+        let unread = read(None, &bytes).unwrap();
+        assert_eq!(unread.len(), frames().len());
+        assert!(unread.iter().all(|frame| matches!(frame, Frame::Sealed { .. })));
+        assert!(matches!(read(Some(&[8; KEY_BYTES]), &bytes), Err(ReadError::NotUnsealed)));
+        let flipped = |at: usize| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        assert!(
+            read(None, &flipped(bytes.len() - 60)).is_err() && read(Some(&key), &flipped(bytes.len() - 60)).is_err()
+        );
     }
 }

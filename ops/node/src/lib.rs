@@ -19,6 +19,7 @@ pub mod token;
 pub use error::NodeError;
 pub use node::Node;
 pub use options::NodeOptions;
+pub use twin_storage::StateKey;
 pub use twin_transports::swap::CertificateFiles;
 
 /// What `/openapi.json` serves, for tools that want it without a node.

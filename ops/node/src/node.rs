@@ -14,7 +14,7 @@ use twin_cluster::security::{OnSecurityEvent, SecurityEvent};
 use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
-use twin_storage::{Budgets, OpenedFiles, Options as StorageOptions, StorageFailure};
+use twin_storage::{Budgets, OpenedFiles, Options as StorageOptions, SealOptions, StorageFailure};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 
@@ -67,7 +67,9 @@ impl Node {
         let http = listener.local_addr().map_err(http_error)?;
 
         // The files' lock comes before the token and the CA: two nodes on one directory must not both make them.
-        let storage_options = StorageOptions::in_directory(&data_dir);
+        let mut storage_options = StorageOptions::in_directory(&data_dir);
+        let random = Arc::clone(&options.cluster.random);
+        storage_options.seal = options.state_key.clone().map(|key| SealOptions { key, random });
         identity::check(&data_dir, &*storage_options.disk, options.begin_empty)?;
         let (identity_dir, begin_empty) = (data_dir.clone(), options.begin_empty);
         let opening = tokio::task::spawn_blocking(move || {
@@ -127,7 +129,13 @@ impl Node {
                 observers,
                 batches,
                 exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
-                backups: Backups { source: backups, node: id.clone(), data_dir: data_dir.clone() },
+                backups: Backups {
+                    source: backups,
+                    node: id.clone(),
+                    data_dir: data_dir.clone(),
+                    key: options.state_key.clone(),
+                    random: Arc::clone(&options.cluster.random),
+                },
                 runtime: tokio::runtime::Handle::current(),
                 metrics,
                 clock: Arc::clone(&clock),

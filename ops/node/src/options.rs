@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use twin_cluster::ClusterOptions;
+use twin_storage::StateKey;
 use twin_transports::swap::CertificateFiles;
 use twin_transports::tls::SERVER_NAME;
 
@@ -14,6 +15,8 @@ pub struct NodeOptions {
     pub data_dir: PathBuf,
     /// Begin with no state in a directory that was a node's and has lost it; refused where there is state. For one start.
     pub begin_empty: bool,
+    /// Seals twin values and the log on the disk, and backups; `None`: they are not. As the directory began, so it is opened.
+    pub state_key: Option<StateKey>,
     /// Where the REST listens. Port 0 lets the system choose. Beyond loopback it is served over TLS only.
     pub http: SocketAddr,
     /// Where gateways connect by QUIC. Port 0 lets the system choose.
@@ -35,6 +38,7 @@ impl NodeOptions {
         Self {
             data_dir: data_dir.into(),
             begin_empty: false,
+            state_key: None,
             http: any,
             quic: any,
             server_name: SERVER_NAME.to_owned(),

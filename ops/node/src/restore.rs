@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use twin_backup::{Frame, Manifest, ReadError, Reader};
@@ -18,12 +19,17 @@ use twin_cluster::recovery::{Recovery, RecoveryError};
 use twin_cluster::{DIRECTORY, FIRST_CELL};
 use twin_core::numbers::CellId;
 use twin_storage::{
-    BackupError, BackupRow, FORMAT_VERSION, Options, RestoreError as StorageError, Restorer, read_rows,
+    BackupError, BackupRow, FORMAT_VERSION, Options, RestoreError as StorageError, Restorer, SealOptions, StateKey,
+    read_rows,
 };
 use twin_transports::tls::{CA_FILE, CA_KEY_FILE};
 
 use crate::identity::RESTORE_MARK;
 
+/// Bytes of the salt of a sealed backup.
+pub(crate) const SALT_BYTES: usize = 32;
+/// What its key is derived for.
+pub(crate) const SEAL_PURPOSE: &str = "backup";
 /// Bytes of the backup that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -36,6 +42,10 @@ pub struct RestoreOptions {
     pub data_dir: PathBuf,
     /// The lineage of what is restored; `None`: that which follows the backup's. Must be above every one that gateways have met.
     pub lineage: Option<u64>,
+    /// Opens a sealed backup, and seals what is restored if that is wanted.
+    pub key: Option<StateKey>,
+    /// Seal what is restored: only where there is a key.
+    pub encrypt_state: bool,
 }
 
 /// What was restored.
@@ -73,6 +83,15 @@ pub enum RestoreError {
         /// Format of the rows.
         found: u32,
     },
+    /// Sealed, and no key.
+    #[error(
+        "the backup {path} is sealed: give the key of the node that it was taken of, as to that node (--state-key-file, \
+         TWIND_STATE_KEY, or the credential state.key)"
+    )]
+    Sealed {
+        /// Its file.
+        path: PathBuf,
+    },
     /// There is something already.
     #[error(
         "{path} is not empty ({present} is there): a backup is restored into an empty directory, so that nothing is lost by mistake; give \
@@ -109,16 +128,27 @@ pub enum RestoreError {
 /// Restores a backup. Blocks. `progress` is told how many rows were read, now and then.
 pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64)) -> Result<Restored, RestoreError> {
     let unreadable = |cause| RestoreError::Backup { path: options.from.clone(), cause };
-    let file = fs::File::open(&options.from).map_err(|error| unreadable(error.into()))?;
-    let (mut reader, manifest) = Reader::begin(BufReader::with_capacity(READ_BYTES, file)).map_err(unreadable)?;
+    let open = || {
+        let file = fs::File::open(&options.from).map_err(|error| unreadable(error.into()))?;
+        Reader::begin(BufReader::with_capacity(READ_BYTES, file)).map_err(unreadable)
+    };
+    // To its end before anything is made of it: what a damaged backup says is worth nothing, not even as an error.
+    let (mut reader, _) = open()?;
+    while reader.next_frame().map_err(unreadable)?.is_some() {}
+    let (mut reader, manifest) = open()?;
     if manifest.storage_format > FORMAT_VERSION {
         let (path, release) = (options.from.clone(), manifest.release);
         return Err(RestoreError::Newer { path, release, found: manifest.storage_format });
     }
+    if let Some(salt) = &manifest.sealed {
+        let key = options.key.as_ref().ok_or_else(|| RestoreError::Sealed { path: options.from.clone() })?;
+        let salt = unhex(salt).ok_or_else(|| unreadable(ReadError::Damaged("its salt is none".to_owned())))?;
+        reader.unseal(&key.derived(&salt, SEAL_PURPOSE));
+    }
     let lineage = options.lineage.unwrap_or_else(|| Recovery::next_lineage(manifest.lineage));
     let recovery = Recovery::new(manifest.lineage, lineage)?;
     let mut directory = Directory::claim(&options.data_dir)?;
-    let mut node = NewNode::begin(&mut directory, recovery)?;
+    let mut node = NewNode::begin(&mut directory, recovery, options)?;
     let mut rows = 0;
     while let Some(frame) = reader.next_frame().map_err(unreadable)? {
         rows += node.take(frame)?;
@@ -127,6 +157,13 @@ pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64
     node.finish()?;
     directory.keep()?;
     Ok(Restored { manifest, lineage, rows })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 2 * SALT_BYTES || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..SALT_BYTES).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()).collect()
 }
 
 /// The directory under way. Dropped before [`Directory::keep`], it is empty again.
@@ -208,8 +245,10 @@ struct NewNode<'a> {
 }
 
 impl<'a> NewNode<'a> {
-    fn begin(directory: &'a mut Directory, recovery: Recovery) -> Result<Self, RestoreError> {
-        let options = Options::in_directory(&directory.path);
+    fn begin(directory: &'a mut Directory, recovery: Recovery, wanted: &RestoreOptions) -> Result<Self, RestoreError> {
+        let mut options = Options::in_directory(&directory.path);
+        let key = wanted.key.clone().filter(|_| wanted.encrypt_state);
+        options.seal = key.map(|key| SealOptions { key, random: Arc::new(ring::rand::SystemRandom::new()) });
         for file in [twin_storage::DataFile::Log, twin_storage::DataFile::State] {
             directory.made.push(directory.path.join(file.file_name()));
             // Its first name, while it is made.
@@ -222,6 +261,8 @@ impl<'a> NewNode<'a> {
     fn take(&mut self, frame: Frame) -> Result<u64, RestoreError> {
         let incomplete = |what: &str| Err(RestoreError::Incomplete(what.to_owned()));
         match frame {
+            // Opened, or never come to.
+            Frame::Sealed { .. } => return incomplete("it is sealed"),
             Frame::File { name, content } => {
                 if name != CA_FILE && name != CA_KEY_FILE {
                     return incomplete(&format!("it holds a file {name}, which no node has"));

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use twin_node::telemetry::{FILTER_DEFAULT, SAMPLE_RATIO_DEFAULT, TelemetryOptions};
 
 use crate::demo::DemoArgs;
+use crate::state_key::StateKeyArgs;
 
 /// The Twinmesh node: durable device twins for the gateways of a store.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ pub(crate) struct RestoreArgs {
     /// one more than that restore said. [default: the one after the backup's]
     #[arg(long, value_name = "N")]
     pub(crate) lineage: Option<u64>,
+    #[command(flatten)]
+    pub(crate) state_key: StateKeyArgs,
 }
 
 /// Options of `twind health`: as they were given to `twind dev`.
@@ -84,6 +87,8 @@ pub(crate) struct DevArgs {
     /// PEM file of its key
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state_key: StateKeyArgs,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 }

@@ -5,6 +5,7 @@ mod demo;
 mod dev;
 mod health;
 mod restore;
+mod state_key;
 mod supervisor;
 
 use std::process::ExitCode;

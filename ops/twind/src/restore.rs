@@ -13,7 +13,17 @@ pub(crate) fn run(args: &RestoreArgs) -> anyhow::Result<()> {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     let style = "restoring {bar:32} {pos}/{len} rows ({per_sec}, {eta} left)";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar")?);
-    let options = RestoreOptions { from: args.from.clone(), data_dir: args.data_dir.clone(), lineage: args.lineage };
+    if args.state_key.encrypt_state {
+        // Says what is missing.
+        args.state_key.of_a_node()?;
+    }
+    let options = RestoreOptions {
+        from: args.from.clone(),
+        data_dir: args.data_dir.clone(),
+        lineage: args.lineage,
+        key: args.state_key.found()?,
+        encrypt_state: args.state_key.encrypt_state,
+    };
     let restored = restore(&options, |manifest, rows| {
         bar.set_length(manifest.rows_estimate.max(rows));
         bar.set_position(rows);

@@ -11,10 +11,11 @@ use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use twin_core::numbers::CellId;
 
-use super::tables::{ENTRIES, StoredGroup, entry_index, entry_key, io_error};
+use super::tables::{ENTRIES, StoredGroup, entry_index, entry_key, io_error, read_entry};
 use crate::codec;
 use crate::consensus::{Entry, LogId, Vote};
 use crate::limits::LOG_TAIL_BYTES_MAX;
+use crate::seal::Seal;
 use crate::stats::StorageStats;
 
 /// The open file; `None` once the storage is shut down.
@@ -29,6 +30,7 @@ pub(crate) struct GroupLog {
     /// Index after that of the group's durable checkpoint; 0 without one. Set by the checkpointer.
     checkpointed: Arc<AtomicU64>,
     database: SharedDatabase,
+    seal: Option<Arc<Seal>>,
     stats: Arc<StorageStats>,
 }
 
@@ -59,6 +61,7 @@ impl GroupLog {
         stored: &StoredGroup,
         checkpointed: Arc<AtomicU64>,
         database: SharedDatabase,
+        seal: Option<Arc<Seal>>,
         stats: Arc<StorageStats>,
     ) -> Self {
         let view = View {
@@ -71,7 +74,7 @@ impl GroupLog {
             tail_bytes: 0,
             last_seq: 0,
         };
-        Self { cell, view: Mutex::new(view), flushed_seq: AtomicU64::new(0), checkpointed, database, stats }
+        Self { cell, view: Mutex::new(view), flushed_seq: AtomicU64::new(0), checkpointed, database, seal, stats }
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -128,6 +131,15 @@ impl GroupLog {
         Ok(entries)
     }
 
+    /// An entry's record as it is written.
+    pub(super) fn record(&self, entry: &Entry, size_hint: usize) -> io::Result<Vec<u8>> {
+        let record = codec::encode(entry, size_hint)?;
+        Ok(match &self.seal {
+            None => record,
+            Some(seal) => seal.seal(&[&entry_key(self.number(), entry.log_id.index)], &record),
+        })
+    }
+
     fn begin_read(&self) -> io::Result<ReadTransaction> {
         let database = self.database.read();
         let database = database.as_ref().ok_or_else(|| io::Error::other("the storage is shut down"))?;
@@ -145,7 +157,7 @@ impl GroupLog {
             if index != expected {
                 return Err(hole(self.cell, expected));
             }
-            entries.push(codec::decode(value.value())?);
+            entries.push(read_entry(self.seal.as_deref(), key.value(), value.value()).map_err(io_error)?);
             used += value.value().len() as u64;
             if used >= bytes_max {
                 break;

@@ -175,7 +175,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut encoded = Vec::new();
         let mut fresh = Vec::new();
         for entry in entries {
-            let record = codec::encode(&entry, size_hint(&entry))?;
+            let record = self.group.record(&entry, size_hint(&entry))?;
             bytes += record.len() as u64;
             fresh.push((entry.clone(), record.len() as u64));
             encoded.push((entry.log_id.index, record));

@@ -12,6 +12,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::codec;
 use crate::consensus::{Entry, LogId, ReplicaId, Vote};
+use crate::seal::Seal;
 
 pub(super) const ENTRIES: TableDefinition<'static, &[u8; 12], &[u8]> = TableDefinition::new("entries");
 pub(super) const GROUPS: TableDefinition<'static, &[u8; 5], &[u8]> = TableDefinition::new("groups");
@@ -79,7 +80,7 @@ pub(crate) struct StoredGroup {
 }
 
 /// Reads what the file holds of each group.
-pub(crate) fn load(database: &Database) -> Result<BTreeMap<u32, StoredGroup>, redb::Error> {
+pub(crate) fn load(database: &Database, seal: Option<&Seal>) -> Result<BTreeMap<u32, StoredGroup>, redb::Error> {
     let read = database.begin_read()?;
     let mut groups: BTreeMap<u32, StoredGroup> = BTreeMap::new();
     for row in read.open_table(GROUPS)?.iter()? {
@@ -103,12 +104,23 @@ pub(crate) fn load(database: &Database) -> Result<BTreeMap<u32, StoredGroup>, re
         group.purge_unfinished = first < behind_purged;
         group.first = first.max(behind_purged);
         let last = match entries.range::<&[u8; 12]>(&from..=&to)?.next_back() {
-            Some(row) => Some(decode::<Entry>(row?.1.value())?.log_id),
+            Some(row) => {
+                let (key, value) = row?;
+                Some(read_entry(seal, key.value(), value.value())?.log_id)
+            }
             None => None,
         };
         group.last = last.max(group.purged);
     }
     Ok(groups)
+}
+
+/// An entry, from its record.
+pub(super) fn read_entry(seal: Option<&Seal>, key: &[u8; 12], record: &[u8]) -> Result<Entry, redb::Error> {
+    match seal {
+        None => decode(record),
+        Some(seal) => decode(&seal.unseal(&[key], record).map_err(redb::StorageError::from)?),
+    }
 }
 
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {

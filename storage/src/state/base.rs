@@ -1,10 +1,14 @@
 //! The file as of one checkpoint.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
 use super::tables::{Covered, GROUPS, decode, row_key, rows};
 use crate::families::{FAMILY_COUNT, Family};
+use crate::seal::Seal;
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -17,20 +21,35 @@ pub(super) type BaseRange = redb::Range<'static, &'static [u8], &'static [u8]>;
 pub(crate) struct Base {
     families: [Rows; FAMILY_COUNT],
     groups: ReadOnlyTable<u32, &'static [u8]>,
+    seal: Option<Arc<Seal>>,
 }
 
 impl Base {
-    pub(crate) fn open(database: &Database) -> Result<Self, redb::Error> {
+    pub(crate) fn open(database: &Database, seal: Option<Arc<Seal>>) -> Result<Self, redb::Error> {
         let read = database.begin_read()?;
         let opened: Result<Vec<Rows>, redb::TableError> =
             Family::ALL.into_iter().map(|family| read.open_table(rows(family))).collect();
         let Ok(families) = opened?.try_into() else { unreachable!("as many tables as families") };
-        Ok(Self { families, groups: read.open_table(GROUPS)? })
+        Ok(Self { families, groups: read.open_table(GROUPS)?, seal })
     }
 
     pub(super) fn get(&self, family: Family, group: u32, key: &[u8]) -> Result<Option<Bytes>, redb::StorageError> {
-        let row = self.families[family.at()].get(row_key(group, key).as_slice())?;
-        Ok(row.map(|value| Bytes::copy_from_slice(value.value())))
+        let key = row_key(group, key);
+        let row = self.families[family.at()].get(key.as_slice())?;
+        row.map(|value| Ok(self.value(family, &key, value.value())?.into_owned().into())).transpose()
+    }
+
+    /// A value of [`Self::range`], unsealed. `key` is that on disk.
+    pub(super) fn value<'a>(
+        &self,
+        family: Family,
+        key: &[u8],
+        value: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, redb::StorageError> {
+        match &self.seal {
+            None => Ok(Cow::Borrowed(value)),
+            Some(seal) => Ok(Cow::Owned(seal.unseal(&[&[family.number()], key], value)?)),
+        }
     }
 
     /// Rows of a group from `from` on (with its group number), in key order, up to the end of the table.

@@ -3,6 +3,7 @@
 //! It also installs snapshots, so an installation never meets a running flush: there is none while the
 //! thread is busy with it.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ use super::tables::{Covered, GROUPS, encode, put_row_key, row_key, rows};
 use crate::consensus::SnapshotMeta;
 use crate::failure::{DataFile, StorageFailure};
 use crate::families::Family;
+use crate::seal::Seal;
 use crate::stopwatch::Stopwatch;
 
 /// What the checkpointer is asked for.
@@ -46,6 +48,7 @@ pub(crate) enum Command {
 
 pub(crate) struct Checkpointer {
     pub(crate) database: Database,
+    pub(crate) seal: Option<Arc<Seal>>,
     pub(crate) shared: Arc<StateShared>,
     pub(crate) interval: Duration,
 }
@@ -141,7 +144,7 @@ impl Checkpointer {
                 for (row, value) in group.rows.in_order(family) {
                     put_row_key(&mut key, group.group.cell.get(), row);
                     match value {
-                        Some(value) => drop(table.insert(key.as_slice(), value.as_ref())?),
+                        Some(value) => drop(table.insert(key.as_slice(), &*self.sealed(family, &key, value))?),
                         None => drop(table.remove(key.as_slice())?),
                     }
                     count += 1;
@@ -158,7 +161,11 @@ impl Checkpointer {
         write.commit()?;
         self.shared.stats.checkpoint_rows.add(count);
         self.shared.stats.checkpoint_bytes.add(bytes);
-        Base::open(&self.database)
+        Base::open(&self.database, self.seal.clone())
+    }
+
+    fn sealed<'a>(&self, family: Family, key: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
+        sealed(self.seal.as_deref(), family, key, value)
     }
 
     /// Invariant: the new base first, then `frozen` goes, under the group's lock. A reader in between
@@ -167,7 +174,9 @@ impl Checkpointer {
         {
             let mut backup = self.shared.backup.lock();
             if let Some(backup) = &mut *backup {
-                frozen.iter().for_each(|frozen| backup.note(frozen.group.cell, &frozen.rows));
+                for frozen in &frozen {
+                    backup.note(frozen.group.cell, &frozen.rows);
+                }
             }
             *self.shared.base.write() = Arc::new(base);
         }
@@ -191,9 +200,9 @@ impl Checkpointer {
         let mut write = self.database.begin_write().map_err(|error| failed(error.into()))?;
         write.set_quick_repair(true);
         // Dropped without a commit, the transaction leaves no trace.
-        replace(&write, group.cell.get(), &covered, &mut parser)?;
+        replace(&write, self.seal.as_deref(), group.cell.get(), &covered, &mut parser)?;
         write.commit().map_err(|error| failed(error.into()))?;
-        let base = Arc::new(Base::open(&self.database).map_err(failed)?);
+        let base = Arc::new(Base::open(&self.database, self.seal.clone()).map_err(failed)?);
         {
             let mut backup = self.shared.backup.lock();
             if let Some(backup) = &mut *backup {
@@ -219,7 +228,21 @@ fn group_range(group: u32) -> Range<Vec<u8>> {
     row_key(group, &[])..end
 }
 
-fn replace(write: &WriteTransaction, group: u32, covered: &Covered, parser: &mut SnapshotParser) -> io::Result<()> {
+/// A row's value as it is written. `key` is that on disk.
+pub(crate) fn sealed<'a>(seal: Option<&Seal>, family: Family, key: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
+    match seal {
+        None => Cow::Borrowed(value),
+        Some(seal) => Cow::Owned(seal.seal(&[&[family.number()], key], value)),
+    }
+}
+
+fn replace(
+    write: &WriteTransaction,
+    seal: Option<&Seal>,
+    group: u32,
+    covered: &Covered,
+    parser: &mut SnapshotParser,
+) -> io::Result<()> {
     for family in Family::ALL {
         let range = group_range(group);
         let mut table = write.open_table(rows(family)).map_err(io::Error::other)?;
@@ -234,7 +257,7 @@ fn replace(write: &WriteTransaction, group: u32, covered: &Covered, parser: &mut
                 break;
             }
             put_row_key(&mut key, group, row);
-            table.insert(key.as_slice(), value.as_ref()).map_err(io::Error::other)?;
+            table.insert(key.as_slice(), &*sealed(seal, family, &key, value)).map_err(io::Error::other)?;
             next = parser.row()?;
         }
     }

@@ -219,7 +219,7 @@ impl GroupReader {
 }
 
 fn base_rows<'a>(
-    base: &Base,
+    base: &'a Base,
     family: Family,
     group: u32,
     prefix: &'a [u8],
@@ -233,9 +233,10 @@ fn base_rows<'a>(
     let whole_prefix = row_key(group, prefix);
     let rows = base
         .range(family, &from)?
-        .map(|row| {
+        .map(move |row| {
             let (key, value) = row?;
-            Ok((Bytes::copy_from_slice(key.value()), Some(Bytes::copy_from_slice(value.value()))))
+            let value = base.value(family, key.value(), value.value())?.into_owned();
+            Ok((Bytes::copy_from_slice(key.value()), Some(value.into())))
         })
         .take_while(move |row: &Result<LayerRow, ReadError>| match row {
             Ok((key, _)) => key.starts_with(&whole_prefix),

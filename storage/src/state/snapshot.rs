@@ -153,12 +153,16 @@ impl BaseChunks {
             if let Some((family, rows)) = &mut self.rows {
                 if let Some(row) = rows.next() {
                     let (key, value) = row.map_err(io::Error::other)?;
-                    if let Some(key) = key.value().strip_prefix(self.cell.to_be_bytes().as_slice()) {
+                    if let (Some(base), Some(row)) =
+                        (&self.base, key.value().strip_prefix(self.cell.to_be_bytes().as_slice()))
+                    {
+                        let value = base.value(*family, key.value(), value.value()).map_err(io::Error::other)?;
+                        let key = row;
                         chunk.put_u8(family.number());
                         chunk.put_u16(key.len() as u16);
-                        chunk.put_u32(value.value().len() as u32);
+                        chunk.put_u32(value.len() as u32);
                         chunk.put_slice(key);
-                        chunk.put_slice(value.value());
+                        chunk.put_slice(&value);
                         self.count += 1;
                         return Ok(true);
                     }

@@ -12,6 +12,7 @@ mod power;
 mod replica;
 mod restart;
 mod rounds;
+mod sealed;
 mod snapshots;
 mod suite;
 mod world;

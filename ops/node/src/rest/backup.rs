@@ -1,22 +1,26 @@
 //! `/api/v1/backup`: everything that a node holds, as a stream.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
+use ring::rand::SecureRandom;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 use twin_backup::{Frame, MEDIA_TYPE, Manifest, Writer};
 use twin_core::time_text::rfc3339;
-use twin_storage::{Backup, BackupChunk, BackupError, BackupSource, FORMAT_VERSION};
+use twin_storage::{Backup, BackupChunk, BackupError, BackupSource, FORMAT_VERSION, StateKey};
 use twin_transports::tls::{CA_FILE, CA_KEY_FILE};
 
 use super::Rest;
 use super::problem::Problem;
 use super::query::Query;
 use crate::limits::{BACKUP_CHUNKS_MAX, BACKUP_RETRY_AFTER};
+use crate::restore::{SALT_BYTES, SEAL_PURPOSE};
 
 /// What backups are made of.
 pub(crate) struct Backups {
@@ -25,13 +29,18 @@ pub(crate) struct Backups {
     pub(crate) node: String,
     /// Where the CA is.
     pub(crate) data_dir: PathBuf,
+    /// Seals backups where the state is sealed.
+    pub(crate) key: Option<StateKey>,
+    /// For their salts.
+    pub(crate) random: Arc<dyn SecureRandom + Send + Sync>,
 }
 
 #[utoipa::path(
     post, path = "/api/v1/backup", tag = "nodes", operation_id = "backup", summary = "A backup of the node, while it works",
     description = "Everything that was acknowledged before the request is in it; each Raft group is as it was at one point in its order. \
                    Writes go on. The stream has a checksum and an end mark: without them it is no backup, and `twind restore` refuses it. \
-                   It holds the CA's private key, unless `keys` is `false`: whoever has the key can pass for the node.",
+                   It holds the CA's private key, unless `keys` is `false`: whoever has the key can pass for the node. Of a node with \
+                   `--encrypt-state` it is sealed under that node's key.",
     params(("keys" = Option<bool>, Query, description = "With the CA's certificate and key, without which gateways do not trust a restored node; true unless given")),
     responses(
         (status = 200, description = "The backup", body = Vec<u8>, content_type = "application/vnd.twinmesh.backup"),
@@ -80,7 +89,15 @@ fn refused(error: BackupError) -> Problem {
 /// What stands before the groups. Blocks.
 fn begin(rest: &Rest, backup: &Backup, keys: bool) -> Result<(Writer, Vec<u8>), BackupError> {
     let (rows_estimate, bytes_estimate) = backup.estimate()?;
-    let (mut writer, mut head) = Writer::begin(&Manifest {
+    let sealed = match &rest.backups.key {
+        Some(key) => {
+            let mut salt = [0; SALT_BYTES];
+            rest.backups.random.fill(&mut salt).map_err(|_| BackupError::Entropy)?;
+            Some((salt, key.derived(&salt, SEAL_PURPOSE)))
+        }
+        None => None,
+    };
+    let manifest = Manifest {
         node: rest.backups.node.clone(),
         created_at: rfc3339(rest.clock.wall()),
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -89,7 +106,9 @@ fn begin(rest: &Rest, backup: &Backup, keys: bool) -> Result<(Writer, Vec<u8>), 
         keys,
         rows_estimate,
         bytes_estimate,
-    });
+        sealed: sealed.as_ref().map(|(salt, _)| hex(salt)),
+    };
+    let (mut writer, mut head) = Writer::begin(&manifest, sealed.as_ref().map(|(_, key)| key));
     for name in [CA_FILE, CA_KEY_FILE].into_iter().filter(|_| keys) {
         let content =
             std::fs::read(rest.backups.data_dir.join(name)).map_err(|error| BackupError::File(error.into()))?;
@@ -137,4 +156,12 @@ fn frame(chunk: BackupChunk) -> Frame {
         BackupChunk::Rows { count, bytes } => Frame::Rows { count, bytes: bytes.into() },
         BackupChunk::End { group, covered } => Frame::GroupEnd { group: group.get(), covered: covered.into() },
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -32,8 +32,8 @@ pub(crate) fn run(client: &Client, output: Output, command: &Backup) -> Result<(
     let path = unfinished.keep(&name_of(&manifest))?;
     if output.json {
         let path = path.to_string_lossy();
-        let backup = json!({"path": path, "bytes": bytes, "rows": rows, "node": manifest.node, "lineage": manifest.lineage,
-            "createdAt": manifest.created_at, "keys": manifest.keys});
+        let backup = json!({"path": path, "bytes": bytes, "rows": manifest.sealed.is_none().then_some(rows), "node": manifest.node, "lineage": manifest.lineage,
+            "createdAt": manifest.created_at, "keys": manifest.keys, "sealed": manifest.sealed.is_some()});
         return output::line(&backup.to_string());
     }
     output::line(&format!("{} ({}, lineage {})", path.display(), HumanBytes(bytes), manifest.lineage))
@@ -76,13 +76,18 @@ fn check_frames(tee: &mut Tee<'_, impl Read>, bar: &ProgressBar) -> Result<(Mani
     let (mut reader, manifest) = Reader::begin(tee)?;
     let (mut rows, mut bytes) = (0, 0);
     while let Some(frame) = reader.next_frame()? {
-        if let Frame::Rows { count, bytes: of_rows } = frame {
-            rows += u64::from(count);
-            bytes += of_rows.len() as u64;
-            // An estimate: what changes meanwhile comes again.
-            bar.set_length(manifest.bytes_estimate.max(bytes));
-            bar.set_position(bytes);
+        match frame {
+            Frame::Rows { count, bytes: of_rows } => {
+                rows += u64::from(count);
+                bytes += of_rows.len() as u64;
+            }
+            // Of a node whose state is sealed: how many rows is not to be seen.
+            Frame::Sealed { bytes: sealed } => bytes += sealed as u64,
+            _ => {}
         }
+        // An estimate: what changes meanwhile comes again.
+        bar.set_length(manifest.bytes_estimate.max(bytes));
+        bar.set_position(bytes);
     }
     Ok((manifest, rows))
 }
@@ -183,6 +188,7 @@ mod tests {
             keys: true,
             rows_estimate: 0,
             bytes_estimate: 0,
+            sealed: None,
         };
         assert_eq!(name_of(&manifest), "twinmesh-01234567-20261121T173000Z.twinbackup");
         manifest.node = "../../etc".into();

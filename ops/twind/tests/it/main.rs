@@ -15,6 +15,7 @@ mod reconnect;
 mod refusals;
 mod replay;
 mod restored;
+mod sealed;
 mod simulator;
 mod spans;
 mod stall;

@@ -15,6 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub fn twind(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twind"));
     command.args(args).env_remove("RUST_LOG").env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
+    for name in ["TWIND_STATE_KEY", "TWIND_STATE_KEY_FILE", "CREDENTIALS_DIRECTORY"] {
+        command.env_remove(name);
+    }
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "TWIND_DATA_DIR", "TWIND_HTTP", "TWIND_QUIC"] {
         command.env_remove(name);
     }
@@ -51,6 +54,11 @@ impl Twind {
     /// With more in its environment.
     pub fn start_among(data_dir: &Path, variables: &[(&str, &OsStr)]) -> Self {
         Self::spawn(data_dir, "127.0.0.1:0", &[], Stdio::null(), variables)
+    }
+
+    /// Sealed, with the key in the environment.
+    pub fn start_sealed_by(data_dir: &Path, name: &str, value: &OsStr) -> Self {
+        Self::spawn(data_dir, "127.0.0.1:0", &["--encrypt-state"], Stdio::null(), &[(name, value)])
     }
 
     fn spawn(data_dir: &Path, quic: &str, more: &[&str], stderr: Stdio, variables: &[(&str, &OsStr)]) -> Self {

@@ -18,7 +18,7 @@ use crate::process::{Twind, twind};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Takes a backup into a file.
-fn back_up(node: &Twind, to: &Path) -> Vec<u8> {
+pub fn back_up(node: &Twind, to: &Path) -> Vec<u8> {
     let url = format!("{}/api/v1/backup", node.ready["http"].as_str().unwrap());
     let answer = ureq::post(&url).header("Authorization", format!("Bearer {}", node.token)).send_empty().unwrap();
     assert_eq!(answer.headers()["content-type"], "application/vnd.twinmesh.backup");
@@ -28,7 +28,7 @@ fn back_up(node: &Twind, to: &Path) -> Vec<u8> {
     bytes
 }
 
-fn restore(from: &Path, to: &Path, more: &[&str]) -> Result<Value, String> {
+pub fn restore(from: &Path, to: &Path, more: &[&str]) -> Result<Value, String> {
     let output = twind(&["restore", "--from"]).arg(from).arg("--data-dir").arg(to).args(more).output().unwrap();
     if output.status.success() {
         assert!(output.stderr.is_empty(), "quiet when not on a terminal: {}", String::from_utf8_lossy(&output.stderr));

@@ -45,6 +45,9 @@ pub enum BackupError {
     /// The file cannot be read.
     #[error("state.redb cannot be read: {0}; check the disk")]
     File(redb::Error),
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes to seal the backup with")]
+    Entropy,
     /// What stands in a backup is no row.
     #[error("not rows of a backup: {0}")]
     Malformed(&'static str),
@@ -312,8 +315,9 @@ fn read_on(base: &Base, group: CellId, read: &Read, chunk: &mut RowsChunk) -> Re
     for family in Family::ALL.into_iter().skip(first.at()) {
         for row in base.range(family, &from)? {
             let (key, value) = row?;
+            let value = base.value(family, key.value(), value.value())?;
             let Some(key) = key.value().strip_prefix(prefix.as_slice()) else { break };
-            chunk.put(family, key, Some(value.value()));
+            chunk.put(family, key, Some(&value));
             if chunk.bytes.len() >= BACKUP_CHUNK_BYTES {
                 return Ok(Read::UpTo((family, key.into())));
             }
