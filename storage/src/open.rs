@@ -298,7 +298,7 @@ fn check_format(
     if found < FORMAT_VERSION {
         // Version 2 only has more key families: their tables are made, and what is there stays as it is.
         drop((format, read));
-        make(database, file, make_tables).map_err(damaged)?;
+        make(database, file, None, make_tables).map_err(damaged)?;
     }
     Ok(Found::Tables)
 }

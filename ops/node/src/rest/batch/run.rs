@@ -14,7 +14,6 @@ use tokio_util::sync::{CancellationToken, PollSemaphore};
 use twin_cluster::Cluster;
 use twin_core::command::Answer;
 use twin_core::grain::Reply;
-use twin_core::once::OnceOutcome;
 use twin_core::refusal::Refusal;
 use twin_transports::server::Submission;
 
