@@ -3,6 +3,7 @@
 
 mod batch;
 mod begin_empty;
+mod certificates;
 mod demo;
 mod deployment;
 mod dev;
