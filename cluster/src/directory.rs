@@ -89,15 +89,10 @@ impl Directory {
         let _writing = self.writing.lock().await;
         let known = self.site(site)?;
         let created = known.is_none();
-        let mut row = match &known {
-            Some(row) => row.clone(),
-            None => {
-                if self.sites()?.len() >= SITES_MAX {
-                    return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
-                }
-                SiteRow::new(Enrolment::default())
-            }
-        };
+        if known.is_none() && self.sites()?.len() >= SITES_MAX {
+            return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
+        }
+        let mut row = known.clone().unwrap_or_else(|| SiteRow::new(Enrolment::default()));
         row.enrolment = change.enrolment.unwrap_or(row.enrolment);
         row.conflict = change.conflict.unwrap_or(row.conflict);
         if known.is_some_and(|known| known == row) {

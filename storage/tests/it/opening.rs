@@ -139,7 +139,8 @@ fn a_file_of_the_first_format_gets_the_tables_that_came_later() {
     open(directory.path()).shutdown().expect("clean");
     let database = Database::open(directory.path().join("state.redb")).expect("ours");
     let read = database.begin_read().expect("a transaction");
-    let found = read.open_table(format).expect("there").get("twinmesh-state").expect("readable").expect("there").value();
+    let found =
+        read.open_table(format).expect("there").get("twinmesh-state").expect("readable").expect("there").value();
     assert_eq!(found, FORMAT_VERSION);
 }
 

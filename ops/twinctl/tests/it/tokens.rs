@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use crate::server::{Server, answer, json};
 use crate::twinctl::Operator;
 
-const MADE: &str = r#"{"name":"ci","scope":"steer","createdAt":"t","expiresAt":null,"expired":false,"token":"twm.ci.shown-once"}"#;
+const MADE: &str =
+    r#"{"name":"ci","scope":"steer","createdAt":"t","expiresAt":null,"expired":false,"token":"twm.ci.shown-once"}"#;
 
 #[test]
 fn a_token_goes_to_a_file_that_is_a_token_file_and_nowhere_else() {
@@ -34,7 +35,10 @@ fn tokens_are_listed_and_revoked() {
     let server = Server::start([json("200 OK", list), answer("204 No Content", "", "")]);
     let operator = Operator::new();
     let shown = operator.run(&server.url(), &["token", "list"]).stdout;
-    assert!(shown.contains("admin  operate  t1    never\n") && shown.contains("ci     read     t2    t3 (over)\n"), "{shown}");
+    assert!(
+        shown.contains("admin  operate  t1    never\n") && shown.contains("ci     read     t2    t3 (over)\n"),
+        "{shown}"
+    );
     let revoked = operator.run(&server.url(), &["token", "revoke", "ci"]);
     assert_eq!((revoked.code, revoked.stdout.as_str()), (0, "token ci: revoked\n"));
     server.asked();
@@ -43,14 +47,18 @@ fn tokens_are_listed_and_revoked() {
 
 #[test]
 fn a_gateway_is_rotated_into_a_new_file() {
-    let credentials = r#"{"version":1,"site":"s","name":"g","productKey":"p","secret":"c2VjcmV0","ca":"PEM","serverName":"n"}"#;
+    let credentials =
+        r#"{"version":1,"site":"s","name":"g","productKey":"p","secret":"c2VjcmV0","ca":"PEM","serverName":"n"}"#;
     let server = Server::start([json("201 Created", credentials), answer("204 No Content", "", "")]);
     let operator = Operator::new();
     let rotate = ["gateway", "rotate", "--site", "s", "--name", "g", "--out", "new.json", "--overlap", "12h"];
     assert_eq!(operator.run(&server.url(), &rotate).code, 0);
     assert_eq!(fs::read_to_string(operator.path("new.json")).unwrap(), credentials);
     let asked = server.asked();
-    assert_eq!((asked.line.as_str(), asked.body.as_str()), ("POST /api/v1/sites/s/gateways/g/keys", r#"{"overlapSeconds":43200}"#));
+    assert_eq!(
+        (asked.line.as_str(), asked.body.as_str()),
+        ("POST /api/v1/sites/s/gateways/g/keys", r#"{"overlapSeconds":43200}"#)
+    );
     let ended = operator.run(&server.url(), &["gateway", "end-old-key", "--site", "s", "--name", "g"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "gateway s/g: its old key has ended\n"));
     assert_eq!(server.asked().line, "DELETE /api/v1/sites/s/gateways/g/keys/old");
