@@ -30,7 +30,7 @@ impl Swappable {
     /// SHA-256 of the certificate itself, in hexadecimal.
     pub(crate) fn fingerprint(&self) -> String {
         let current = Arc::clone(&self.0.read());
-        let certificate = current.cert.first().map(|certificate| certificate.as_ref()).unwrap_or_default();
+        let certificate = current.cert.first().map(AsRef::as_ref).unwrap_or_default();
         digest(&SHA256, certificate).as_ref().iter().fold(String::new(), |mut text, byte| {
             use std::fmt::Write as _;
             // Writing to a string does not fail.

@@ -120,7 +120,8 @@ impl Verifier {
         let before = ending_key.unwrap_or(self.dummy_key);
         let signed_before = verify(&before, &input, &proof.signature) & ending_key.is_some();
         let product = bool::from(subtle::ConstantTimeEq::ct_eq(product_key.as_bytes(), hello.product_key.as_bytes()));
-        if known & (signed | signed_before) & product {
+        let proven = signed | signed_before;
+        if known & proven & product {
             return Ok(if signed { public_key } else { before });
         }
         backend.credential_refused(gateway, connection.remote_address());

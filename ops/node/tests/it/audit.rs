@@ -38,8 +38,8 @@ async fn steering_is_one_line_a_request_and_survives_a_restart_in_pages() {
     for n in 0..5 {
         client.put(&format!("twins/t{n}"), json!({})).expect(201);
     }
-    let lines: String =
-        (0..100).map(|n| format!("{{\"id\": \"t{}\", \"desired\": {{\"a\": {n}}}}}\n", n % 5)).collect();
+    let line = |n: u32| format!("{{\"id\": \"t{}\", \"desired\": {{\"a\": {n}}}}}", n % 5);
+    let lines = (0..100).map(line).collect::<Vec<_>>().join("\n");
     let ndjson = [("Content-Type", "application/x-ndjson")];
     client.send("POST", "twins:batchUpdate", &ndjson, Some(lines.as_bytes())).expect(200);
     node.shutdown().await;

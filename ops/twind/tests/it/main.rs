@@ -4,6 +4,7 @@
 mod batch;
 mod begin_empty;
 mod bulk;
+mod certificates;
 mod demo;
 mod deployment;
 mod dev;
