@@ -129,7 +129,7 @@ async fn an_export_that_nobody_reads_holds_little_and_ends() {
     let world = World::start().await;
     let client = world.client();
     let large: serde_json::Map<String, Value> = (0..8).map(|n| (format!("k{n}"), json!("x".repeat(4_000)))).collect();
-    let body = (0..TWINS).map(|n| format!("{}\n", json!({"id": format!("t-{n:03}"), "desired": large}))).collect();
+    let body = (0..TWINS).map(|n| json!({"id": format!("t-{n:03}"), "desired": large}).to_string() + "\n").collect();
     assert_eq!(Batch::open_at(&client, "imports").exchange(body).len(), TWINS);
     let metric = |name: &str| -> usize {
         let text = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();

@@ -6,7 +6,7 @@ use crate::batch_stream::Batch;
 use crate::world::World;
 
 fn import_of(site: &str, twins: usize) -> String {
-    (0..twins).map(|n| format!("{}\n", json!({"id": format!("l-{n}"), "site": site, "desired": {"n": n}}))).collect()
+    (0..twins).map(|n| json!({"id": format!("l-{n}"), "site": site, "desired": {"n": n}}).to_string() + "\n").collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,7 +142,7 @@ async fn through_restarts_of_a_real_node_everything_goes_in_and_comes_out_again(
     let mut node = start(dir.path(), None).await;
     let url = node.http_url().to_owned();
     let items: String =
-        (0..TWINS).map(|n| format!("{}\n", json!({"id": format!("t-{n:05}"), "desired": {"n": n}}))).collect();
+        (0..TWINS).map(|n| json!({"id": format!("t-{n:05}"), "desired": {"n": n}}).to_string() + "\n").collect();
     fs::write(dir.path().join("twins"), items).unwrap();
     for what in ["import", "apply"] {
         let mut importing = twinctl(&url, dir.path(), &[what, "twins", "--json"]);

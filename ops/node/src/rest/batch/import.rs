@@ -129,7 +129,10 @@ mod tests {
     use twin_core::ids::SiteId;
     use twin_core::json;
 
-    fn read(line: &str) -> Result<Option<Command>, (Option<String>, &'static str, Option<String>)> {
+    /// Id, code and pointer.
+    type Bad = (Option<String>, &'static str, Option<String>);
+
+    fn read(line: &str) -> Result<Option<Command>, Bad> {
         let read = Import.read(line.as_bytes());
         read.map(|item| item.map(|item| item.command)).map_err(|BadItem { id, problem }| {
             let told = serde_json::to_value(problem.of_item()).unwrap();

@@ -23,7 +23,7 @@ impl Progress {
     /// So many items, and so many bytes of them, are done.
     pub(super) fn at(&self, items: u64, bytes: u64) {
         // Rendering a message costs, and nobody reads so fast.
-        if items % 64 == 0 && !self.0.is_hidden() {
+        if items.is_multiple_of(64) && !self.0.is_hidden() {
             self.0.set_message(format!("{items} twins"));
         }
         self.0.set_position(bytes);

@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_file_is_cut_into_slices_that_know_their_lines() {
-        let text: String = (0..BULK_SLICE_ITEMS_MAX + 5).map(|n| format!("{{\"id\":\"t-{n}\"}}\n\n")).collect();
+        let text: String =
+            (0..BULK_SLICE_ITEMS_MAX + 5).flat_map(|n| [format!("{{\"id\":\"t-{n}\"}}"), "\n\n".to_owned()]).collect();
         let mut reader = BufReader::new(text.as_bytes());
         let (mut line, mut bytes) = (0, 0);
         let first = read_slice(&mut reader, &mut line, &mut bytes).unwrap();
