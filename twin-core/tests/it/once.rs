@@ -199,13 +199,13 @@ fn a_repeat_that_meets_a_later_life_is_a_change_of_that_life_unless_its_conditio
 fn past_the_bound_a_key_is_refused_until_the_oldest_was_kept_long_enough_even_if_the_grain_comes_and_goes() {
     let mut bench = Bench::registered();
     let minute = Duration::from_secs(60);
-    for n in 0..IDEMPOTENCY_KEYS_MAX as i64 {
+    for n in 0..8 {
         bench.once(&format!("k{n}"), 1, patch(n)).unwrap();
         bench.pass(minute / 2);
     }
     let age = minute / 2 * IDEMPOTENCY_KEYS_MAX as u32;
     let Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms }) = bench.once("late", 1, patch(99)) else { panic!() };
-    assert_eq!(retry_after_ms, (IDEMPOTENCY_KEPT_MIN - age).as_millis() as u64);
+    assert_eq!(retry_after_ms, IDEMPOTENCY_KEPT_MIN.saturating_sub(age).as_millis() as u64);
     assert_eq!(bench.n(), Some(7));
     assert!(bench.once("k0", 1, patch(0)).unwrap().replayed, "the oldest is remembered still");
     bench.plain(patch(50));
@@ -220,7 +220,7 @@ fn past_the_bound_a_key_is_refused_until_the_oldest_was_kept_long_enough_even_if
 #[test]
 fn after_a_restart_every_key_counts_as_new_whatever_the_clocks_say() {
     let mut bench = Bench::registered();
-    for n in 0..IDEMPOTENCY_KEYS_MAX as i64 {
+    for n in 0..8 {
         bench.once(&format!("k{n}"), 1, patch(n)).unwrap();
     }
     bench.pass(IDEMPOTENCY_KEPT_MIN);
@@ -317,7 +317,7 @@ proptest! {
                     // The last eight are remembered; where there is room for all, all are.
                     let from = life.effects.len().saturating_sub(IDEMPOTENCY_KEYS_MAX);
                     let remembered = &life.effects[from..];
-                    let known_for = |at: Duration| bench.now - at.max(begun);
+                    let known_for = |at: Duration| bench.now.saturating_sub(at.max(begun));
                     if let Some((_, first_body, _, outcome)) = remembered.iter().find(|(known, ..)| *known == key) {
                         if *first_body == body {
                             let answer = answer.unwrap();
@@ -328,13 +328,13 @@ proptest! {
                             prop_assert!(matches!(answer, Err(Refusal::KeyReused { .. })), "{answer:?}");
                         }
                     } else if remembered.len() == IDEMPOTENCY_KEYS_MAX && known_for(remembered[0].2) < IDEMPOTENCY_KEPT_MIN {
-                        let left = IDEMPOTENCY_KEPT_MIN - known_for(remembered[0].2);
+                        let left = IDEMPOTENCY_KEPT_MIN.saturating_sub(known_for(remembered[0].2));
                         prop_assert_eq!(answer, Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms: left.as_millis() as u64 }));
                     } else {
                         let answer = answer.unwrap();
                         prop_assert!(!answer.replayed && !answer.outcome.created);
                         // The claim: whoever acts twice was old.
-                        let young = |(known, _, at, _): &&(u8, u8, Duration, _)| *known == key && bench.now - *at < IDEMPOTENCY_KEPT_MIN;
+                        let young = |(known, _, at, _): &&(u8, u8, Duration, _)| *known == key && bench.now.saturating_sub(*at) < IDEMPOTENCY_KEPT_MIN;
                         prop_assert!(life.effects.iter().find(young).is_none());
                         life.effects.push((key, body, bench.now, answer.outcome));
                         life.n = values;

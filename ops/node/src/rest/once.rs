@@ -116,7 +116,9 @@ impl Parts {
             Precondition::Absent => self.add("absent"),
             Precondition::AnyOf(etags) => {
                 self.add("etags");
-                etags.iter().for_each(|etag| self.add(etag));
+                for etag in etags {
+                    self.add(etag);
+                }
             }
         }
     }

@@ -234,7 +234,7 @@ fn title(code: &str) -> String {
 
 fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::Rule(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Rule(_) | Refusal::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::NotFound { .. }
         | Refusal::PathNotFound { .. }
@@ -254,7 +254,6 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::Gap { .. }
         | Refusal::Conflict { .. } => StatusCode::CONFLICT,
         Refusal::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
-        Refusal::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Busy { .. } | Refusal::KeysUsedUp { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TimedOut { .. } | Refusal::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,

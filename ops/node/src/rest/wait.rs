@@ -228,7 +228,8 @@ fn describe(operation: &mut utoipa::openapi::path::Operation) {
     let responses = &mut operation.responses.responses;
     if let Some(RefOr::T(done)) = responses.get("200") {
         let mut pending = done.clone();
-        pending.description = "The change is committed, but had not come as far as `wait` asked at the timeout; `convergence` says how far".to_owned();
+        "The change is committed, but had not come as far as `wait` asked at the timeout; `convergence` says how far"
+            .clone_into(&mut pending.description);
         responses.insert("202".to_owned(), RefOr::T(pending));
     }
     let gone = utoipa::openapi::ResponseBuilder::new()
