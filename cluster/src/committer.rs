@@ -23,12 +23,11 @@ use twin_core::event::Outbound;
 use twin_core::grain::Ticket;
 use twin_core::refusal::Refusal;
 use twin_storage::consensus::{CommittedLeaderId, Raft, TypeConfig};
-use twin_storage::limits::ENTRY_BYTES_MAX;
 use twin_storage::{Applied, Budgets, ChainLink, EntryData, RowChange};
 
 use crate::admission::{Admitted, out_of};
 use crate::chain::Chain;
-use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_ROWS_MAX, PROPOSALS_GATHERED_MAX};
+use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_FILL_BYTES, ENTRY_ROWS_MAX, PROPOSALS_GATHERED_MAX};
 use crate::stats::Counters;
 
 type Done = twin_core::grain::Done<Arc<Admitted>>;
@@ -370,7 +369,7 @@ impl<H: Host> Committer<H> {
             match work {
                 Work::Commit(proposal) if proposal.generation == self.generation => {
                     let proposal_bytes: u64 = proposal.rows.iter().map(RowChange::size_bytes).sum();
-                    let is_full = bytes + proposal_bytes > ENTRY_BYTES_MAX || rows.len() >= ENTRY_ROWS_MAX;
+                    let is_full = bytes + proposal_bytes > ENTRY_FILL_BYTES || rows.len() >= ENTRY_ROWS_MAX;
                     if !commits.is_empty() && is_full {
                         held.push_front(Work::Commit(proposal));
                         break;

@@ -1,5 +1,8 @@
 //! The table of active grains: who is active, who goes when there is no room.
 //!
+//! Using a grain writes down when, and moves nothing: an order of use would cost every command some cache lines of its neighbours.
+//! Where there is no room, a hand goes round the table and of the next few grains the one goes that was not used for longest.
+//!
 //! **Invariant:** a grain leaves the table only when nobody has a turn with it, no message waits for it and its last commit
 //! is applied, so that whoever activates the twin next reads all of it; or the whole table is thrown away with its generation.
 
@@ -7,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lru::LruCache;
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 use ractor::{ActorRef, ActorRuntime};
 use tokio::runtime::Handle;
@@ -19,7 +23,7 @@ use twin_core::ids::TwinId;
 use twin_core::refusal::Refusal;
 
 use crate::admission::Admitted;
-use crate::limits::{GRAIN_SHARDS, RETRY_BUSY_MS};
+use crate::limits::{GRAIN_SHARDS, RETRY_BUSY_MS, ROOM_CANDIDATES};
 use crate::stats::Counters;
 
 /// What commands hold until they are answered: their bytes, shared by a batch.
@@ -39,11 +43,17 @@ struct Active {
     used_at: Duration,
 }
 
-type Shard = Mutex<LruCache<TwinId, Active>>;
+/// A part of the table.
+#[derive(Default)]
+struct Shard {
+    grains: IndexMap<TwinId, Active, RandomState>,
+    /// Where room was last looked for.
+    hand: usize,
+}
 
 /// The active grains of one owner.
 pub struct Grains {
-    shards: Vec<Shard>,
+    shards: Vec<Mutex<Shard>>,
     active: AtomicUsize,
     shard_grains_max: usize,
     clock: Arc<dyn Clock>,
@@ -57,7 +67,7 @@ impl Grains {
     /// An empty table for at most `grains_max` grains (spread over the shards, each with its share).
     pub fn new(grains_max: usize, clock: Arc<dyn Clock>, counters: Arc<Counters>, runtime: Handle) -> Self {
         Self {
-            shards: (0..GRAIN_SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect(),
+            shards: (0..GRAIN_SHARDS).map(|_| Mutex::default()).collect(),
             active: AtomicUsize::new(0),
             shard_grains_max: grains_max.div_ceil(GRAIN_SHARDS).max(1),
             clock,
@@ -76,7 +86,7 @@ impl Grains {
         self.active.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, twin: &TwinId) -> &Shard {
+    fn shard(&self, twin: &TwinId) -> &Mutex<Shard> {
         &self.shards[crate::slots::hash(twin) as usize % GRAIN_SHARDS]
     }
 
@@ -99,7 +109,7 @@ impl Grains {
             let mut shard = self.shard(&twin).lock();
             // The seat is taken under the shard's lock: this is what orders the commands of one twin, and what keeps the
             // grain in the table.
-            let seat = match shard.get_mut(&twin) {
+            let seat = match shard.grains.get_mut(&twin) {
                 Some(active) if is_current() => {
                     active.used_at = now;
                     active.grain.try_sit()
@@ -148,15 +158,15 @@ impl Grains {
     /// The twin's grain, which is put into the table if it is not there.
     fn activated<'a, O: Owner<Admission = Admission>>(
         &self,
-        shard: &'a mut LruCache<TwinId, Active>,
+        shard: &'a mut Shard,
         owner: &Arc<O>,
         twin: &TwinId,
         now: Duration,
     ) -> Result<&'a Active, Refusal> {
-        if !shard.get(twin).is_some_and(is_alive) {
+        if !shard.grains.get(twin).is_some_and(is_alive) {
             self.put_new(shard, owner, twin)?;
         }
-        let Some(active) = shard.get_mut(twin) else { return Err(crate::cell::owner_changed()) };
+        let Some(active) = shard.grains.get_mut(twin) else { return Err(crate::cell::owner_changed()) };
         active.used_at = now;
         Ok(active)
     }
@@ -164,21 +174,21 @@ impl Grains {
     /// Puts a new grain for the twin into the table.
     fn put_new<O: Owner<Admission = Admission>>(
         &self,
-        shard: &mut LruCache<TwinId, Active>,
+        shard: &mut Shard,
         owner: &Arc<O>,
         twin: &TwinId,
     ) -> Result<(), Refusal> {
         // A grain whose step panicked is dead but still listed: it is replaced, once all that it did before is applied and
         // the next one will read it.
-        if let Some(dead) = shard.peek(twin) {
+        if let Some(dead) = shard.grains.get(twin) {
             if !dead.grain.is_applied(|ticket| owner.is_applied(ticket)) {
                 return Err(crate::cell::owner_changed());
             }
             dead.actor.kill();
-            shard.pop(twin);
+            shard.grains.swap_remove(twin);
             self.active.fetch_sub(1, Ordering::Relaxed);
         }
-        if shard.len() >= self.shard_grains_max && !self.make_room(shard, &**owner) {
+        if shard.grains.len() >= self.shard_grains_max && !self.make_room(shard, &**owner) {
             let what = "the number of active twins".into();
             return Err(Refusal::Busy { what, retry_after_ms: RETRY_BUSY_MS });
         }
@@ -186,7 +196,7 @@ impl Grains {
             .activate(owner, twin)
             .map_err(|message| Refusal::Unavailable { message, retry_after_ms: RETRY_BUSY_MS })?;
         self.active.fetch_add(1, Ordering::Relaxed);
-        shard.put(twin.clone(), Active { grain, actor, used_at: Duration::ZERO });
+        shard.grains.insert(twin.clone(), Active { grain, actor, used_at: Duration::ZERO });
         Ok(())
     }
 
@@ -203,12 +213,29 @@ impl Grains {
         Ok((grain, actor))
     }
 
-    /// Passivates the least recently used grain of the shard that is quiet.
-    fn make_room(&self, shard: &mut LruCache<TwinId, Active>, owner: &impl Owner) -> bool {
-        let idle = shard.iter().rev().find(|(_, active)| is_quiet(active, owner)).map(|(twin, _)| twin.clone());
-        let Some(active) = idle.and_then(|twin| shard.pop(&twin)) else { return false };
-        self.passivate(&active);
-        true
+    /// Passivates a grain of the shard that is quiet and was not used for long.
+    fn make_room(&self, shard: &mut Shard, owner: &impl Owner) -> bool {
+        let Shard { grains, hand } = shard;
+        let mut looked_at = 0;
+        while looked_at < grains.len() {
+            let candidates = ROOM_CANDIDATES.min(grains.len() - looked_at);
+            looked_at += candidates;
+            let mut oldest: Option<(usize, Duration)> = None;
+            for _ in 0..candidates {
+                *hand = if *hand + 1 < grains.len() { *hand + 1 } else { 0 };
+                if let Some((_, active)) = grains.get_index(*hand)
+                    && oldest.is_none_or(|(_, used_at)| active.used_at < used_at)
+                    && is_quiet(active, owner)
+                {
+                    oldest = Some((*hand, active.used_at));
+                }
+            }
+            if let Some((_, active)) = oldest.and_then(|(at, _)| grains.swap_remove_index(at)) {
+                self.passivate(&active);
+                return true;
+            }
+        }
+        false
     }
 
     fn passivate(&self, active: &Active) {
@@ -221,25 +248,25 @@ impl Grains {
     pub fn passivate_idle(&self, owner: &impl Owner, idle_after: Duration) {
         let Some(before) = self.clock.monotonic().checked_sub(idle_after) else { return };
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            let idle: Vec<TwinId> = shard
-                .iter()
-                .rev()
-                .take_while(|(_, active)| active.used_at <= before)
-                .filter(|(_, active)| is_quiet(active, owner))
-                .map(|(twin, _)| twin.clone())
-                .collect();
-            for twin in idle {
-                if let Some(active) = shard.pop(&twin) {
+            let grains = &mut shard.lock().grains;
+            // Backwards: what takes the place of one that goes was looked at before.
+            for at in (0..grains.len()).rev() {
+                let is_idle = |(_, active): (&TwinId, &Active)| active.used_at <= before && is_quiet(active, owner);
+                if grains.get_index(at).is_some_and(is_idle)
+                    && let Some((_, active)) = grains.swap_remove_index(at)
+                {
                     self.passivate(&active);
                 }
+            }
+            if grains.len() < grains.capacity() / 4 {
+                grains.shrink_to(2 * grains.len());
             }
         }
     }
 
     /// The twin's grain could not be loaded and has stopped.
     pub fn forget(&self, twin: &TwinId) {
-        if self.shard(twin).lock().pop(twin).is_some() {
+        if self.shard(twin).lock().grains.swap_remove(twin).is_some() {
             self.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -247,11 +274,9 @@ impl Grains {
     /// Throws every grain away, with whatever waits in it.
     pub fn throw_away(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            self.active.fetch_sub(shard.len(), Ordering::Relaxed);
-            while let Some((_, active)) = shard.pop_lru() {
-                active.actor.kill();
-            }
+            let grains = std::mem::take(&mut shard.lock().grains);
+            self.active.fetch_sub(grains.len(), Ordering::Relaxed);
+            grains.values().for_each(|active| active.actor.kill());
         }
     }
 }

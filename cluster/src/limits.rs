@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-/// Rows in a Raft entry after which no further proposal is added: a bigger entry wins nothing and delays its first command.
-pub const ENTRY_ROWS_MAX: usize = 256;
+/// Bytes of rows past which no further proposal is added to a Raft entry: a bigger entry delays its first command. The log file's
+/// pages come in powers of two, and an entry has its own: this one fills one of 128 KiB, where one of 85 kB takes it, too.
+pub const ENTRY_FILL_BYTES: u64 = 127 * 1024;
+/// Rows after which none is added, likewise: those of deletes are small.
+pub const ENTRY_ROWS_MAX: usize = 1024;
 /// Most proposals taken from the queue at a time.
 pub const PROPOSALS_GATHERED_MAX: usize = 256;
 /// Twins that are read from the disk in one go.
@@ -20,6 +23,8 @@ pub const RETRY_BUSY_MS: u64 = 50;
 pub const RETRY_UNAVAILABLE_MS: u64 = 200;
 /// Shards of the grain table: one lock each. Far more than cores, so that two threads rarely meet.
 pub const GRAIN_SHARDS: usize = 64;
+/// Grains that are looked at to find the one that goes when there is no room: of so many the oldest is old.
+pub const ROOM_CANDIDATES: usize = 16;
 /// How often idle grains are looked for.
 pub const PASSIVATION_INTERVAL: Duration = Duration::from_secs(5);
 /// Events that a slow observer may be behind before it is told that it missed some.

@@ -20,10 +20,9 @@ pub const LOG_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const ROUND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Riders (committed, purge) that found no round to ride on are written after this much quiet.
 pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
-/// A round below this costs little more than its fsyncs, so it makes do with one of them: see `log/rounds.rs`.
-pub const SMALL_ROUND_BYTES_MAX: u64 = 64 * 1024;
-/// Entries on disk that a start after a kill may have to walk for that: some tens of milliseconds.
-pub const WALKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Entries on disk that a start after a kill may have to walk, so that rounds make do with one fsync: see `log/rounds.rs`. 105 to
+/// 200 ms in the page cache.
+pub const WALKED_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Riders gathered without a round at which one is made anyway.
 pub const RIDERS_MAX: usize = 4096;
 /// Entries that one round deletes for purges (or as many as it appends, doubled, so that purging always

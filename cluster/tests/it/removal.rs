@@ -47,6 +47,7 @@ fn hello(gateway: &GatewayId, outbox: u8, boot: u64, nonce: u8) -> VerifiedHello
         boot_nonce: [nonce; 16],
         agent: String::new(),
         peer: String::new(),
+        public_key: [0; 32],
     }
 }
 
@@ -59,7 +60,11 @@ async fn twins_of(cluster: &Cluster, site: &SiteId) -> usize {
 async fn a_gateway_that_is_made_again_cannot_bring_a_disk_from_the_drawer() {
     let world = World::new().await;
     let gateway = GatewayId { site: SiteId::default_site(), name: GatewayName::new("g").unwrap() };
-    let open = async |world: &World, hello| {
+    let open = async |world: &World, hello: VerifiedHello| {
+        // As if it was proven with the key that holds now.
+        let credential = world.cluster.credential(&hello.gateway).await;
+        let hello =
+            VerifiedHello { public_key: credential.map_or([0; 32], |credential| credential.public_key), ..hello };
         let link = Arc::new(Link::default());
         world.cluster.open_session(hello, link.clone()).await.map(|_| link)
     };

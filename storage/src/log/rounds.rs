@@ -17,8 +17,7 @@ use crate::codec;
 use crate::consensus::LogId;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::limits::{
-    LOG_IDLE_FLUSH_AFTER, PURGE_BYTES_PER_ROUND, PURGE_ENTRIES_PER_ROUND, RIDERS_MAX, ROUND_BYTES_MAX,
-    SMALL_ROUND_BYTES_MAX, WALKED_BYTES_MAX,
+    LOG_IDLE_FLUSH_AFTER, PURGE_BYTES_PER_ROUND, PURGE_ENTRIES_PER_ROUND, RIDERS_MAX, ROUND_BYTES_MAX, WALKED_BYTES_MAX,
 };
 use crate::stats::StorageStats;
 use crate::stopwatch::Stopwatch;
@@ -188,14 +187,13 @@ impl LogThread {
     }
 
     /// Is the round committed so that the file is open at once after a kill? Otherwise opening it walks all entries, about a
-    /// millisecond for each megabyte. But it takes a commit a second fsync and half as much CPU again. So small rounds that
-    /// somebody waits for, which is to say those of low load, do without; those of high load, which is what fills the log, do not;
-    /// and after some quiet comes a round that nobody waits for, so that a node at rest is open at once.
+    /// millisecond for each megabyte. But it takes a commit a second fsync and half as much CPU again. So rounds that somebody
+    /// waits for do without, as long as the walk would be short; and after some quiet comes a round that nobody waits for, so that
+    /// a node at rest is open at once.
     fn keeps_account(&self, batch: &[Command]) -> bool {
         let waited_for = batch.iter().any(Command::forces_round);
-        let round_bytes: u64 = batch.iter().map(Command::bytes).sum();
         let log_bytes: u64 = self.bytes.values().sum();
-        !waited_for || round_bytes >= SMALL_ROUND_BYTES_MAX || log_bytes >= WALKED_BYTES_MAX
+        !waited_for || log_bytes >= WALKED_BYTES_MAX
     }
 
     /// Deletes what may be purged, oldest first, some each round. The purged id is written with the first

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 
 use crate::entry::RowChange;
 use crate::families::{FAMILY_COUNT, Family};
@@ -18,7 +19,7 @@ pub(super) type DirtyRow<'a> = (&'a Bytes, &'a Option<Bytes>);
 /// families are kept in order. The hash is keyed, as ids come from outside.
 #[derive(Debug, Default)]
 pub(super) struct DirtyRows {
-    hot: HashMap<Bytes, Option<Bytes>>,
+    hot: HashMap<Bytes, Option<Bytes>, RandomState>,
     others: [BTreeMap<Bytes, Option<Bytes>>; FAMILY_COUNT],
     bytes: u64,
 }
@@ -36,11 +37,14 @@ impl DirtyRows {
     /// The row as changed; says by how much the cost rose, or fell.
     pub(super) fn put(&mut self, row: &RowChange) -> i64 {
         let added = cost(&row.key, row.value.as_ref());
-        // Cloning shares the entry's buffers.
-        let (key, value) = (row.key.clone(), row.value.clone());
+        // Cloning shares the entry's buffers. The key that is there stays: it is not touched if it need not be.
+        let value = row.value.clone();
         let before = match row.family {
-            Family::TwinHot => self.hot.insert(key, value),
-            family => self.others[family.at()].insert(key, value),
+            Family::TwinHot => match self.hot.get_mut(&row.key) {
+                Some(there) => Some(std::mem::replace(there, value)),
+                None => self.hot.insert(row.key.clone(), value),
+            },
+            family => self.others[family.at()].insert(row.key.clone(), value),
         };
         let freed = before.map_or(0, |before| cost(&row.key, before.as_ref()));
         self.bytes = self.bytes + added - freed;

@@ -73,6 +73,7 @@ impl Gateway {
             cap_bytes: options.outbox_bytes_max,
             coalesce: options.coalesce,
             send_before_durable: options.send_before_durable,
+            patience_max: options.patience_max,
         };
         let seed = u64::from_be_bytes(twin_transports::entropy::random_array(&*options.entropy)?);
         let core = Core::new(opened, rules, seed);

@@ -33,11 +33,13 @@ pub const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Appends that may wait for one commit. Past it, callers wait their turn: the writer takes megabytes a second from flash.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Longest that a row waits for the node's ack before it is written. It delays a promise that the ack does not come in time for, so
-/// it is about what a commit takes on flash.
-pub const PATIENCE_MAX: Duration = Duration::from_millis(20);
+/// Longest that a row waits for the node's ack before it is written, unless the options say otherwise. Only acks of a node nearby
+/// that has much to do take so long: whoever reports to it waits for it, and not for flash that would be written for nothing.
+pub const PATIENCE_MAX_DEFAULT: Duration = Duration::from_millis(250);
 /// Shortest, where there is patience at all: acks of a node nearby take some milliseconds when it writes a checkpoint.
 pub const PATIENCE_MIN: Duration = Duration::from_millis(5);
+/// A node is nearby if the round trip, or an ack, takes no longer: about half of what a commit takes on flash.
+pub const NEAR_ACK_MAX: Duration = Duration::from_millis(10);
 /// What the time that acks usually take may rise by, beside doubling, with one that takes longer.
 pub const ACK_TIME_STEP: Duration = Duration::from_millis(1);
 /// From this size on commits keep account of the file's pages, so that it is open at once after a kill: see

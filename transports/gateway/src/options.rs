@@ -8,7 +8,7 @@ use twin_core::clock::{Clock, SystemClock};
 use twin_transports::auth::Credentials;
 use twin_transports::entropy::{Entropy, SystemEntropy};
 
-use crate::limits::OUTBOX_BYTES_MAX_DEFAULT;
+use crate::limits::{OUTBOX_BYTES_MAX_DEFAULT, PATIENCE_MAX_DEFAULT};
 
 /// Called with the span of each batch that is sent: gives the `traceparent` (W3C) to send with it if that span is sampled, so
 /// that the node's spans become part of the same trace. The SDK itself knows no tracing backend.
@@ -32,6 +32,10 @@ pub struct Options {
     /// May a message be sent while its append is on its way to the disk? It saves the time of an fsync, and where acks come soon the
     /// fsync. A message that a crash forgets may then have had its effect: `report_at` never uses it.
     pub send_before_durable: bool,
+    /// How long `report` and its like wait at most for the ack of a node that is near but has much to do, before what they said is
+    /// written to the outbox instead. Usually it is four times what acks take. Longer means fewer writes to flash under load, and
+    /// that the promise takes as long as the ack does; shorter, that it takes a commit.
+    pub patience_max: Duration,
     /// How long [`crate::Gateway::shutdown`] waits for the outbox to drain.
     pub drain_timeout: Duration,
     /// Name and version of the software, for people. At most 128 bytes.
@@ -55,6 +59,7 @@ impl Options {
             coalesce: true,
             wait_at_cap: false,
             send_before_durable: true,
+            patience_max: PATIENCE_MAX_DEFAULT,
             drain_timeout: Duration::from_secs(5),
             agent: concat!("twin-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
             trace_batch: None,

@@ -111,7 +111,7 @@ impl Shared {
         let result = step(&mut core, now);
         let mut wakes = std::mem::take(&mut core.wakes);
         // What nobody waits for is found when the writer looks next; it need not look at once.
-        wakes.writer &= core.writes.is_overslept(core.has_writes());
+        wakes.writer &= core.writes.is_overslept(core.has_lazy_writes());
         let kept = core.chunks.take_kept();
         drop(core);
         self.wake(wakes);

@@ -11,7 +11,7 @@ use crate::msgpack::{Malformed, Reader};
 use crate::numbers::AttachmentNo;
 use crate::section::PackedReported;
 
-/// Bytes of the row beside `reported`, about.
+/// What stands before `reported` fits into so many bytes, unless names are long.
 const HEAD_BYTES: usize = 128;
 
 /// All that a report writes. Stored as `[attachment, attached, mark, reported]`; what a newer release adds at the end is
@@ -29,19 +29,27 @@ pub struct HotRow {
 }
 
 impl HotRow {
-    /// As it is stored.
-    pub fn encode(&self) -> Bytes {
-        let mut row = Vec::with_capacity(HEAD_BYTES + self.reported.size_bytes());
-        row.push(FORMAT);
-        let written = rmp::encode::write_array_len(&mut row, 4)
-            .and_then(|_| rmp::encode::write_uint(&mut row, self.attachment.get()));
-        debug_assert!(written.is_ok(), "a Vec takes every byte");
-        row.push(if self.attached { 0xc3 } else { 0xc2 });
-        if let Err(error) = rmp_serde::encode::write(&mut row, &self.mark) {
-            unreachable!("plain records always encode to memory: {error}");
+    /// As it is stored. `reported` shares the row's memory from then on.
+    pub fn encode(&mut self) -> Bytes {
+        let mut on_stack = [0; HEAD_BYTES];
+        let mut room = &mut on_stack[..];
+        if self.write_head(&mut room).is_some() {
+            let length = HEAD_BYTES - room.len();
+            return self.reported.row(&on_stack[..length]);
         }
-        self.reported.write(&mut row);
-        row.into()
+        let mut head = Vec::with_capacity(2 * HEAD_BYTES);
+        let written = self.write_head(&mut head);
+        debug_assert!(written.is_some(), "a Vec takes every byte");
+        self.reported.row(&head)
+    }
+
+    /// All before `reported`. `None`: there is no room.
+    fn write_head(&self, out: &mut impl std::io::Write) -> Option<()> {
+        out.write_all(&[FORMAT]).ok()?;
+        rmp::encode::write_array_len(out, 4).ok()?;
+        rmp::encode::write_uint(out, self.attachment.get()).ok()?;
+        out.write_all(&[if self.attached { 0xc3 } else { 0xc2 }]).ok()?;
+        rmp_serde::encode::write(out, &self.mark).ok()
     }
 
     /// From its stored form. `reported` shares the row's memory.

@@ -8,18 +8,22 @@ use crate::msgpack::{Item, Malformed, Reader};
 use crate::report::{OpCursor, PackedReport, RawOp};
 use crate::value::Number;
 
+/// A leaf is an array of its time and its value.
+const LEAF_HEAD: u8 = 0x92;
 /// Most operations that are looked for one by one; a longer report is for the tree.
 const OVERWRITES_MAX: usize = 64;
 
-/// The root object with the report's values in it, stamped `later_ms` after the stored one; `None`: nothing changes.
-pub(super) fn merge(root: &[u8], report: &PackedReport, later_ms: i64) -> Result<Option<Vec<u8>>, NeedsTree> {
-    let mut out = Vec::with_capacity(root.len() + report.size_bytes());
-    let mut merge = Merge { ops: Ops::new(report.cursor())?, out: &mut out, later_ms, ahead: false };
-    let changed = merge.object(&mut Reader::new(root), 0, &[])?;
+/// Appends to `out` the root object with the report's values in it, stamped `later_ms` after the stored one. `false`: nothing
+/// changes, and what was appended is worth nothing.
+pub(super) fn merge(root: &[u8], report: &PackedReport, later_ms: i64, out: &mut Vec<u8>) -> Result<bool, NeedsTree> {
+    let mut merge = Merge { ops: Ops::new(report.cursor())?, root, copied: 0, out: Some(out), later_ms };
+    let mut stored = Reader::new(root);
+    let changed = merge.object(&mut stored, 0, &[])?;
+    merge.copy_upto(stored.at());
     if merge.ops.left > 0 {
         return Err(NeedsTree);
     }
-    Ok(changed.then_some(out))
+    Ok(changed)
 }
 
 /// The report does something else than overwriting leaves.
@@ -59,10 +63,21 @@ impl<'a> Scalar<'a> {
     }
 
     /// Equal to a stored value, numbers by value?
+    #[inline]
     fn equals(self, stored: &[u8]) -> Result<bool, NeedsTree> {
         if self.0 == stored {
             return Ok(true);
         }
+        match (is_integer(self.0), is_integer(stored)) {
+            // Both in their shortest form.
+            (true, true) => Ok(false),
+            _ if !is_number(self.0) || !is_number(stored) => Ok(false),
+            _ => self.equals_by_value(stored),
+        }
+    }
+
+    /// Of a float and another number.
+    fn equals_by_value(self, stored: &[u8]) -> Result<bool, NeedsTree> {
         let number = |item| match item {
             Item::Integer(integer) => Some(Number::Integer(integer)),
             Item::Float(float) => Some(Number::Float(float)),
@@ -71,6 +86,14 @@ impl<'a> Scalar<'a> {
         let (a, b) = (number(Reader::new(self.0).next_item()?), number(Reader::new(stored).next_item()?));
         Ok(a.is_some() && a == b)
     }
+}
+
+fn is_integer(value: &[u8]) -> bool {
+    matches!(value.first(), Some(0x00..=0x7f | 0xe0..=0xff | 0xcc..=0xd3))
+}
+
+fn is_number(value: &[u8]) -> bool {
+    is_integer(value) || matches!(value.first(), Some(0xca | 0xcb))
 }
 
 /// Bytes of an integer in its shortest form; from 0 up that is the unsigned one.
@@ -117,15 +140,15 @@ impl<'a> Ops<'a> {
     }
 
     /// What an operation says of this member of the object at `trail`, if one does; it is carried out with that.
+    #[inline]
     fn take(&mut self, trail: &[&[u8]], key: &[u8]) -> Says<'a> {
-        for step in 0..self.list.len() {
-            let at = (self.hint + step) % self.list.len();
+        for at in (self.hint..self.list.len()).chain(0..self.hint.min(self.list.len())) {
             let op = &mut self.list[at];
-            let Some((first, below)) = op.keys.get(trail.len()..).and_then(<[_]>::split_first) else { continue };
+            let Some(first) = op.keys.get(trail.len()) else { continue };
             if op.done || first.as_bytes() != key || !op.keys.iter().zip(trail).all(|(a, b)| a.as_bytes() == *b) {
                 continue;
             }
-            if !below.is_empty() {
+            if op.keys.len() > trail.len() + 1 {
                 return Says::Holds;
             }
             op.done = true;
@@ -147,14 +170,17 @@ enum Says<'a> {
     Is(Scalar<'a>),
 }
 
-/// One walk over the stored object, with the report beside it.
+/// One walk over the stored object, with the report beside it. What stays as it is is copied in pieces, each from one change to
+/// the next; every time is written anew, as all of them count from when the section last changed.
 struct Merge<'a, 'o> {
     ops: Ops<'a>,
-    out: &'o mut Vec<u8>,
+    root: &'a [u8],
+    /// So many bytes of it are copied, or replaced.
+    copied: usize,
+    /// `None`: only to see whether anything changes.
+    out: Option<&'o mut Vec<u8>>,
     /// How much later than the stored section's the new one's time is.
     later_ms: i64,
-    /// Only to see whether anything changes: what is written is not used.
-    ahead: bool,
 }
 
 impl<'a> Merge<'a, '_> {
@@ -167,22 +193,21 @@ impl<'a> Merge<'a, '_> {
         if pairs == 0 || stored.text()? != STAMP_KEY.as_bytes() {
             return Err(NeedsTree);
         }
+        let age_at = stored.at();
         let age_ms = stored.integer()?;
-        self.object_head(pairs);
         // The object's time stands before its members, and they decide it. At the root it is certain to be now, or nothing of
         // this is used.
-        let changes = depth == 0 || !self.ahead && self.would_change(*stored, pairs - 1, depth, trail)?;
-        self.age(if changes { 0 } else { age_ms.wrapping_add(self.later_ms) });
+        let changes = depth == 0 || self.out.is_some() && self.would_change(*stored, pairs - 1, depth, trail)?;
+        self.age(age_at, stored.at(), if changes { 0 } else { age_ms.wrapping_add(self.later_ms) });
         let mut changed = false;
         for _ in 1..pairs {
-            let from = *stored;
             let key = stored.text()?;
-            self.out.extend_from_slice(raw_between(from, *stored));
             changed |= self.member(stored, key, depth, trail)?;
         }
         Ok(changed)
     }
 
+    #[inline]
     fn member(
         &mut self,
         stored: &mut Reader<'a>,
@@ -190,34 +215,29 @@ impl<'a> Merge<'a, '_> {
         depth: usize,
         trail: &[&'a [u8]],
     ) -> Result<bool, NeedsTree> {
-        let mut ahead = *stored;
-        match ahead.next_item()? {
-            Item::Array(2) => {
-                *stored = ahead;
-                let age_ms = stored.integer()?;
-                let value = stored.raw()?;
-                self.array_of_two();
-                let change = match self.ops.take(trail, key) {
-                    Says::Nothing => None,
-                    Says::Holds => return Err(NeedsTree),
-                    Says::Is(scalar) => (!scalar.equals(value)?).then_some(scalar),
-                };
-                if let Some(scalar) = change {
-                    self.age(0);
-                    self.out.extend_from_slice(scalar.0);
-                } else {
-                    self.age(age_ms.wrapping_add(self.later_ms));
-                    self.out.extend_from_slice(value);
-                }
-                Ok(change.is_some())
-            }
-            Item::Map(_) => {
-                let mut below = trail.to_vec();
-                below.push(key);
-                self.object(stored, depth + 1, &below)
-            }
-            _ => Err(NeedsTree),
+        if !stored.pass(&[LEAF_HEAD]) {
+            let mut below = trail.to_vec();
+            below.push(key);
+            return self.object(stored, depth + 1, &below);
         }
+        let age_at = stored.at();
+        let age_ms = stored.integer()?;
+        let value_at = stored.at();
+        let value = stored.raw()?;
+        let change = match self.ops.take(trail, key) {
+            Says::Nothing => None,
+            Says::Holds => return Err(NeedsTree),
+            Says::Is(scalar) => (!scalar.equals(value)?).then_some(scalar),
+        };
+        let Some(scalar) = change else {
+            self.age(age_at, value_at, age_ms.wrapping_add(self.later_ms));
+            return Ok(false);
+        };
+        self.age(age_at, stored.at(), 0);
+        if let Some(out) = &mut self.out {
+            out.extend_from_slice(scalar.0);
+        }
+        Ok(true)
     }
 
     /// Would any of the operations that concern this object have an effect? Walks ahead without writing.
@@ -228,8 +248,7 @@ impl<'a> Merge<'a, '_> {
         depth: usize,
         trail: &[&'a [u8]],
     ) -> Result<bool, NeedsTree> {
-        let mut unwritten = Vec::new();
-        let mut ahead = Merge { ops: self.ops.clone(), out: &mut unwritten, later_ms: self.later_ms, ahead: true };
+        let mut ahead = Merge { ops: self.ops.clone(), root: self.root, copied: 0, out: None, later_ms: self.later_ms };
         let mut changed = false;
         for _ in 0..members {
             let key = stored.text()?;
@@ -238,27 +257,25 @@ impl<'a> Merge<'a, '_> {
         Ok(changed)
     }
 
-    fn object_head(&mut self, pairs: usize) {
-        let written = rmp::encode::write_map_len(self.out, pairs as u32)
-            .and_then(|_| rmp::encode::write_str(self.out, STAMP_KEY));
-        debug_assert!(written.is_ok(), "a Vec takes every byte");
-    }
-
-    fn array_of_two(&mut self) {
-        self.out.push(0x92);
-    }
-
+    /// Copies what was not copied before this place.
     #[inline]
-    fn age(&mut self, age_ms: i64) {
-        if let Ok(short @ 0..=0x7f) = u8::try_from(age_ms) {
-            return self.out.push(short);
+    fn copy_upto(&mut self, at: usize) {
+        if let Some(out) = &mut self.out {
+            out.extend_from_slice(self.root.get(self.copied..at).unwrap_or_default());
         }
-        let written = rmp::encode::write_sint(self.out, age_ms);
+        self.copied = at;
+    }
+
+    /// Copies what is before `from`, and puts a time in the place of what is between it and `to`.
+    #[inline]
+    fn age(&mut self, from: usize, to: usize, age_ms: i64) {
+        self.copy_upto(from);
+        self.copied = to;
+        let Some(out) = &mut self.out else { return };
+        if let Ok(short @ 0..=0x7f) = u8::try_from(age_ms) {
+            return out.push(short);
+        }
+        let written = rmp::encode::write_sint(*out, age_ms);
         debug_assert!(written.is_ok(), "a Vec takes every byte");
     }
-}
-
-/// The bytes that a reader passed.
-fn raw_between<'a>(from: Reader<'a>, to: Reader<'a>) -> &'a [u8] {
-    from.rest().get(..to.at() - from.at()).unwrap_or_default()
 }

@@ -17,13 +17,42 @@ use crate::report::PackedReport;
 /// one byte here and six there): below its bound divided by this, a section certainly fits.
 const JSON_BYTES_PER_BYTE_MAX: usize = 6;
 
+/// Bytes left before a root that was just merged: a hot row's head fits in, so that the row is made without a copy.
+const HEAD_ROOM_BYTES: usize = 128;
+/// What a report makes a root longer by, mostly, at most.
+const GROWTH_BYTES: usize = 32;
+/// Longest form of what stands before the root.
+const SECTION_HEAD_BYTES_MAX: usize = 1 + 9 + 9;
+
 /// `reported` in its stored form.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PackedReported {
     version: Version,
     updated: WallTime,
     /// The root object as [`super::encode`] writes it, its stamps relative to `updated`.
-    root: Bytes,
+    root: Root,
+}
+
+#[derive(Clone, Debug)]
+enum Root {
+    Kept(Bytes),
+    /// Behind [`HEAD_ROOM_BYTES`]; in no row yet.
+    Fresh(Vec<u8>),
+}
+
+impl Root {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Kept(bytes) => bytes,
+            Self::Fresh(buffer) => &buffer[HEAD_ROOM_BYTES..],
+        }
+    }
+}
+
+impl PartialEq for PackedReported {
+    fn eq(&self, other: &Self) -> bool {
+        (self.version, self.updated, self.root.bytes()) == (other.version, other.updated, other.root.bytes())
+    }
 }
 
 /// What became of a report that was to be merged into the stored bytes.
@@ -56,13 +85,42 @@ impl PackedReported {
         let version = Version::new(inside.unsigned().map_err(wrong)?);
         let updated = WallTime::new(inside.integer().map_err(wrong)?);
         let root = bytes.slice_ref(inside.raw().map_err(wrong)?);
-        Ok((Self { version, updated, root }, reader.at()))
+        Ok((Self { version, updated, root: Root::Kept(root) }, reader.at()))
     }
 
     /// Appends its stored form.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_head(out, self.version, self.updated);
-        out.extend_from_slice(&self.root);
+        out.extend_from_slice(self.root.bytes());
+    }
+
+    /// A row of `head` and its stored form, whose memory they share from then on.
+    pub(crate) fn row(&mut self, head: &[u8]) -> Bytes {
+        match std::mem::replace(&mut self.root, Root::Kept(Bytes::new())) {
+            Root::Fresh(mut buffer) if head.len() + SECTION_HEAD_BYTES_MAX <= HEAD_ROOM_BYTES => {
+                let mut section_head = [0; SECTION_HEAD_BYTES_MAX];
+                let mut room = &mut section_head[..];
+                write_head(&mut room, self.version, self.updated);
+                let length = SECTION_HEAD_BYTES_MAX - room.len();
+                let middle = HEAD_ROOM_BYTES - length;
+                let from = middle - head.len();
+                buffer[from..middle].copy_from_slice(head);
+                buffer[middle..HEAD_ROOM_BYTES].copy_from_slice(&section_head[..length]);
+                let row = Bytes::from(buffer);
+                self.root = Root::Kept(row.slice(HEAD_ROOM_BYTES..));
+                row.slice(from..)
+            }
+            root => {
+                let mut row = Vec::with_capacity(head.len() + SECTION_HEAD_BYTES_MAX + root.bytes().len());
+                row.extend_from_slice(head);
+                write_head(&mut row, self.version, self.updated);
+                let head_bytes = row.len();
+                row.extend_from_slice(root.bytes());
+                let row = Bytes::from(row);
+                self.root = Root::Kept(row.slice(head_bytes..));
+                row
+            }
+        }
     }
 
     /// `$version`.
@@ -82,12 +140,12 @@ impl PackedReported {
 
     /// Bytes of its stored form.
     pub fn size_bytes(&self) -> usize {
-        self.root.len()
+        self.root.bytes().len()
     }
 
     /// As a tree.
     pub fn to_section(&self) -> Reported {
-        let mut stored = Vec::with_capacity(self.root.len() + 20);
+        let mut stored = Vec::with_capacity(self.size_bytes() + SECTION_HEAD_BYTES_MAX);
         self.write(&mut stored);
         // Made from a tree, or checked when it was read.
         rmp_serde::from_slice(&stored).unwrap_or_else(|error| unreachable!("a stored section is readable: {error}"))
@@ -95,16 +153,19 @@ impl PackedReported {
 
     /// Merges a report into the stored bytes, if all it does is to overwrite leaves.
     pub fn overwrite(&self, report: &PackedReport, now: WallTime) -> Overwrite {
-        let length = self.root.len() + report.size_bytes();
+        let length = self.size_bytes() + report.size_bytes();
         if length * JSON_BYTES_PER_BYTE_MAX > SectionKind::Reported.size_bytes_max() {
             return Overwrite::NeedsTree;
         }
         let later_ms = now.get().wrapping_sub(self.updated.get());
-        match merge(&self.root, report, later_ms) {
-            Ok(Some(root)) => {
-                Overwrite::Changed(Self { version: self.version.next(), updated: now, root: Bytes::from(root) })
+        // Most reports leave the length about as it was.
+        let mut buffer = Vec::with_capacity(HEAD_ROOM_BYTES + self.size_bytes() + GROWTH_BYTES);
+        buffer.resize(HEAD_ROOM_BYTES, 0);
+        match merge(self.root.bytes(), report, later_ms, &mut buffer) {
+            Ok(true) => {
+                Overwrite::Changed(Self { version: self.version.next(), updated: now, root: Root::Fresh(buffer) })
             }
-            Ok(None) => Overwrite::Unchanged,
+            Ok(false) => Overwrite::Unchanged,
             Err(NeedsTree) => Overwrite::NeedsTree,
         }
     }
@@ -116,18 +177,18 @@ impl From<&Reported> for PackedReported {
         if let Err(error) = rmp_serde::encode::write(&mut stored, section) {
             unreachable!("a section always encodes to memory: {error}");
         }
-        let mut head = Vec::with_capacity(20);
+        let mut head = Vec::with_capacity(SECTION_HEAD_BYTES_MAX);
         write_head(&mut head, section.version(), section.updated());
-        let root = Bytes::from(stored).slice(head.len()..);
+        let root = Root::Kept(Bytes::from(stored).slice(head.len()..));
         Self { version: section.version(), updated: section.updated(), root }
     }
 }
 
-fn write_head(out: &mut Vec<u8>, version: Version, updated: WallTime) {
+fn write_head(out: &mut impl std::io::Write, version: Version, updated: WallTime) {
     let written = rmp::encode::write_array_len(out, 3)
         .and_then(|_| rmp::encode::write_uint(out, version.get()))
         .and_then(|_| rmp::encode::write_sint(out, updated.get()));
-    debug_assert!(written.is_ok(), "a Vec takes every byte");
+    debug_assert!(written.is_ok(), "there is room for the longest form");
 }
 
 #[cfg(test)]

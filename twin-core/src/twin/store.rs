@@ -32,13 +32,13 @@ impl Twin {
     }
 
     /// After-images of the rows named; `None`: the row is gone.
-    pub fn encode(&self, changed: ChangedRows) -> RowImages {
-        changed.iter().map(|kind| (kind, self.life.as_deref().and_then(|life| life.row(kind)))).collect()
+    pub fn encode(&mut self, changed: ChangedRows) -> RowImages {
+        changed.iter().map(|kind| (kind, self.life.as_deref_mut().and_then(|life| life.row(kind)))).collect()
     }
 }
 
 impl Life {
-    fn row(&self, kind: RowKind) -> Option<Bytes> {
+    fn row(&mut self, kind: RowKind) -> Option<Bytes> {
         Some(match kind {
             RowKind::Home => encode(&HomeRow { site: self.head.site.clone(), incarnation: self.head.incarnation }),
             RowKind::Hot => self.hot.encode(),

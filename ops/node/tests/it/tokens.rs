@@ -216,6 +216,7 @@ fn expected(operation: &str) -> &'static str {
         "listAudit",
         "listNodes",
         "reloadCertificates",
+        "backup",
     ];
     if operate.contains(&operation) {
         return "operate";

@@ -12,7 +12,7 @@ use twin_core::numbers::{Seq, Stay};
 use crate::core::twin::Twin;
 use crate::core::{Core, TwinIndex, lane_of};
 use crate::limits::{
-    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, PATIENCE_MAX, PATIENCE_MIN,
+    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, NEAR_ACK_MAX, PATIENCE_MIN,
     REWRITES_MAX, SOURCES_MAX, TWINS_MAX,
 };
 use crate::outbox::body::{Body, decode_body, encode_body};
@@ -213,15 +213,18 @@ impl Core {
     }
 
     /// How long a new row may wait for the node's ack instead of being written: see [`crate::outbox::queue`]. Not at all where
-    /// there is no session, or none in which an ack ever came soon: the link is long then, and the disk is nearer. Where they
-    /// came soon once and take long now, the node has much to do, and rows gather for the next commit meanwhile.
-    fn patience(&self) -> Duration {
+    /// there is no session, or the link is long: the disk is nearer then. Where acks take long although the node is near, it has
+    /// much to do: as long as they take, up to what the options say. Writing rows would only take from the machine what their acks
+    /// need, and from flash its life.
+    pub(crate) fn patience(&self) -> Duration {
         if self.session.is_none() || !self.rules.send_before_durable {
             return Duration::ZERO;
         }
         match self.acks {
             // Half of them take longer than usual, and a message may have to wait for the batch before its own.
-            Some(acks) if 2 * acks.quickest <= PATIENCE_MAX => (4 * acks.usual).clamp(PATIENCE_MIN, PATIENCE_MAX),
+            Some(acks) if acks.quickest.min(self.round_trip) <= NEAR_ACK_MAX => {
+                (4 * acks.usual).max(PATIENCE_MIN).min(self.rules.patience_max)
+            }
             _ => Duration::ZERO,
         }
     }

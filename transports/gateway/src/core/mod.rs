@@ -39,7 +39,7 @@ use crate::outbox::dictionary::Dictionary;
 use crate::outbox::file::{Opened, OpenedChunk};
 use crate::outbox::format::{Class, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
-use crate::outbox::queue::{Taken, Write, WriteQueue};
+use crate::outbox::queue::{Extent, Taken, Write, WriteQueue};
 use crate::shared::Wakes;
 
 /// Index of a device in this run.
@@ -51,6 +51,7 @@ pub(crate) struct Rules {
     pub(crate) cap_bytes: u64,
     pub(crate) coalesce: bool,
     pub(crate) send_before_durable: bool,
+    pub(crate) patience_max: Duration,
 }
 
 /// An open session.
@@ -107,6 +108,8 @@ pub(crate) struct Core {
     next_batch: [u64; 2],
     /// `None`: no batch of this session was acked yet.
     acks: Option<Acks>,
+    /// The shortest of the session's link.
+    round_trip: Duration,
     changed: VecDeque<TwinIndex>,
     received: VecDeque<TwinIndex>,
     pub(crate) call_results: VecDeque<CallResult>,
@@ -163,6 +166,7 @@ impl Core {
             batches: Default::default(),
             next_batch: [1, 1],
             acks: None,
+            round_trip: Duration::MAX,
             changed: VecDeque::new(),
             received: VecDeque::new(),
             call_results: VecDeque::new(),
@@ -261,16 +265,20 @@ impl Core {
         self.wakes.room = true;
     }
 
-    /// Is there anything for the writer?
-    pub(crate) fn has_writes(&self) -> bool {
-        !self.writes.is_empty() || self.chunks.is_stale()
+    /// Is there anything for the writer that has no time of its own by which it is written?
+    pub(crate) fn has_lazy_writes(&self) -> bool {
+        self.writes.has_lazy() || self.chunks.is_stale()
     }
 
-    /// What the writer commits next; `all`: also what could wait.
-    pub(crate) fn take_writes(&mut self, all: bool) -> Taken {
-        self.chunks.seal(&mut self.writes);
-        self.chunks.note(all, &mut self.writes);
-        let (writes, upto) = self.writes.take();
+    /// What the writer commits next; `notes`: also those that could wait.
+    pub(crate) fn take_writes(&mut self, extent: Extent, notes: bool) -> Taken {
+        let upto = self.writes.upto(extent);
+        // Of what grows in the queue only what is taken must be whole.
+        if self.chunks.open_write().is_some_and(|write| write <= upto) {
+            self.chunks.seal(&mut self.writes);
+        }
+        let mut writes = self.writes.take(upto);
+        writes.extend(self.chunks.notes(notes, upto));
         Taken { writes, upto, file_bytes: self.chunks.file_bytes() }
     }
 

@@ -137,7 +137,7 @@ impl Core {
         pending.stand_in = Some(stand_in);
         self.bury(message.twin, class, &original, refusal);
         if original.key != 0 {
-            self.chunks.lost(original.chunk, original.key, refusal.code());
+            self.chunks.lost(original.chunk, original.key, refusal.code(), &self.writes);
             let hold = self.writes.issued();
             let lane = &mut self.twins[message.twin as usize].lanes[lane_of(class)];
             if let Some(pending) = lane.position(message.key).and_then(|index| lane.get_mut(index)) {

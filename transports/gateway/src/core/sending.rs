@@ -198,6 +198,11 @@ impl Core {
         }
     }
 
+    /// A packet took so long there and back; with much to do on either side it takes longer than the link does.
+    pub(crate) fn link_took(&mut self, round_trip: Duration) {
+        self.round_trip = self.round_trip.min(round_trip);
+    }
+
     /// An ack took so long: a quarter of the news each time, but no outlier doubles what is usual. A node that writes a
     /// checkpoint answers a few batches late.
     fn ack_took(&mut self, took: Duration) {
@@ -250,6 +255,7 @@ impl Core {
         }
         self.session = Some(session);
         self.acks = None;
+        self.round_trip = Duration::MAX;
         // New streams count their batches anew; nothing is under way in old ones.
         self.next_batch = [1, 1];
         self.session_refusal = None;

@@ -1,7 +1,7 @@
 //! The rows of the file as memory mirrors them: messages that are appended together share one, and it goes when all of them are
 //! done.
 //!
-//! What is done of a row that is still there is noted beside it, lazily: the numbers make it harmless if a crash forgets that,
+//! What is done of a row that is in the file is noted beside it, lazily: the numbers make it harmless if a crash forgets that,
 //! and most rows go whole within milliseconds. The note is due at once where resending would have an effect (dead letters),
 //! and with the next commit for rows that linger because one of their messages has to wait.
 //!
@@ -103,8 +103,10 @@ pub(crate) struct Chunks {
     memory_bytes: u64,
     /// All, oldest first; some of them gone since.
     order: VecDeque<(ChunkIndex, u64)>,
-    /// Those whose note is not what it should be.
+    /// Those in the file whose note is not what it should be.
     stale: Vec<(ChunkIndex, u64)>,
+    /// Likewise, those that are not in the file: most never will be, and then there is nothing to note.
+    unwritten_stale: Vec<(ChunkIndex, u64)>,
     garbage_bytes: u64,
     /// What the next open chunk should have room for.
     expected_bytes: usize,
@@ -356,28 +358,43 @@ impl Chunks {
         let (key, live) = (chunk.key, chunk.live);
         self.garbage_bytes += u64::from(row_bytes);
         if live > 0 || open {
-            self.fate(index, left == Left::Buried, |note| note.gone.push((message - key) as u32));
+            let durable = writes.durable();
+            self.fate(index, left == Left::Buried, durable, |note| note.gone.push((message - key) as u32));
         } else {
             self.remove(index, writes);
         }
     }
 
     /// A message's content is a dead letter, its numbers are declared lost.
-    pub(crate) fn lost(&mut self, index: ChunkIndex, message: u64, code: &str) {
+    pub(crate) fn lost(&mut self, index: ChunkIndex, message: u64, code: &str, writes: &WriteQueue) {
         if let Some(chunk) = self.get_mut(index) {
             chunk.unsettled = true;
             let key = chunk.key;
-            self.fate(index, true, |note| note.lost.push(((message - key) as u32, code.to_owned())));
+            let lost = ((message - key) as u32, code.to_owned());
+            self.fate(index, true, writes.durable(), |note| note.lost.push(lost));
         }
     }
 
-    fn fate(&mut self, index: ChunkIndex, due: bool, change: impl FnOnce(&mut Note)) {
+    fn fate(&mut self, index: ChunkIndex, due: bool, durable: u64, change: impl FnOnce(&mut Note)) {
+        let count = self.count;
         let Some(chunk) = self.slab.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let fates = chunk.fates.get_or_insert_default();
         change(&mut fates.note);
         fates.due |= due;
-        if !std::mem::replace(&mut fates.stale, true) {
+        if std::mem::replace(&mut fates.stale, true) {
+            return;
+        }
+        if chunk.first_write <= durable {
             self.stale.push((index, chunk.key));
+            return;
+        }
+        self.unwritten_stale.push((index, chunk.key));
+        if self.unwritten_stale.len() > 2 * count + 64 {
+            let slab = &self.slab;
+            let is_there = |(index, key): &(ChunkIndex, u64)| {
+                slab.get(*index as usize).and_then(Option::as_ref).is_some_and(|chunk| chunk.key == *key)
+            };
+            self.unwritten_stale.retain(is_there);
         }
     }
 
@@ -402,23 +419,33 @@ impl Chunks {
         writes.push_lazy(Write::Remove { key: chunk.key, noted: chunk.fates.is_some_and(|fates| fates.on_disk) });
     }
 
-    /// Queues the notes that the next commit must have: those that are due, those of rows that linger, or all.
-    pub(crate) fn note(&mut self, all: bool, writes: &mut WriteQueue) {
+    /// The notes that the commit of everything up to this write must have: those that are due, those of rows that linger, or all;
+    /// of rows that are in the file then.
+    pub(crate) fn notes(&mut self, all: bool, upto: u64) -> Vec<Write> {
         let born = self.born;
-        let mut later = Vec::new();
-        for (index, key) in std::mem::take(&mut self.stale) {
+        let (mut notes, mut stale, mut unwritten) = (Vec::new(), Vec::new(), Vec::new());
+        let known = std::mem::take(&mut self.stale).into_iter().chain(std::mem::take(&mut self.unwritten_stale));
+        for (index, key) in known {
             let Some(chunk) = self.same(index, key) else { continue };
             let Some(fates) = chunk.fates.as_deref_mut() else { continue };
-            if all || fates.due || chunk.born + LINGER_CHUNKS < born {
+            if chunk.first_write > upto {
+                unwritten.push((index, key));
+            } else if all || fates.due || chunk.born + LINGER_CHUNKS < born {
                 fates.stale = false;
                 fates.due = false;
                 fates.on_disk = true;
-                writes.push_lazy(Write::Note { key, row: encode_record(&fates.note) });
+                notes.push(Write::Note { key, row: encode_record(&fates.note) });
             } else {
-                later.push((index, key));
+                stale.push((index, key));
             }
         }
-        self.stale = later;
+        (self.stale, self.unwritten_stale) = (stale, unwritten);
+        notes
+    }
+
+    /// The write that the row which still grows has its place in.
+    pub(crate) fn open_write(&self) -> Option<u64> {
+        self.open.as_ref().and_then(|open| self.get(open.index)).map(|chunk| chunk.first_write)
     }
 
     /// The oldest rows of which at least half is done (`eager`: an eighth), at most so many.

@@ -3,7 +3,8 @@
 //! **Who waits for what.** Each row of messages has a [`Promise`], which is kept as soon as *either* its commit is durable *or*
 //! the node has acked all of its messages: an ack says that the cell has committed them, which is more than this disk can say.
 //! So where acks come quickly a row is not written at once but given until its `due` time; if all of it is acked by then it is
-//! [spared](WriteQueue::spare) and never written. Otherwise it is written, and on its way to the node meanwhile.
+//! [spared](WriteQueue::spare) and never written. Otherwise it is written, and on its way to the node meanwhile. A commit takes
+//! what is due and what stands before it, not what was queued a moment ago ([`WriteQueue::upto`]).
 //!
 //! **Why that is safe.** Nothing is told to the application, no message leaves the outbox and no promise is kept, on the ground of
 //! anything that a crash could take back:
@@ -16,6 +17,8 @@
 //!   content: merged into a later one, or a dead letter (see `chunks.rs`). Then what it became must be durable first.
 //! - Nor where the device's row, which says under which attachment it was acked, is not durable (`attaching.rs`).
 //! - A message that may not be sent before it is durable (merged, or with a source's position) cannot be acked before, either.
+//! - What is taken is always a beginning of the queue, and all of it if anything else than rows of messages and removals of such
+//!   is queued (dead letters, devices' rows): what a row's fate rests on is never later than the row.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -125,11 +128,26 @@ pub(crate) struct Taken {
     pub(crate) file_bytes: u64,
 }
 
+/// How much of the queue a commit takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    All,
+    /// What nobody waits for, and what is before it: rows of messages have a time of their own.
+    Idle,
+    /// The rows that must be written by this time, and what is before them.
+    Due(Duration),
+}
+
 /// Writes in order, and how far they are durable. Writes are counted from 1.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
     /// The last of them is number `issued`.
     writes: VecDeque<Write>,
+    /// Number of the last that is neither a new row of messages nor a removal; 0: none is queued.
+    last_other: u64,
+    /// Number of the last that is a removal; 0: none is queued.
+    last_removal: u64,
     queued_bytes: u64,
     issued: u64,
     durable: u64,
@@ -150,6 +168,14 @@ impl WriteQueue {
             Write::Chunk { row, .. } => self.queued_bytes += row.len() as u64,
             _ => {}
         }
+        match &write {
+            Write::Remove { .. } => self.last_removal = self.issued + 1,
+            _ => self.last_other = self.issued + 1,
+        }
+        self.put(write)
+    }
+
+    fn put(&mut self, write: Write) -> u64 {
         self.writes.push_back(write);
         self.issued += 1;
         self.issued
@@ -164,7 +190,9 @@ impl WriteQueue {
     /// A place in the queue for a chunk whose row still grows: the write's number, for [`WriteQueue::fill`]. It is written at
     /// this time, unless it is spared. **Invariant:** it is filled before the queue is taken.
     pub(crate) fn reserve(&mut self, key: u64, promise: Arc<Promise>, due: Duration) -> u64 {
-        let write = self.push_lazy(Write::Chunk { key, row: Bytes::new(), promise });
+        // What is before it goes before it.
+        self.dues.iter_mut().rev().take_while(|(_, other)| *other > due).for_each(|(_, other)| *other = due);
+        let write = self.put(Write::Chunk { key, row: Bytes::new(), promise });
         self.dues.push_back((write, due));
         write
     }
@@ -198,6 +226,9 @@ impl WriteQueue {
         while matches!(self.writes.front(), Some(Write::Spared)) {
             self.writes.pop_front();
         }
+        if self.writes.is_empty() {
+            (self.last_other, self.last_removal) = (0, 0);
+        }
         while self.dues.front().is_some_and(|(write, _)| !self.is_queued_chunk(*write)) {
             self.dues.pop_front();
         }
@@ -225,6 +256,11 @@ impl WriteQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// Is anything queued that idle time is used for: anything but rows that have a time by which they are written?
+    pub(crate) fn has_lazy(&self) -> bool {
+        self.last_other.max(self.last_removal) > 0
     }
 
     /// The writer sleeps until then.
@@ -270,11 +306,42 @@ impl WriteQueue {
         self.closing
     }
 
-    pub(crate) fn take(&mut self) -> (Vec<Write>, u64) {
-        self.urgent = false;
-        self.queued_bytes = 0;
-        self.dues.clear();
-        (std::mem::take(&mut self.writes).into(), self.issued)
+    /// The last write that a commit takes.
+    pub(crate) fn upto(&self, extent: Extent) -> u64 {
+        if self.urgent || self.closing || self.last_other > 0 {
+            return self.issued;
+        }
+        let last = match extent {
+            Extent::All => self.issued,
+            Extent::Idle => self.last_removal,
+            Extent::Due(by) => self.dues.iter().take_while(|(_, due)| *due <= by).last().map_or(0, |(write, _)| *write),
+        };
+        last.max(self.durable)
+    }
+
+    /// Takes everything up to this write.
+    pub(crate) fn take(&mut self, upto: u64) -> Vec<Write> {
+        if upto >= self.issued {
+            self.urgent = false;
+            self.queued_bytes = 0;
+            self.dues.clear();
+            (self.last_other, self.last_removal) = (0, 0);
+            return std::mem::take(&mut self.writes).into();
+        }
+        let before = self.issued - self.writes.len() as u64;
+        let taken: Vec<Write> = self.writes.drain(..upto.saturating_sub(before) as usize).collect();
+        for write in &taken {
+            if let Write::Chunk { row, .. } = write {
+                self.queued_bytes -= row.len() as u64;
+            }
+        }
+        while self.dues.front().is_some_and(|(write, _)| *write <= upto || !self.is_queued_chunk(*write)) {
+            self.dues.pop_front();
+        }
+        if self.last_removal <= upto {
+            self.last_removal = 0;
+        }
+        taken
     }
 
     /// Everything up to this write is durable.
@@ -302,7 +369,8 @@ mod tests {
         assert_eq!((lazy, queue.due(), queue.queued_bytes()), (1, Some(Duration::from_millis(10)), 6));
         assert!(queue.spare(first));
         assert_eq!((queue.due(), queue.queued_bytes()), (Some(Duration::from_millis(20)), 3));
-        let (writes, upto) = queue.take();
+        let upto = queue.upto(Extent::All);
+        let writes = queue.take(upto);
         let keys = |write: &Write| match write {
             Write::Chunk { key, .. } | Write::Remove { key, .. } => Some(*key),
             _ => None,
@@ -325,6 +393,36 @@ mod tests {
         }
         assert_eq!(queue.issued(), 12);
         assert!(!queue.spare(12) && !queue.spare(0));
+    }
+
+    #[test]
+    fn a_commit_takes_what_is_due_and_what_is_before_it() {
+        let mut queue = WriteQueue::default();
+        let writes: Vec<u64> = [10, 20, 30].into_iter().map(|due| chunk(&mut queue, due, due)).collect();
+        assert!(!queue.has_lazy());
+        assert_eq!(queue.upto(Extent::Due(Duration::from_millis(20))), writes[1]);
+        assert_eq!(queue.take(writes[1]).len(), 2);
+        assert_eq!((queue.queued_bytes(), queue.due()), (3, Some(Duration::from_millis(30))));
+        assert!(!queue.spare(writes[1]));
+        // What nobody waits for does not take with it what has time.
+        queue.push_lazy(Write::Remove { key: 10, noted: false });
+        chunk(&mut queue, 40, 40);
+        assert_eq!(queue.upto(Extent::Idle), writes[2] + 1);
+        assert_eq!(queue.take(writes[2] + 1).len(), 2);
+        assert!(!queue.has_lazy() && !queue.is_empty());
+        // Where there is anything else, all goes.
+        let other = queue.push_lazy(Write::Meta { row: Vec::new() });
+        assert_eq!(queue.upto(Extent::Due(Duration::ZERO)), other);
+    }
+
+    #[test]
+    fn a_row_is_due_no_later_than_those_behind_it() {
+        let mut queue = WriteQueue::default();
+        for due in [10, 50, 30] {
+            chunk(&mut queue, due, due);
+        }
+        assert_eq!(queue.upto(Extent::Due(Duration::from_millis(29))), 1);
+        assert_eq!(queue.upto(Extent::Due(Duration::from_millis(30))), 3);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use redb::{Database, WriteTransaction};
 use crate::core::Core;
 use crate::limits::{IDLE_FLUSH_AFTER, QUICK_REPAIR_FROM_BYTES};
 use crate::outbox::format::{CHUNKS, DEAD_LETTERS, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS};
-use crate::outbox::queue::{Promise, Taken, Write};
+use crate::outbox::queue::{Extent, Promise, Taken, Write};
 use crate::shared::Shared;
 
 /// Runs until the queue is closed and empty, or the disk fails; then the file is free.
@@ -46,7 +46,7 @@ fn write_all(shared: &Shared, db: &Database) {
                 // Those who queued meanwhile wait for a commit that will not come; nobody can queue any more.
                 let queued = shared.with(|core, _| {
                     core.writes.fail(Arc::clone(&message));
-                    core.take_writes(true).writes
+                    core.take_writes(Extent::All, true).writes
                 });
                 finish(&writes, &Err(Arc::clone(&message)));
                 finish(&queued, &Err(message));
@@ -66,26 +66,30 @@ fn finish(writes: &[Write], result: &Result<(), Arc<str>>) {
 /// Waits until there is something to commit; `None`: no more will come.
 fn next(shared: &Shared) -> Option<Taken> {
     let mut core = shared.core.lock();
-    let all = wait(shared, &mut core)?;
-    Some(core.take_writes(all))
+    let (extent, notes) = wait(shared, &mut core)?;
+    Some(core.take_writes(extent, notes))
 }
 
 /// Waits until somebody waits for a commit, or what was patient has waited long enough; or until there was a time without any
-/// commit, for what can wait (`true`: that, too). `None`: closed, and all is written.
-fn wait(shared: &Shared, core: &mut MutexGuard<'_, Core>) -> Option<bool> {
+/// commit, for what can wait. Says what to take, and whether with all notes. `None`: closed, and all is written.
+fn wait(shared: &Shared, core: &mut MutexGuard<'_, Core>) -> Option<(Extent, bool)> {
     let mut idle_until = None;
     let mut now = shared.clock.monotonic();
     loop {
-        let waiting = core.has_writes();
+        let waiting = core.has_lazy_writes();
         if core.writes.is_closing() {
-            return waiting.then_some(true);
+            return (waiting || !core.writes.is_empty()).then_some((Extent::All, true));
         }
-        if core.writes.is_urgent() || core.writes.due().is_some_and(|due| due <= now) {
-            return Some(false);
+        if core.writes.is_urgent() {
+            return Some((Extent::All, false));
+        }
+        if core.writes.due().is_some_and(|due| due <= now) {
+            // What has waited for half its time is likely to be due soon: so commits are at least as far apart.
+            return Some((Extent::Due(now + core.patience() / 2), false));
         }
         idle_until = waiting.then(|| idle_until.unwrap_or(now + IDLE_FLUSH_AFTER));
         if idle_until.is_some_and(|until| until <= now) {
-            return Some(true);
+            return Some((Extent::Idle, true));
         }
         let until = min(core.writes.due().unwrap_or(Duration::MAX), idle_until.unwrap_or(Duration::MAX));
         core.writes.sleeps(Some(until));
@@ -173,7 +177,7 @@ pub(crate) fn commit_urgent(core: &mut Core, now: Duration) {
 
 #[cfg(test)]
 fn commit(core: &mut Core, all: bool, now: Duration) {
-    let Taken { writes, upto, file_bytes } = core.take_writes(all);
+    let Taken { writes, upto, file_bytes } = core.take_writes(Extent::All, all);
     if let Some(db) = core.db.clone() {
         apply(&db, &writes, file_bytes).unwrap();
     }

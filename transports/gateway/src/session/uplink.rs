@@ -42,7 +42,7 @@ pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Clas
     let traced = Traced::default();
     tokio::select! {
         end = write(shared, class, writer, batcher, first, &traced, due) => end,
-        end = read(shared, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced, due) => end,
+        end = read(shared, connection, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced, due) => end,
     }
 }
 
@@ -186,13 +186,24 @@ fn bodies(shared: &Shared, messages: &[Outgoing]) -> Result<Vec<Option<Bytes>>, 
 }
 
 /// Reads acks.
-async fn read(shared: &Shared, class: Class, mut reader: FrameReader<RecvStream>, traced: &Traced, due: &Due) -> End {
+async fn read(
+    shared: &Shared,
+    connection: &Connection,
+    class: Class,
+    mut reader: FrameReader<RecvStream>,
+    traced: &Traced,
+    due: &Due,
+) -> End {
     loop {
         match reader.next().await {
             Ok(Some(Frame::BatchAck(ack))) => {
                 traced.acked(ack.batch);
                 due.answered();
-                shared.with(|core, now: Duration| core.batch_acked(class, ack.batch, ack.refused, now));
+                let round_trip = connection.rtt();
+                shared.with(|core, now: Duration| {
+                    core.link_took(round_trip);
+                    core.batch_acked(class, ack.batch, ack.refused, now);
+                });
             }
             Ok(Some(Frame::Refused(refused))) => return refused.into(),
             Ok(Some(other)) => {

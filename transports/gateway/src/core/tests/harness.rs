@@ -17,6 +17,7 @@ use twin_transports::entropy::SystemEntropy;
 use crate::core::append::{AppendError, Appended, Drafts, Promises, Stamped};
 use crate::core::sending::{Outgoing, Outgoings};
 use crate::core::{Core, Rules, Session};
+use crate::limits::PATIENCE_MAX_DEFAULT;
 use crate::outbox::body::{Body, decode_body, encode_body};
 use crate::outbox::file::{self, Filed};
 use crate::outbox::format::{CHUNKS, Class, NOTES};
@@ -43,7 +44,7 @@ pub(super) struct Taken {
 impl Bench {
     pub(super) fn new(cap_bytes: u64, coalesce: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let rules = Rules { cap_bytes, coalesce, send_before_durable: true };
+        let rules = Rules { cap_bytes, coalesce, send_before_durable: true, patience_max: PATIENCE_MAX_DEFAULT };
         let core = Core::new(file::open(dir.path(), &SystemEntropy::new()).unwrap(), rules.clone(), 1);
         Self { core, now: Duration::from_secs(1), read: 0, promises: Promises::default(), dir, rules }
     }
