@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use twin_core::ids::TwinId;
 use twin_core::json::compact_len;
 use twin_core::value::{Members, Number, Value};
+use twin_gateway::{Gateway, Property, Update};
 
 /// Documents that differ, so that a device's next one always is a change.
 pub(crate) const PREPARED: usize = 64;
@@ -53,6 +55,27 @@ impl Documents {
     /// One of them; two with neighbouring numbers differ.
     pub(crate) fn value(&self, number: u64) -> Value {
         self.values[number as usize % PREPARED].clone()
+    }
+
+    /// The properties of all of them, prepared for a gateway.
+    pub(crate) fn properties(&self, gateway: &Gateway) -> Arc<Vec<Property>> {
+        let Some(Value::Object(members)) = self.values.first() else { return Arc::default() };
+        // Plain names, which every gateway takes.
+        Arc::new(members.keys().filter_map(|key| gateway.property(&format!("/{key}")).ok()).collect())
+    }
+
+    /// As [`Documents::value`], property by property.
+    pub(crate) fn update(&self, number: u64, device: TwinId, properties: &[Property]) -> Update {
+        let mut update = Update::with_capacity(device, 256);
+        if let Value::Object(members) = &self.values[number as usize % PREPARED] {
+            for (property, value) in properties.iter().zip(members.values()) {
+                update = match value {
+                    Value::String(text) => update.set_text(property, text),
+                    other => update.set(property, other.clone()),
+                };
+            }
+        }
+        update
     }
 
     /// The same as JSON.

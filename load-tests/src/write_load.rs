@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::bench::Bench;
+use crate::fleet::By;
 use crate::measure::{CpuUse, CpuWatch, Loaded, closed_loop};
 use crate::rest::Metrics;
 use crate::stage::Stage;
@@ -18,7 +19,13 @@ pub(crate) struct Slice {
 }
 
 /// Loads for a while, drains the outboxes and leaves the node some quiet.
-pub(crate) fn write_slice(bench: &mut Bench, stage: &Stage, batch: u32, lasting: Duration) -> anyhow::Result<Slice> {
+pub(crate) fn write_slice(
+    bench: &mut Bench,
+    stage: &Stage,
+    batch: u32,
+    by: By,
+    lasting: Duration,
+) -> anyhow::Result<Slice> {
     let before = stage.rest.metrics()?;
     let pids = [stage.node()?.pid()];
     let (mut watch, mut used) = (None, None);
@@ -28,7 +35,7 @@ pub(crate) fn write_slice(bench: &mut Bench, stage: &Stage, batch: u32, lasting:
     };
     let runtime = bench.runtime.handle().clone();
     let (loaded, _) = runtime.block_on(closed_loop(
-        stage.fleet.reporters(batch, bench.plan.in_flight),
+        stage.fleet.reporters(batch, bench.plan.in_flight, by),
         bench.plan.warm_up,
         lasting,
         mark,

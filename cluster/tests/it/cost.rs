@@ -16,10 +16,10 @@ use twin_transports::server::Submission;
 use crate::world::{World, sender, twin};
 
 const TWINS: usize = 256;
-/// Most allocations of one update: the merged section, the row, their shared handles, the row's key. Measured 5.2.
-const ALLOCATIONS_MAX: f64 = 5.7;
+/// Most allocations of one update: the row, its shared handle, its key. Measured 3.2.
+const ALLOCATIONS_MAX: f64 = 3.7;
 /// With fewer on this thread, the turns were taken elsewhere.
-const ALLOCATIONS_MIN: f64 = 4.5;
+const ALLOCATIONS_MIN: f64 = 2.5;
 
 struct Told(mpsc::UnboundedSender<Result<Answer, Refusal>>);
 

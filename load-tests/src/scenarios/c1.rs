@@ -5,6 +5,7 @@
 
 use crate::bench::Bench;
 use crate::document::Documents;
+use crate::fleet::By;
 use crate::measure::procfs::resident_bytes;
 use crate::output::figure::ratios;
 use crate::output::{Figure, Target};
@@ -29,7 +30,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let (mut alone, mut crowded, mut per_connection) = (Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..bench.plan.repeats {
         bench.doing(format!("updates without them, repeat {}", repeat + 1));
-        alone.push(write_slice(bench, &stage, BATCH, bench.plan.slice)?.updates_per_s());
+        alone.push(write_slice(bench, &stage, BATCH, By::Documents, bench.plan.slice)?.updates_per_s());
         bench.doing(format!("connecting {} gateways, repeat {}", credentials.len(), repeat + 1));
         let before = resident_bytes(stage.node()?.pid())? as f64;
         let gateways =
@@ -44,7 +45,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             runtime.spawn(async move { gateways.beat().await })
         };
         bench.doing(format!("updates with them, repeat {}", repeat + 1));
-        crowded.push(write_slice(bench, &stage, BATCH, bench.plan.slice)?.updates_per_s());
+        crowded.push(write_slice(bench, &stage, BATCH, By::Documents, bench.plan.slice)?.updates_per_s());
         if beating.is_finished() {
             runtime.block_on(beating)??;
             anyhow::bail!("the heartbeats ended by themselves");

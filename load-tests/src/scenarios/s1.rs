@@ -7,6 +7,7 @@ mod random;
 
 use crate::bench::Bench;
 use crate::document::Documents;
+use crate::fleet::By;
 use crate::measure::{Peaks, Sampler, closed_loop};
 use crate::output::figure::ratios;
 use crate::output::{Axis, Figure, Plot, Series, Target};
@@ -29,7 +30,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             let stage = Stage::set(bench, registered, bench.plan.hot_per_gateway, &documents)?;
             let sampler = Sampler::begin(stage.node()?.pid(), &stage.rest);
             bench.doing(format!("updates with {registered} twins, repeat {}", repeat + 1));
-            writes[at].push(write_slice(bench, &stage, BATCH, bench.plan.slice)?.updates_per_s());
+            writes[at].push(write_slice(bench, &stage, BATCH, By::Documents, bench.plan.slice)?.updates_per_s());
             bench.doing(format!("reads with {registered} twins, repeat {}", repeat + 1));
             let clients = SdkReads::hot(&stage.fleet, BATCH as usize);
             let (loaded, _) = runtime.block_on(closed_loop(clients, bench.plan.warm_up, bench.plan.slice, || {}))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bench::Bench;
 use crate::document::Documents;
+use crate::fleet::By;
 use crate::measure::closed_loop;
 use crate::output::{Figure, Target};
 use crate::plan::{BATCH, DOCUMENT_BYTES};
@@ -33,7 +34,8 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     for start in 0..bench.plan.starts {
         bench.doing(format!("kill -9 under load {}", start + 1));
         runtime.block_on(stage.fleet.connected())?;
-        let load = closed_loop(stage.fleet.reporters(BATCH, bench.plan.in_flight), FOR_EVER, FOR_EVER, || {});
+        let load =
+            closed_loop(stage.fleet.reporters(BATCH, bench.plan.in_flight, By::Documents), FOR_EVER, FOR_EVER, || {});
         // The time is up in the middle of it all.
         if let Ok(ended) = runtime.block_on(async { tokio::time::timeout(bench.plan.slice / 2, load).await }) {
             ended?;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use crate::baselines::{QuicEcho, RedbAppends, ractor_calls};
 use crate::bench::Bench;
 use crate::document::Documents;
+use crate::fleet::By;
 use crate::measure::{CpuWatch, Spread};
 use crate::output::figure::ratios;
 use crate::output::{Axis, Figure, Plot, Series, Target};
@@ -44,7 +45,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let (mut slices, mut raw, mut echoed, mut called) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..bench.plan.repeats {
         bench.doing(format!("updates, repeat {}", repeat + 1));
-        let slice = write_slice(bench, &stage, BATCH, bench.plan.write_slice)?;
+        let slice = write_slice(bench, &stage, BATCH, By::Documents, bench.plan.write_slice)?;
         bench.doing(format!("baselines, repeat {}", repeat + 1));
         raw.push(appends.run(slice.rows_per_round(), slice.row_bytes(), bench.plan.baseline)?);
         let plan = bench.plan.clone();
@@ -69,6 +70,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     figures(bench, &slices, generator_us, [&raw, &echoed, &called], &beside);
     drop(beside);
     curve(bench, &stage)?;
+    prepared(bench, &stage)?;
     stage.end(bench)
 }
 
@@ -143,12 +145,25 @@ impl Beside {
     }
 }
 
+/// The same by prepared properties: what the SDK's cheapest way gives.
+fn prepared(bench: &mut Bench, stage: &Stage) -> anyhow::Result<()> {
+    bench.doing("updates by prepared properties".to_owned());
+    let slice = write_slice(bench, stage, BATCH, By::Properties, bench.plan.write_slice)?;
+    let figures = [
+        ("durable updates by prepared properties (`update_all`)", "/s", slice.updates_per_s()),
+        ("the same, CPU of the node", "us/update", slice.node_us()),
+        ("the same, CPU of ten gateways with the load generator", "us/update", slice.gateways_us()),
+    ];
+    bench.figures.extend(figures.map(|(name, unit, value)| Figure::once("W1", name, unit, value)));
+    Ok(())
+}
+
 /// Throughput over the size of a call.
 fn curve(bench: &mut Bench, stage: &Stage) -> anyhow::Result<()> {
     let mut points = Vec::new();
     for batch in BATCHES {
         bench.doing(format!("updates in calls of {batch}"));
-        let slice = write_slice(bench, stage, batch, bench.plan.slice).context("the curve")?;
+        let slice = write_slice(bench, stage, batch, By::Documents, bench.plan.slice).context("the curve")?;
         points.push((f64::from(batch), slice.updates_per_s()));
         if batch != BATCH {
             let name = format!("durable updates in calls of {batch}");

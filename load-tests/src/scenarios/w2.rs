@@ -7,6 +7,7 @@
 use crate::baselines::{QuicEcho, fdatasync};
 use crate::bench::Bench;
 use crate::document::Documents;
+use crate::fleet::By;
 use crate::measure::{Arrivals, CpuWatch, Latencies, Opened, open_loop};
 use crate::output::figure::ratios;
 use crate::output::{Axis, Figure, Plot, Series, Target};
@@ -37,7 +38,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         per_s
     } else {
         bench.doing("W1 was not measured: its load, shortly");
-        write_slice(bench, &stage, BATCH, bench.plan.slice)?.updates_per_s()
+        write_slice(bench, &stage, BATCH, By::Documents, bench.plan.slice)?.updates_per_s()
     };
 
     let (mut low, mut floor) = (Vec::new(), Vec::new());
