@@ -98,14 +98,12 @@ impl Directory {
             self.confirm().await?;
             return Err(Refusal::SiteDeleting { site: site.clone() });
         }
-        let mut row = match &known {
-            Some(row) => row.clone(),
-            None => {
-                if self.sites()?.len() >= SITES_MAX {
-                    return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
-                }
-                SiteRow::new(Enrolment::default(), self.cluster()?.site_epoch_floor)
-            }
+        if created && self.sites()?.len() >= SITES_MAX {
+            return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
+        }
+        let mut row = match known.clone() {
+            Some(row) => row,
+            None => SiteRow::new(Enrolment::default(), self.cluster()?.site_epoch_floor),
         };
         row.enrolment = change.enrolment.unwrap_or(row.enrolment);
         row.conflict = change.conflict.unwrap_or(row.conflict);

@@ -7,7 +7,7 @@
 //! - versions: whoever is at a version of an older lineage gets a snapshot ([`Desired`] begins at its floor), and never one that is not
 //!   newer;
 //! - attachments: a gateway that was attached after the backup has *seen more* than the twin knows. What it saw counts as the number in
-//!   the same place of this lineage ([`carried_over`]), so that of two such gateways the one that attached last still wins;
+//!   the same place of this lineage (`carried_over`), so that of two such gateways the one that attached last still wins;
 //! - marks: numbers that the twin took after the backup are missing here. Of state the gateway is told of the gap, declares them lost and
 //!   counts them; of events, whose numbers are one each, the first that comes is taken ([`Mark::recovered`]);
 //! - what the device acknowledged is forgotten: it may have taken over something newer since, which nobody knows here.

@@ -1,8 +1,8 @@
 //! A data directory made of a backup: the same twins, sites and gateways in a new lineage.
 //!
-//! **What becomes of the node's identity.** The directory gets an id of its own at its first start, and an admin token of its own: neither
-//! is in a backup. The CA is (unless it was left out), because gateways trust nobody else. What the new lineage means is in
-//! [`twin_cluster::recovery`].
+//! **What becomes of the node's identity.** The directory gets an admin token of its own, which takes the place of the backup's first
+//! one, and an id at its first start: neither is in a backup. Other tokens work as before. The CA is in it (unless it was left out),
+//! because gateways trust nobody else. What the new lineage means is in [`twin_cluster::recovery`].
 //!
 //! **Invariant:** no node starts on a directory whose restore did not end. A mark is made in it first and removed last, and
 //! [`crate::identity`] looks for it.
@@ -25,6 +25,7 @@ use twin_storage::{
 use twin_transports::tls::{CA_FILE, CA_KEY_FILE};
 
 use crate::identity::RESTORE_MARK;
+use crate::token::{TOKEN_FILE, TokenError, TokenFile};
 
 /// Bytes of the salt of a sealed backup.
 pub(crate) const SALT_BYTES: usize = 32;
@@ -114,6 +115,9 @@ pub enum RestoreError {
     /// The data files.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Rows that are none.
     #[error(transparent)]
     Rows(#[from] BackupError),
@@ -155,6 +159,7 @@ pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64
         progress(&manifest, rows);
     }
     node.finish()?;
+    directory.make_token()?;
     directory.keep()?;
     Ok(Restored { manifest, lineage, rows })
 }
@@ -203,6 +208,13 @@ impl Directory {
             file.sync_all()
         };
         write().map_err(|cause| RestoreError::Io { path: path.clone(), cause })
+    }
+
+    /// The backup's tokens may all be lost: whoever restores it has one, as whoever starts a new node.
+    fn make_token(&mut self) -> Result<(), RestoreError> {
+        self.made.push(self.path.join(TOKEN_FILE));
+        TokenFile::create(&self.path)?;
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), RestoreError> {
