@@ -12,13 +12,11 @@ use twin_core::clock::Clock;
 use twin_core::command::{Answer, Command};
 use twin_core::document::TwinDocument;
 use twin_core::grain::Reply;
-use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
+use twin_core::ids::{GatewayId, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
 use twin_core::numbers::{OwnerOrder, WallTime};
 use twin_core::refusal::Refusal;
-use twin_core::value::Value;
 use twin_storage::Storage;
-use twin_transports::frames::device::{Call, CallOutcome};
 use twin_transports::server::Submission;
 
 use crate::admission::Admission;
@@ -36,14 +34,12 @@ use crate::keys::end_old_keys;
 use crate::limits::PASSIVATION_INTERVAL;
 use crate::methods::MethodCalls;
 use crate::observers::{Observation, Observers};
-use crate::rows::{ClusterRow, GatewayRow};
+use crate::rows::ClusterRow;
 use crate::security::OnSecurityEvent;
 use crate::sessions::Sessions;
 use crate::site_removal::Removals;
 use crate::stats::Counters;
-use crate::view::{
-    ClusterStats, GatewayView, MethodAnswer, NewGateway, NodeView, SiteChange, SiteView, TwinPage, TwinQuery,
-};
+use crate::view::{ClusterStats, NodeView, TwinPage, TwinQuery};
 use crate::{DIRECTORY, FIRST_CELL, listing};
 
 /// Why a node's cluster part does not start.
@@ -123,7 +119,7 @@ pub(crate) struct Inner {
     pub(crate) listing_devices: tokio::sync::Mutex<()>,
     pub(crate) stop: CancellationToken,
     observers: Arc<Observers>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     storage: Mutex<Option<Storage>>,
     groups: Mutex<Vec<Group>>,
     started_at: WallTime,
@@ -317,48 +313,6 @@ impl Cluster {
         self.inner.cell.confirm().await
     }
 
-    /// Calls a method of a device, at most once. The call's number is committed before it is sent; nothing sends it again.
-    pub async fn call_method(
-        &self,
-        twin: &TwinId,
-        method: String,
-        payload: Value,
-        timeout: Duration,
-    ) -> Result<MethodAnswer, Refusal> {
-        let timeout_ms = timeout.as_millis() as u64;
-        Counters::count(&self.inner.counters.method_calls);
-        let bytes = twin_core::json::compact_len(&payload);
-        let open = Command::CallMethod { method: method.clone(), payload: payload.clone(), timeout_ms };
-        let (call, gateway) = match self.call(twin, open, bytes).await? {
-            Answer::CallOpened { call, gateway } => (call, gateway),
-            other => return Err(Refusal::Invalid { message: format!("unexpected answer {other:?} to a call") }),
-        };
-        // From here the call is open in the twin: it is closed whatever happens, even if this future is dropped.
-        let closing = CloseOnDrop { cluster: self.clone(), twin: twin.clone(), call };
-        let owner = self.owner_order(&gateway.site)?;
-        let answer = self.inner.methods.register(twin, call, gateway.clone())?;
-        let sent = self
-            .inner
-            .sessions
-            .call(&gateway, Call { twin: twin.clone(), owner, call, method: method.clone(), payload, timeout_ms });
-        if !sent {
-            return Err(Refusal::NotConnected {
-                message: format!("gateway {gateway} has no session, or too many calls"),
-            });
-        }
-        let outcome = tokio::time::timeout(timeout, answer).await;
-        drop(closing);
-        match outcome {
-            Ok(Ok(CallOutcome::Answered { status, payload })) => Ok(MethodAnswer { status, payload }),
-            Ok(Ok(CallOutcome::NoSuchMethod)) => Err(Refusal::MethodNotFound { method }),
-            Ok(Ok(CallOutcome::NotHere)) => {
-                Err(Refusal::NotConnected { message: format!("gateway {gateway} no longer serves the device") })
-            }
-            Ok(Err(_)) => Err(Refusal::OutcomeUnknown),
-            Err(_) => Err(Refusal::TimedOut { timeout_ms }),
-        }
-    }
-
     /// Twins by site and id, page by page.
     pub async fn list_twins(&self, query: TwinQuery) -> Result<TwinPage, Refusal> {
         if let Some(site) = &query.site
@@ -409,84 +363,6 @@ impl Cluster {
         self.inner.observers.followers().follow(twin)
     }
 
-    /// Creates a site or changes it; says whether it is new.
-    pub async fn put_site(&self, site: &SiteId, change: impl Into<SiteChange>) -> Result<bool, Refusal> {
-        self.inner.directory.put_site(site, change.into()).await
-    }
-
-    /// A site.
-    pub async fn site(&self, site: &SiteId) -> Result<SiteView, Refusal> {
-        self.inner.directory.confirm().await?;
-        let row = self.inner.directory.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
-        self.inner.cell.confirm().await?;
-        self.site_view(site, &row)
-    }
-
-    /// All sites, by id.
-    pub async fn sites(&self) -> Result<Vec<SiteView>, Refusal> {
-        self.inner.directory.confirm().await?;
-        self.inner.cell.confirm().await?;
-        self.inner.directory.sites()?.iter().map(|(site, row)| self.site_view(site, row)).collect()
-    }
-
-    fn site_view(&self, site: &SiteId, row: &crate::rows::SiteRow) -> Result<SiteView, Refusal> {
-        let gateways = self.inner.gateways.of_site(site)?;
-        Ok(SiteView {
-            id: site.clone(),
-            enrolment: row.enrolment,
-            cell: row.cell,
-            epoch: row.epoch,
-            conflict: row.conflict,
-            deleting: row.deleting,
-            gateways: gateways.into_iter().map(|(name, row)| self.gateway_view(site, name, &row)).collect(),
-        })
-    }
-
-    fn gateway_view(&self, site: &SiteId, name: GatewayName, row: &GatewayRow) -> GatewayView {
-        let gateway = GatewayId { site: site.clone(), name };
-        self.inner.sessions.look(&gateway, |session, heard| GatewayView {
-            name: gateway.name.clone(),
-            created_at: row.created_at,
-            connected: session.is_some(),
-            peer: session.map(|session| session.hello.peer.clone()),
-            agent: session.map(|session| session.hello.agent.clone()),
-            connected_at: session.map(|session| session.opened_at),
-            old_key_until: row.ending_now(self.inner.clock.wall()).map(|ending| ending.until),
-            last_seen: heard.map(|heard| heard.at),
-            status: heard.and_then(|heard| heard.status),
-        })
-    }
-
-    /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
-    pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
-        // A commit that is given and whose caller has gone is waited for by whoever closes the gate, as all commits are.
-        let inside = self.inner.gates.enter(site)?;
-        self.inner.directory.open_site(site)?;
-        let product_key = self.inner.directory.cluster()?.product_key;
-        let gateway = GatewayId { site: site.clone(), name: name.clone() };
-        let random = &*self.inner.options.random;
-        let secret = self.inner.gateways.add(&gateway, product_key.clone(), self.inner.clock.wall(), random).await?;
-        drop(inside);
-        Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
-    }
-
-    /// Removes a gateway's credentials and ends its session.
-    pub async fn remove_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<(), Refusal> {
-        if self.inner.directory.site(site)?.is_none() {
-            return Err(Refusal::SiteNotFound { site: site.clone() });
-        }
-        let gateway = GatewayId { site: site.clone(), name: name.clone() };
-        self.inner.gateways.remove(&gateway).await?;
-        self.end_session(&gateway);
-        Ok(())
-    }
-
-    /// Ends the session of a gateway whose credentials are gone.
-    pub(crate) fn end_session(&self, gateway: &GatewayId) {
-        self.inner.sessions.revoke(gateway);
-        self.inner.methods.link_lost(gateway);
-    }
-
     /// The nodes.
     #[allow(clippy::unused_async, reason = "several nodes will have to be asked")]
     pub async fn nodes(&self) -> Result<Vec<NodeView>, Refusal> {
@@ -532,21 +408,6 @@ impl Cluster {
     pub(crate) fn owner_order(&self, site: &SiteId) -> Result<OwnerOrder, Refusal> {
         let row = self.inner.directory.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
         Ok(OwnerOrder { site_epoch: row.epoch, lineage: self.lineage(), term: self.inner.cell.term() })
-    }
-}
-
-/// Closes an open call when the caller is done with it or gone.
-struct CloseOnDrop {
-    cluster: Cluster,
-    twin: TwinId,
-    call: twin_core::numbers::CallNo,
-}
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.cluster.inner.methods.forget(&self.twin, self.call);
-        // Nobody waits for it: an open call that is not closed now is stale, and goes when the twin's next call needs room.
-        self.cluster.inner.cell.submit(&self.twin, Command::CloseCall { call: self.call }, 0, Reply::once(|_| ()));
     }
 }
 

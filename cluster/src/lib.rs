@@ -6,6 +6,7 @@
 
 pub mod admission;
 mod backend;
+mod call;
 pub mod cell;
 pub mod chain;
 mod cluster;
@@ -31,6 +32,7 @@ pub mod rows;
 pub mod security;
 pub mod sessions;
 mod site_removal;
+mod sites;
 pub mod slots;
 pub mod stats;
 pub mod tokens;

@@ -195,13 +195,13 @@ impl Client {
         }
     }
 
-    /// Opens an event stream. Silence for [`STREAM_SILENCE_MAX`] ends it with an error.
+    /// Opens an event stream.
     pub(crate) fn open_events(&self, path: ApiPath, last_id: Option<&str>) -> Result<BodyReader<'static>, Failure> {
         let mut ask = Ask::new(Method::GET, path);
         if let Some(id) = last_id {
             ask = ask.header(header::HeaderName::from_static("last-event-id"), id.to_owned());
         }
-        self.open(ask, "text/event-stream")
+        Ok(self.open_stream(ask, "text/event-stream")?.1)
     }
 
     /// Opens an answer of lines.
@@ -211,11 +211,12 @@ impl Client {
 
     /// Sends a request whose answer is lines.
     pub(crate) fn exchange_lines(&self, ask: Ask) -> Result<BodyReader<'static>, Failure> {
-        self.open(ask, "application/x-ndjson")
+        Ok(self.open_stream(ask, "application/x-ndjson")?.1)
     }
 
-    /// Sends a request whose answer is a stream of this media type.
-    fn open(&self, ask: Ask, wanted: &str) -> Result<BodyReader<'static>, Failure> {
+    /// Sends a request whose answer is a stream of this media type; says which address answers. Silence for [`STREAM_SILENCE_MAX`]
+    /// ends it with an error.
+    pub(crate) fn open_stream(&self, ask: Ask, wanted: &str) -> Result<(String, BodyReader<'static>), Failure> {
         let ask = ask.header(header::ACCEPT, wanted.to_owned());
         let (url, response) = self.run(&ask)?;
         let (parts, body) = response.into_parts();
@@ -230,20 +231,6 @@ impl Client {
         if !media_type.starts_with(wanted) {
             let reason = format!("it has content type {media_type}, not {wanted}");
             return Err(Failure::Answer { url, reason });
-        }
-        Ok(body.into_reader())
-    }
-
-    /// Opens a stream of bytes of this media type. Silence for [`STREAM_SILENCE_MAX`] ends it with an error.
-    pub(crate) fn open_stream(&self, ask: Ask, media_type: &str) -> Result<(String, BodyReader<'static>), Failure> {
-        let ask = ask.header(header::ACCEPT, media_type.to_owned());
-        let (url, response) = self.run(&ask)?;
-        let (parts, body) = response.into_parts();
-        if parts.status != http::StatusCode::OK {
-            let mut bytes = Vec::new();
-            // A body that breaks off still leaves the status to report.
-            let _ = body.into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
-            return Err(refused(parts.status, &parts.headers, &bytes));
         }
         Ok((url, body.into_reader()))
     }
