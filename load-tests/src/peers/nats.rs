@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,6 +16,8 @@ use crate::peers::process::{PeerProcess, free_addr};
 
 /// A key-value bucket is a stream with this configuration.
 const BUCKET: &str = r#"{"name":"KV_twins","subjects":["$KV.twins.>"],"retention":"limits","max_msgs_per_subject":1,"max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"discard":"new","storage":"file","num_replicas":1,"allow_rollup_hdrs":true,"deny_delete":true,"allow_direct":true}"#;
+/// How many clients there were.
+static INBOXES: AtomicU64 = AtomicU64::new(0);
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n";
 
 pub(super) async fn start(program: &Path, dir: &Path) -> anyhow::Result<(PeerProcess, SocketAddr)> {
@@ -50,7 +53,8 @@ async fn make_bucket(addr: SocketAddr) -> anyhow::Result<()> {
 }
 
 pub(super) async fn connect(addr: SocketAddr, writes: Writes, window: usize) -> anyhow::Result<Pipelined<Text>> {
-    let inbox = format!("_INBOX.{}", writes.client);
+    // Never the same twice: the server still answers what a client of the slice before had under way when it went.
+    let inbox = format!("_INBOX.{}", INBOXES.fetch_add(1, Ordering::Relaxed));
     let greeting = format!("{CONNECT}SUB {inbox} 1\r\n").into_bytes();
     Pipelined::connect(addr, Text { writes, inbox }, (window, false), (greeting, 0)).await
 }
