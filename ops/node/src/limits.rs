@@ -121,6 +121,8 @@ pub const AUDIT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 pub const AUDIT_WINDOW: Duration = Duration::from_secs(60);
 /// Sources told apart within it.
 pub const AUDIT_SOURCES_MAX: usize = 32;
+/// What they tried, told in one line beside how often: so many different ones.
+pub const AUDIT_TARGETS_MAX: usize = 8;
 /// Lines of a page unless asked otherwise.
 pub const AUDIT_PAGE_DEFAULT: u64 = 100;
 /// Most lines of a page.

@@ -45,7 +45,7 @@ pub struct RestoreOptions {
     pub lineage: Option<u64>,
     /// Opens a sealed backup, and seals what is restored if that is wanted.
     pub key: Option<StateKey>,
-    /// Seal what is restored: only where there is a key.
+    /// Seal what is restored, which needs a key. What was sealed in the backup is sealed whatever stands here.
     pub encrypt_state: bool,
 }
 
@@ -58,6 +58,8 @@ pub struct Restored {
     pub lineage: u64,
     /// Rows that were read; some come twice.
     pub rows: u64,
+    /// What is on the disk now is sealed.
+    pub sealed: bool,
 }
 
 /// Why there is nothing restored. What was written is removed again.
@@ -152,7 +154,10 @@ pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64
     let lineage = options.lineage.unwrap_or_else(|| Recovery::next_lineage(manifest.lineage));
     let recovery = Recovery::new(manifest.lineage, lineage)?;
     let mut directory = Directory::claim(&options.data_dir)?;
-    let mut node = NewNode::begin(&mut directory, recovery, options)?;
+    // Never in clear by what somebody forgot to say.
+    let key = options.key.clone().filter(|_| options.encrypt_state || manifest.sealed.is_some());
+    let sealed = key.is_some();
+    let mut node = NewNode::begin(&mut directory, recovery, key)?;
     let mut rows = 0;
     while let Some(frame) = reader.next_frame().map_err(unreadable)? {
         rows += node.take(frame)?;
@@ -161,7 +166,7 @@ pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64
     node.finish()?;
     directory.make_token()?;
     directory.keep()?;
-    Ok(Restored { manifest, lineage, rows })
+    Ok(Restored { manifest, lineage, rows, sealed })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -185,7 +190,10 @@ impl Directory {
             let name = entry.map_err(failed)?.file_name();
             // What a fresh disk has.
             if name != "lost+found" {
-                let present = name.to_string_lossy().into_owned();
+                let mut present = name.to_string_lossy().into_owned();
+                if path.join(RESTORE_MARK).exists() {
+                    present = format!("{RESTORE_MARK}, of a restore that was cut short: what it left may go,");
+                }
                 return Err(RestoreError::NotEmpty { path: path.to_owned(), present });
             }
         }
@@ -257,9 +265,9 @@ struct NewNode<'a> {
 }
 
 impl<'a> NewNode<'a> {
-    fn begin(directory: &'a mut Directory, recovery: Recovery, wanted: &RestoreOptions) -> Result<Self, RestoreError> {
+    /// Sealed where there is a key.
+    fn begin(directory: &'a mut Directory, recovery: Recovery, key: Option<StateKey>) -> Result<Self, RestoreError> {
         let mut options = Options::in_directory(&directory.path);
-        let key = wanted.key.clone().filter(|_| wanted.encrypt_state);
         options.seal = key.map(|key| SealOptions { key, random: Arc::new(ring::rand::SystemRandom::new()) });
         for file in [twin_storage::DataFile::Log, twin_storage::DataFile::State] {
             directory.made.push(directory.path.join(file.file_name()));

@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use anyhow::Context as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twin_node::restore::{RestoreOptions, restore};
+use twin_node::token::TOKEN_FILE;
 
 use crate::cli::RestoreArgs;
 
@@ -39,11 +40,18 @@ pub(crate) fn run(args: &RestoreArgs) -> anyhow::Result<()> {
         "lineage": restored.lineage,
         "rows": restored.rows,
         "keys": manifest.keys,
+        "sealed": restored.sealed,
+        "adminToken": args.data_dir.join(TOKEN_FILE),
     });
     writeln!(std::io::stdout(), "{line}").context("the result could not be written")?;
     if std::io::stderr().is_terminal() {
         let size = std::fs::metadata(&args.from).map_or(0, |file| file.len());
         eprintln!("{} of {} restored as lineage {}", HumanBytes(size), manifest.created_at, restored.lineage);
+        eprintln!(
+            "{} is the restored node's first token, in place of the backup's; other tokens, and gateways, are as they were when the backup was \
+             taken: revoke again what was revoked since",
+            args.data_dir.join(TOKEN_FILE).display()
+        );
     }
     if !manifest.keys {
         eprintln!(

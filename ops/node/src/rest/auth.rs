@@ -51,7 +51,10 @@ fn check(request: &ServiceRequest) -> Result<Admin, Problem> {
     rest.cluster.admit(token.trim()).map_err(|not| match not {
         NotAdmitted::Unknown => {
             let from = source(request);
-            rest.watch.seen(Event::TokenRefused, from.clone(), |record| record.from = Some(from));
+            rest.watch.seen(Event::TokenRefused, from.clone(), |record| {
+                record.from = Some(from);
+                record.target = Some(format!("{} {}", request.method(), request.path()));
+            });
             refused("this is no token of this cluster, or no longer")
         }
         NotAdmitted::Expired { name } => {

@@ -250,7 +250,10 @@ pub(crate) struct RemovalBody<'a> {
 #[utoipa::path(
     delete, path = "/api/v1/sites/{id}", tag = "sites", operation_id = "deleteSite",
     summary = "Deletes the site; with `cascade`, all that hangs on it as well",
-    description = "With `cascade=true` the site is marked first, which nothing takes back: no new twin or gateway comes into it any more.                    Then its gateways are revoked, its twins deleted, and the site goes last. That goes on whether anybody waits or                    not, also across restarts; where it takes longer than 20 s the answer is 202, and asking again goes on waiting.                    While it lasts, twins that are not deleted yet can be read.",
+    description = "With `cascade=true` the site is marked first, which nothing takes back: no new twin or gateway comes into it any more. \
+                   Then its gateways are revoked, its twins deleted, and the site goes last. That goes on whether anybody waits or \
+                   not, also across restarts; where it takes longer than 20 s the answer is 202, and asking again goes on waiting. \
+                   While it lasts, twins that are not deleted yet can be read.",
     params(("cascade" = Option<bool>, Query, description = "Also delete its twins and gateways; without it, a site that has any is refused")),
     responses(
         (status = 202, description = "It is being deleted; ask again to wait for the end", body = RemovalBody<'_>),

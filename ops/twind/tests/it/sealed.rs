@@ -69,8 +69,8 @@ fn what_a_sealed_node_holds_is_read_with_its_key_only_and_so_is_its_backup() {
     assert!(refused(&dir, &wrong.each_ref().map(String::as_str)).contains("chmod 600"));
     std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o600)).unwrap();
 
-    // The backup: not without the key, nor with another; sealed again if that is wanted, and plain if not.
-    let (sealed, plain) = (folder.path().join("sealed"), folder.path().join("plain"));
+    // The backup: not without the key, nor with another; and sealed again, also where nobody says so.
+    let [sealed, unsaid, plain] = ["sealed", "unsaid", "plain"].map(|name| folder.path().join(name));
     let said = restore(&backup, &sealed, &[]).unwrap_err();
     assert!(said.contains("is sealed: give the key"), "{said}");
     let said = restore(&backup, &sealed, &wrong.each_ref().map(String::as_str)).unwrap_err();
@@ -80,10 +80,11 @@ fn what_a_sealed_node_holds_is_read_with_its_key_only_and_so_is_its_backup() {
     let node = Twind::start_with(&sealed, &with_key);
     assert_eq!(value_of(&node), VALUE);
     node.kill();
-    restore(&backup, &plain, &with_key[1..]).unwrap();
-    assert!(shows_a_value(&plain));
+    restore(&backup, &unsaid, &with_key[1..]).unwrap();
+    assert!(!shows_a_value(&unsaid));
+    assert!(refused(&unsaid, &[]).contains("is sealed: start with --encrypt-state"));
     let node = Twind::start(&plain);
-    assert_eq!(value_of(&node), VALUE);
+    assert_eq!(node.request("PUT", "twins/label", Some(json!({"desired": {"price": VALUE}}))).0, 201);
     // And the way there: a plain node's backup restored with a key.
     let (plain_backup, moved) = (folder.path().join("b.twinbackup"), folder.path().join("moved"));
     assert!(contains(&back_up(&node, &plain_backup), VALUE));
