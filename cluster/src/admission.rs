@@ -3,34 +3,68 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use twin_core::limits::ALARM_RESERVE_PART;
 use twin_core::refusal::Refusal;
 use twin_storage::Pressure;
 
-/// A budget of bytes shared by all commands of a node.
+/// A budget of bytes shared by all commands of a node, and one beside it for alarms alone.
+///
+/// **Invariant:** nothing that is not an alarm is ever counted against the alarms' share, so that a node full of all else takes them.
 #[derive(Debug)]
 pub struct Admission {
+    common: Budget,
+    alarms: Budget,
+}
+
+#[derive(Debug)]
+struct Budget {
     admitted_bytes: AtomicUsize,
     limit_bytes: usize,
 }
 
+impl Budget {
+    fn new(limit_bytes: usize) -> Self {
+        Self { admitted_bytes: AtomicUsize::new(0), limit_bytes }
+    }
+
+    fn admitted_bytes(&self) -> usize {
+        self.admitted_bytes.load(Ordering::Relaxed)
+    }
+}
+
 impl Admission {
-    /// A budget of `limit_bytes`.
+    /// A budget of `limit_bytes`, and one part in [`ALARM_RESERVE_PART`] of it more for alarms.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { admitted_bytes: AtomicUsize::new(0), limit_bytes })
+        let alarms = Budget::new(limit_bytes / ALARM_RESERVE_PART as usize);
+        Arc::new(Self { common: Budget::new(limit_bytes), alarms })
     }
 
     /// Admits `bytes`, or `None` if they don't fit. A single command larger than everything is admitted when nothing else
     /// is, so that no command can starve.
     pub fn admit(self: &Arc<Self>, bytes: usize) -> Option<Admitted> {
-        let before = self.admitted_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // The permit is made first: dropping it gives the bytes back.
-        let permit = Admitted { admission: self.clone(), bytes };
-        (before == 0 || before + bytes <= self.limit_bytes).then_some(permit)
+        self.admit_as(bytes, false)
     }
 
-    /// Bytes admitted now.
+    /// As [`Self::admit`], for alarms.
+    pub fn admit_alarms(self: &Arc<Self>, bytes: usize) -> Option<Admitted> {
+        self.admit_as(bytes, true)
+    }
+
+    fn admit_as(self: &Arc<Self>, bytes: usize, alarms: bool) -> Option<Admitted> {
+        let budget = self.budget(alarms);
+        let before = budget.admitted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // The permit is made first: dropping it gives the bytes back.
+        let permit = Admitted { admission: self.clone(), bytes, alarms };
+        (before == 0 || before + bytes <= budget.limit_bytes).then_some(permit)
+    }
+
+    fn budget(&self, alarms: bool) -> &Budget {
+        if alarms { &self.alarms } else { &self.common }
+    }
+
+    /// Bytes admitted now, alarms included.
     pub fn admitted_bytes(&self) -> usize {
-        self.admitted_bytes.load(Ordering::Relaxed)
+        self.common.admitted_bytes() + self.alarms.admitted_bytes()
     }
 }
 
@@ -39,11 +73,12 @@ impl Admission {
 pub struct Admitted {
     admission: Arc<Admission>,
     bytes: usize,
+    alarms: bool,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.admission.admitted_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.admission.budget(self.alarms).admitted_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -71,6 +106,20 @@ mod tests {
         drop(first);
         drop(second);
         assert_eq!(admission.admitted_bytes(), 0);
+    }
+
+    #[test]
+    fn a_full_budget_still_takes_alarms() {
+        let admission = Admission::new(160);
+        // Larger than everything, hence alone: not even that takes what is kept for alarms.
+        let _all = admission.admit(1000).unwrap();
+        assert!(admission.admit(1).is_none());
+        let alarm = admission.admit_alarms(6).unwrap();
+        let _other = admission.admit_alarms(4).unwrap();
+        assert!(admission.admit_alarms(1).is_none(), "their share has an end, too");
+        assert_eq!(admission.admitted_bytes(), 1010);
+        drop(alarm);
+        assert!(admission.admit_alarms(6).is_some());
     }
 
     #[test]

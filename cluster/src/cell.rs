@@ -17,7 +17,7 @@ use twin_core::rows::RowKind;
 use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
-use twin_storage::families::{Family, home, home_slot, site_twin, twin_desired, twin_head, twin_hot, twin_marks};
+use twin_storage::families::{Family, home, home_slot, site_twin, twin_alarms, twin_desired, twin_head, twin_hot, twin_marks};
 use twin_storage::{Budgets, GroupReader};
 use twin_transports::server::Submission;
 
@@ -113,8 +113,8 @@ impl Cell {
     /// Gives a command to a twin, if the budgets allow.
     pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
         let owner = self.tenure.read().clone().ok_or_else(owner_changed);
-        let changes_rows = !command.is_read();
-        match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, changes_rows)?, tenure))) {
+        let claim = Claim::of(&command);
+        match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, claim)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
                 self.give(&tenure, std::iter::once((twin.clone(), command, reply)), admitted);
@@ -126,8 +126,8 @@ impl Cell {
     pub fn submit_all(&self, batch: Vec<Submission>) {
         let bytes = batch.iter().map(|submission| submission.bytes + COMMAND_OVERHEAD_BYTES).sum();
         let owner = self.tenure.read().clone().ok_or_else(owner_changed);
-        let changes_rows = batch.iter().any(|submission| !submission.command.is_read());
-        match owner.and_then(|tenure| Ok((self.admit(bytes, changes_rows)?, tenure))) {
+        let claim = batch.iter().map(|submission| Claim::of(&submission.command)).max().unwrap_or(Claim::Read);
+        match owner.and_then(|tenure| Ok((self.admit(bytes, claim)?, tenure))) {
             Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
             Ok((admitted, tenure)) => {
                 let commands = batch.into_iter().map(|Submission { twin, command, reply, .. }| (twin, command, reply));
@@ -136,21 +136,29 @@ impl Cell {
         }
     }
 
-    fn admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
-        let admitted = self.try_admit(bytes, changes_rows);
+    fn admit(&self, bytes: usize, claim: Claim) -> Result<Admitted, Refusal> {
+        let admitted = self.try_admit(bytes, claim);
         if admitted.is_err() {
+            if claim == Claim::Alarms {
+                Counters::count(&self.counters.alarms_busy);
+            }
             Counters::count(&self.counters.commands_busy);
         }
         admitted
     }
 
-    fn try_admit(&self, bytes: usize, changes_rows: bool) -> Result<Admitted, Refusal> {
+    fn try_admit(&self, bytes: usize, claim: Claim) -> Result<Admitted, Refusal> {
         // What changes rows also needs room in the dirty state, in the log and on the disk.
-        if changes_rows {
-            self.budgets.admit(bytes as u64).map_err(|pressure| out_of(&pressure))?;
+        match claim {
+            Claim::Read => Ok(()),
+            Claim::Alarms => self.budgets.admit_alarms(bytes as u64),
+            Claim::Rows => self.budgets.admit(bytes as u64),
         }
+        .map_err(|pressure| out_of(&pressure))?;
         let busy = || Refusal::Busy { what: "the memory for commands under way".into(), retry_after_ms: RETRY_BUSY_MS };
-        self.admission.admit(bytes).ok_or_else(busy)
+        let admitted =
+            if claim == Claim::Alarms { self.admission.admit_alarms(bytes) } else { self.admission.admit(bytes) };
+        admitted.ok_or_else(busy)
     }
 
     fn give(&self, tenure: &Arc<Tenure>, commands: impl Iterator<Item = (TwinId, Command, Reply)>, admitted: Admitted) {
@@ -199,6 +207,27 @@ impl Cell {
                 Ok((slot, row.floor))
             })
             .collect()
+    }
+}
+
+/// What commands need room for. Of a batch of several kinds, the last counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// Only memory while they are under way.
+    Read,
+    /// As [`Self::Rows`]; a share of everything is kept for them.
+    Alarms,
+    /// Memory, dirty state, log and disk.
+    Rows,
+}
+
+impl Claim {
+    fn of(command: &Command) -> Self {
+        match command {
+            Command::Alarm { .. } => Self::Alarms,
+            command if command.is_read() => Self::Read,
+            _ => Self::Rows,
+        }
     }
 }
 
@@ -318,6 +347,7 @@ fn row_change(kind: RowKind, twin: &TwinId, value: Option<bytes::Bytes>) -> RowC
         RowKind::Head => (Family::TwinHead, twin_head::key(twin)),
         RowKind::Desired => (Family::TwinDesired, twin_desired::key(twin)),
         RowKind::Marks => (Family::TwinMarks, twin_marks::key(twin)),
+        RowKind::Alarms => (Family::TwinAlarms, twin_alarms::key(twin)),
         RowKind::Home => (Family::Home, home::key(twin)),
     };
     RowChange { family, key, value }

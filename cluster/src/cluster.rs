@@ -388,6 +388,7 @@ impl Cluster {
             passivations: read(&counters.passivations),
             commands: read(&counters.commands),
             commands_busy: read(&counters.commands_busy),
+            alarms_busy: read(&counters.alarms_busy),
             entries: read(&counters.entries),
             entry_changes: read(&counters.entry_changes),
             entry_bytes: read(&counters.entry_bytes),

@@ -160,6 +160,10 @@ fn weight_bytes(event: &Outbound) -> usize {
                 ops.iter().map(op_bytes).sum()
             }
             OutboundKind::Rejected { path, reason, .. } => path_bytes(path) + reason.len(),
+            OutboundKind::Alarm { alarm } => {
+                let alarm = &alarm.alarm;
+                alarm.name.len() + 2 * compact_len_at_most(&alarm.payload)
+            }
             OutboundKind::Event { name, payload } => name.len() + 2 * compact_len_at_most(payload),
             _ => 0,
         }

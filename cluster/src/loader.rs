@@ -12,7 +12,7 @@ use twin_core::refusal::Refusal;
 use twin_core::rows::Rows;
 use twin_core::twin::Twin;
 use twin_storage::GroupReader;
-use twin_storage::families::{Family, home, twin_desired, twin_head, twin_hot, twin_marks};
+use twin_storage::families::{Family, home, twin_alarms, twin_desired, twin_head, twin_hot, twin_marks};
 
 use crate::cell::{owner_changed, unreadable};
 use crate::limits::{LOAD_TWINS_MAX, LOADS_AT_ONCE_MAX};
@@ -63,7 +63,7 @@ async fn read_many(reader: GroupReader, mut queue: mpsc::UnboundedReceiver<Wante
     }
 }
 
-const FAMILIES: usize = 5;
+const FAMILIES: usize = 6;
 
 fn read(reader: &GroupReader, wanted: Vec<Wanted>) {
     let (twins, askers): (Vec<_>, Vec<_>) = wanted.into_iter().map(|Wanted { twin, found }| (twin, found)).unzip();
@@ -83,13 +83,14 @@ pub(crate) fn load_many(reader: &GroupReader, twins: &[TwinId]) -> Result<Vec<Re
             (Family::TwinHead, twin_head::key(twin)),
             (Family::TwinDesired, twin_desired::key(twin)),
             (Family::TwinMarks, twin_marks::key(twin)),
+            (Family::TwinAlarms, twin_alarms::key(twin)),
         ]
     };
     let keys: Vec<_> = twins.iter().flat_map(keys_of).collect();
     let mut rows = reader.get_many(&keys).map_err(|error| unreadable("twins on the disk", error))?.into_iter();
     let mut next = || rows.next().flatten();
     let load = |twin: &TwinId| {
-        let rows = Rows { home: next(), hot: next(), head: next(), desired: next(), marks: next() };
+        let rows = Rows { home: next(), hot: next(), head: next(), desired: next(), marks: next(), alarms: next() };
         Twin::load(twin.clone(), rows).map_err(|error| unreadable(twin, error))
     };
     Ok(twins.iter().map(load).collect())

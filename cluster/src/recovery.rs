@@ -85,6 +85,7 @@ impl Recovery {
             Family::TwinHead => RowKind::Head,
             Family::TwinDesired => RowKind::Desired,
             Family::TwinMarks => RowKind::Marks,
+            Family::TwinAlarms => RowKind::Alarms,
             Family::Home => RowKind::Home,
             Family::HomeSlot => {
                 let slot = home_slot::decode(key)?;

@@ -13,6 +13,8 @@ pub struct Counters {
     pub commands: AtomicU64,
     /// Commands refused for want of budget.
     pub commands_busy: AtomicU64,
+    /// Of those, calls with alarms: even the share that is kept for them was used up.
+    pub alarms_busy: AtomicU64,
     /// Entries proposed.
     pub entries: AtomicU64,
     /// Row changes in them.

@@ -179,6 +179,8 @@ pub struct ClusterStats {
     pub commands: u64,
     /// Commands refused for want of budget.
     pub commands_busy: u64,
+    /// Of those, with alarms.
+    pub alarms_busy: u64,
     /// Entries committed.
     pub entries: u64,
     /// Row changes in them.

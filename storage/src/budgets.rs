@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::limits::{BUDGET_RETRY_AFTER, DISK_RETRY_AFTER};
+use crate::limits::{ALARM_HEADROOM_PART, BUDGET_RETRY_AFTER, DISK_RETRY_AFTER};
 use crate::space::Space;
 
 /// Why nothing may be proposed now.
@@ -104,15 +104,33 @@ impl Budgets {
 
     /// The pressure that would refuse `more_bytes`, if any.
     pub fn admit(&self, more_bytes: u64) -> Result<(), Pressure> {
-        if let Some(pressure) = self.space.pressure() {
+        self.admit_within(more_bytes, self.space.pressure(), self.dirty_bytes_max, self.log_bytes_max)
+    }
+
+    /// As [`Self::admit`], for alarms: what they may use lies above what all others may, and above what these had in flight when
+    /// they reached their bound.
+    pub fn admit_alarms(&self, more_bytes: u64) -> Result<(), Pressure> {
+        let with_reserve = |max_bytes: u64| max_bytes.saturating_add(max_bytes / ALARM_HEADROOM_PART);
+        let (dirty_bytes_max, log_bytes_max) = (with_reserve(self.dirty_bytes_max), with_reserve(self.log_bytes_max));
+        self.admit_within(more_bytes, self.space.alarm_pressure(), dirty_bytes_max, log_bytes_max)
+    }
+
+    fn admit_within(
+        &self,
+        more_bytes: u64,
+        disk: Option<Pressure>,
+        dirty_bytes_max: u64,
+        log_bytes_max: u64,
+    ) -> Result<(), Pressure> {
+        if let Some(pressure) = disk {
             return Err(pressure);
         }
         let (dirty, log) = (self.dirty_bytes(), self.log_bytes());
-        if dirty.saturating_add(more_bytes) > self.dirty_bytes_max {
-            return Err(Pressure::Dirty { used_bytes: dirty, max_bytes: self.dirty_bytes_max });
+        if dirty.saturating_add(more_bytes) > dirty_bytes_max {
+            return Err(Pressure::Dirty { used_bytes: dirty, max_bytes: dirty_bytes_max });
         }
-        if log.saturating_add(more_bytes) > self.log_bytes_max {
-            return Err(Pressure::Log { used_bytes: log, max_bytes: self.log_bytes_max });
+        if log.saturating_add(more_bytes) > log_bytes_max {
+            return Err(Pressure::Log { used_bytes: log, max_bytes: log_bytes_max });
         }
         Ok(())
     }
@@ -165,6 +183,20 @@ mod tests {
         budgets.add_log(1000);
         assert_eq!(budgets.admit(1), Err(Pressure::Log { used_bytes: 1000, max_bytes: 1000 }));
         assert!(budgets.should_purge());
+    }
+
+    #[test]
+    fn what_is_full_for_all_others_has_a_share_left_for_alarms() {
+        let budgets = budgets(0);
+        budgets.add_dirty(100);
+        assert!(budgets.admit(1).is_err());
+        assert_eq!(budgets.admit_alarms(100 / ALARM_HEADROOM_PART), Ok(()));
+        assert!(budgets.admit_alarms(100 / ALARM_HEADROOM_PART + 1).is_err(), "it has an end, too");
+        budgets.sub_dirty(100);
+        budgets.add_log(1000);
+        assert!(budgets.admit(1).is_err());
+        assert_eq!(budgets.admit_alarms(1000 / ALARM_HEADROOM_PART), Ok(()));
+        assert!(budgets.admit_alarms(1000 / ALARM_HEADROOM_PART + 1).is_err());
     }
 
     #[cfg(unix)]

@@ -41,6 +41,9 @@ pub const DIRTY_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const DIRTY_EARLY_CHECKPOINT_DIVISOR: u64 = 4;
 /// Default budget of log that is not purged: bounds the disk and the re-apply at the next start.
 pub const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// One part in so many of those two comes on top for alarms. Commands run past a bound by what was admitted when it was reached (64 MiB
+/// of them at most, whose rows have about half), and alarms must fit above that as well.
+pub const ALARM_HEADROOM_PART: u64 = 4;
 /// Room on the disk below which nothing is admitted: what was admitted before (64 MiB at most) still fits into the log. A checkpoint
 /// may need more, and waits.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
+use twin_core::limits::ALARM_RESERVE_PART;
 
 use crate::budgets::Pressure;
 use crate::disk::Disk;
@@ -77,15 +78,26 @@ impl Space {
         self.waits() || self.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes
     }
 
-    /// Why nothing may be proposed for want of room, if it is so.
-    pub(crate) fn pressure(&self) -> Option<Pressure> {
+    /// Why nothing may be proposed for want of room, if it is so; `reserve_bytes`: so much must be left.
+    fn pressure_below(&self, reserve_bytes: u64) -> Option<Pressure> {
         let (waits, free_bytes) = (self.waits(), self.free_bytes.load(Ordering::Relaxed));
-        (waits || free_bytes < self.reserve_bytes).then(|| Pressure::Disk {
+        (waits || free_bytes < reserve_bytes).then(|| Pressure::Disk {
             directory: self.disk.path(DataFile::State).parent().unwrap_or(Path::new(".")).to_path_buf(),
             // A write that found none knows better than the file system.
             free_bytes: if waits { 0 } else { free_bytes },
-            reserve_bytes: self.reserve_bytes,
+            reserve_bytes,
         })
+    }
+
+    /// Why nothing may be proposed for want of room, if it is so.
+    pub(crate) fn pressure(&self) -> Option<Pressure> {
+        self.pressure_below(self.reserve_bytes)
+    }
+
+    /// As [`Self::pressure`], for alarms: they may take one part of the reserve. A write that waits for room holds them up, too, for it
+    /// is before them in the log.
+    pub(crate) fn alarm_pressure(&self) -> Option<Pressure> {
+        self.pressure_below(self.reserve_bytes - self.reserve_bytes / ALARM_RESERVE_PART)
     }
 
     /// From here on a write waits for room, until [`Self::give_up`].

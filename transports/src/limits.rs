@@ -62,14 +62,16 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// A reader or writer keeps its buffer for the next frame up to this size.
 pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Streams that a gateway may have open at once: control, state, telemetry, readings, and as many again while they are reopened.
-pub const STREAMS_MAX: u32 = 8;
+/// Streams that a gateway may have open at once: control, state, alarms, telemetry, readings, and as many again while they are
+/// reopened.
+pub const STREAMS_MAX: u32 = 10;
 /// Unread bytes per stream: 5 MB/s at 50 ms round trip, far above a store's traffic.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Unread bytes per connection.
-pub const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
-/// Unacknowledged bytes that a side keeps per connection.
-pub const SEND_WINDOW_BYTES: u64 = 512 * 1024;
+/// Unread bytes per connection: state and events that a node does not read fill two streams' windows, and the third is left for
+/// alarms, readings and control.
+pub const CONNECTION_WINDOW_BYTES: u32 = 768 * 1024;
+/// Unacknowledged bytes that a side keeps per connection, likewise.
+pub const SEND_WINDOW_BYTES: u64 = 768 * 1024;
 /// Datagrams waiting to be read or sent, per connection: newer heartbeats push out older ones.
 pub const DATAGRAM_BUFFER_BYTES: usize = 8 * 1024;
 /// A connection on which nothing arrived for this long is dead. NAT and radio hiccups in stores last seconds.

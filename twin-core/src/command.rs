@@ -1,5 +1,6 @@
 //! What a grain is asked, and what it answers.
 
+use crate::alarm::{Alarm, TakenAlarm};
 use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version, WallTime};
 use crate::once::{Once, OnceAnswer};
@@ -173,6 +174,19 @@ pub enum Command {
         /// The operations.
         report: PackedReport,
     },
+    /// A numbered message of the alarm class.
+    Alarm {
+        /// Who.
+        sender: Sender,
+        /// First number covered.
+        first: Seq,
+        /// Last number covered: the first, unless numbers are lost.
+        last: Seq,
+        /// What; `None`: the gateway has lost these numbers for good, they count as seen.
+        alarm: Option<Box<Alarm>>,
+    },
+    /// The latest alarms.
+    ReadAlarms,
     /// An event, numbered per (outbox, boot, twin). Needs no attachment.
     Event {
         /// Who. The stay is not used.
@@ -252,6 +266,8 @@ pub enum Answer {
     },
     /// The delta asked for.
     Delta(DesiredDelta),
+    /// The latest alarms, oldest first.
+    Alarms(Vec<TakenAlarm>),
     /// The call is committed under this number and goes down to this gateway.
     CallOpened {
         /// Its number.
@@ -264,7 +280,7 @@ pub enum Answer {
 impl Command {
     /// Does it change nothing, whatever it meets? Then it needs no room in the log.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Read | Self::View { .. } | Self::ReadDelta { .. })
+        matches!(self, Self::Read | Self::View { .. } | Self::ReadDelta { .. } | Self::ReadAlarms)
     }
 
     /// May a life of the id begin or end with it? Then it needs the floor.

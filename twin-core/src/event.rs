@@ -1,5 +1,6 @@
 //! What observers and gateways hear of, after the commit.
 
+use crate::alarm::TakenAlarm;
 use crate::ids::{GatewayId, SiteId, TwinId};
 use crate::numbers::{AttachmentNo, Incarnation, Version, WallTime};
 use crate::op::Op;
@@ -83,6 +84,11 @@ pub enum OutboundKind {
     Detached {
         /// Which gateway.
         gateway: GatewayId,
+    },
+    /// An alarm.
+    Alarm {
+        /// As the twin took it.
+        alarm: Box<TakenAlarm>,
     },
     /// An event of the device.
     Event {

@@ -5,6 +5,7 @@
 //! ([`twin`]) that turns a [`command::Command`] into an answer, changed rows and events. [`grain`] runs
 //! that step function inside a ractor actor, over the two small traits it needs.
 
+pub mod alarm;
 pub mod clock;
 pub mod command;
 pub mod convergence;

@@ -35,6 +35,9 @@ pub const NODES_MAX: usize = 1024;
 
 /// Largest payload of an event, of a method call and of its answer.
 pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
+/// Largest payload of an alarm: it says what is wrong, it is no log file. Small, so that the share of each budget that is kept for
+/// alarms holds many.
+pub const ALARM_PAYLOAD_BYTES_MAX: usize = 4 * 1024;
 /// Most path operations in one report. A section has no more nodes than this.
 pub const OPS_MAX: usize = NODES_MAX;
 /// Longest reason given with a rejection.
@@ -50,6 +53,14 @@ pub const GRAVES_BYTES_MAX: usize = 8 * 1024;
 pub const REJECTIONS_MAX: usize = 16;
 /// Bytes of the paths and reasons of those rejections; oldest out first as well.
 pub const REJECTIONS_BYTES_MAX: usize = 16 * 1024;
+/// Alarms kept per twin for reading, oldest out first. Observers hear of all.
+pub const ALARMS_MAX: usize = 16;
+/// Bytes of the names and payloads of those alarms; oldest out first as well.
+pub const ALARMS_BYTES_MAX: usize = 16 * 1024;
+/// One part in so many of each budget between a gateway and the disk is kept for alarms, or comes on top for them: the outbox's
+/// bytes, a session's credit, the bytes admitted to a node, its dirty rows, its log, its reserve of disk. An alarm of usual size has
+/// 200 bytes, so the smallest of these shares holds hundreds.
+pub const ALARM_RESERVE_PART: u64 = 16;
 /// Method calls of one twin that wait for an answer.
 pub const OPEN_CALLS_MAX: usize = 8;
 

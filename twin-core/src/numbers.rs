@@ -69,6 +69,11 @@ number!(
     u64
 );
 number!(
+    /// Number of an alarm, rising by one with each alarm that the twin takes.
+    AlarmNo,
+    u64
+);
+number!(
     /// Everything of a twin id that is created again starts above its home slot's floor.
     Floor,
     u64

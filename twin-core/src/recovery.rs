@@ -8,14 +8,16 @@
 //!   newer;
 //! - attachments: a gateway that was attached after the backup has *seen more* than the twin knows. What it saw counts as the number in
 //!   the same place of this lineage (`carried_over`), so that of two such gateways the one that attached last still wins;
-//! - marks: numbers that the twin took after the backup are missing here. Of state the gateway is told of the gap, declares them lost and
+//! - marks: numbers that the twin took after the backup are missing here. Of state and alarms the gateway is told of the gap, declares them lost and
 //!   counts them; of events, whose numbers are one each, the first that comes is taken ([`Mark::recovered`]);
+//! - alarms: their numbers, too, go on above; those that are kept have the numbers under which they were told;
 //! - what the device acknowledged is forgotten: it may have taken over something newer since, which nobody knows here.
 //!
 //! [`Mark::recovered`]: crate::mark::Mark::recovered
 
 use bytes::Bytes;
 
+use crate::alarm::Alarms;
 use crate::convergence::Rejection;
 use crate::delta::Desired;
 use crate::mark::{Mark, Marks};
@@ -80,6 +82,11 @@ impl Raise {
                 let mut marks: Marks = decode(kind, row)?;
                 marks.recover(self);
                 Ok(encode(&marks))
+            }
+            RowKind::Alarms => {
+                let mut alarms: Alarms = decode(kind, row)?;
+                alarms.recover(self);
+                Ok(encode(&alarms))
             }
         }
     }

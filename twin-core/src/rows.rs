@@ -35,11 +35,13 @@ pub enum RowKind {
     Desired,
     /// Marks of gateways other than the current one.
     Marks,
+    /// The latest alarms.
+    Alarms,
 }
 
 impl RowKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Home, Self::Hot, Self::Head, Self::Desired, Self::Marks];
+    pub const ALL: [Self; 6] = [Self::Home, Self::Hot, Self::Head, Self::Desired, Self::Marks, Self::Alarms];
 
     /// Its name, for messages.
     pub const fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl RowKind {
             Self::Head => "head",
             Self::Desired => "desired",
             Self::Marks => "marks",
+            Self::Alarms => "alarms",
         }
     }
 }
@@ -70,7 +73,9 @@ impl ChangedRows {
     /// None.
     pub const NONE: Self = Self(0);
     /// Every row.
-    pub const ALL: Self = Self(0b1_1111);
+    pub const ALL: Self = Self(0b11_1111);
+    /// The rows of a new life: all but alarms, which it has none of. (Rows of the life before went with it.)
+    pub const BORN: Self = Self(0b1_1111);
 
     /// Adds one.
     pub fn insert(&mut self, kind: RowKind) {
@@ -119,6 +124,8 @@ pub struct Rows {
     pub desired: Option<Bytes>,
     /// [`RowKind::Marks`].
     pub marks: Option<Bytes>,
+    /// [`RowKind::Alarms`].
+    pub alarms: Option<Bytes>,
 }
 
 impl Rows {
@@ -130,6 +137,7 @@ impl Rows {
             RowKind::Head => self.head.as_ref(),
             RowKind::Desired => self.desired.as_ref(),
             RowKind::Marks => self.marks.as_ref(),
+            RowKind::Alarms => self.alarms.as_ref(),
         }
     }
 
@@ -141,6 +149,7 @@ impl Rows {
             RowKind::Head => &mut self.head,
             RowKind::Desired => &mut self.desired,
             RowKind::Marks => &mut self.marks,
+            RowKind::Alarms => &mut self.alarms,
         } = row;
     }
 

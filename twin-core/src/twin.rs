@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** a refused command changes nothing; a command whose step says that no row changed, changed nothing.
 
+mod alarm;
 mod attach;
 mod calls;
 mod device;
@@ -145,6 +146,12 @@ impl Twin {
             }
             Command::Report { sender, first, last, report } => {
                 self.life_mut()?.state(&sender, first, last, Said::Report(report), context)
+            }
+            Command::Alarm { sender, first, last, alarm } => {
+                self.life_mut()?.alarm(&sender, first, last, alarm, context)
+            }
+            Command::ReadAlarms => {
+                Ok(Effect::unchanged(Answer::Alarms(self.life()?.alarms.kept().cloned().collect())))
             }
             Command::Event { sender, boot, seq, name, payload } => {
                 self.life_mut()?.event(sender, boot, seq, name, payload)

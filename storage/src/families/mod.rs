@@ -19,6 +19,7 @@ pub mod site;
 pub mod site_device;
 pub mod site_twin;
 pub mod token;
+pub mod twin_alarms;
 pub mod twin_desired;
 pub mod twin_head;
 pub mod twin_hot;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twin_core::ids::TwinId;
 
 /// How many families there are.
-pub(crate) const FAMILY_COUNT: usize = 14;
+pub(crate) const FAMILY_COUNT: usize = 15;
 
 macro_rules! families {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $table:literal;)*) => {
@@ -84,6 +85,8 @@ families! {
     Token = 13, "token";
     /// Ids that a site's devices may have, see [`site_device`].
     SiteDevice = 14, "site_device";
+    /// The latest alarms, see [`twin_alarms`].
+    TwinAlarms = 15, "twin_alarms";
 }
 
 impl Family {
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(Family::TwinHot.number(), 1);
         assert_eq!(Family::Cluster.number(), 12);
         assert_eq!(Family::from_number(0), None);
-        assert_eq!(Family::from_number(15), None);
+        assert_eq!(Family::from_number(16), None);
     }
 
     #[test]
@@ -192,6 +195,7 @@ mod tests {
         assert_eq!(twin_head::decode(&twin_head::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(twin_desired::decode(&twin_desired::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(twin_marks::decode(&twin_marks::key(&twin)).as_ref(), Ok(&twin));
+        assert_eq!(twin_alarms::decode(&twin_alarms::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(home::decode(&home::key(&twin)).as_ref(), Ok(&twin));
         assert_eq!(site_device::decode(&site_device::key(&site, &twin)), Ok((site.clone(), twin.clone())));
         assert_eq!(site_twin::decode(&site_twin::key(&site, &twin)), Ok((site.clone(), twin)));

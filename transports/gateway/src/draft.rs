@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde::Deserialize as _;
+use twin_core::alarm::{Alarm, Severity};
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::json::compact_len;
 use twin_core::limits::{REASON_BYTES_MAX, REPORTED_BYTES_MAX};
 use twin_core::merge::ops_of_patch;
-use twin_core::numbers::Version;
+use twin_core::numbers::{Version, WallTime};
 use twin_core::path::Path;
 use twin_core::refusal::{Refusal, RuleViolation};
 use twin_core::rules::{check_name, check_ops, check_path, check_payload};
@@ -99,6 +100,12 @@ pub(crate) fn event(name: &str, payload: Value) -> Result<Body, ReportError> {
     check_name(name, "event")?;
     check_payload(&payload, "event payload")?;
     Ok(Body::Event(name.to_owned(), payload))
+}
+
+pub(crate) fn alarm(name: &str, severity: Severity, raised_at: WallTime, payload: Value) -> Result<Body, ReportError> {
+    let alarm = Alarm { name: name.to_owned(), severity, raised_at, payload };
+    alarm.check()?;
+    Ok(Body::Alarm(Some(Box::new(alarm))))
 }
 
 pub(crate) fn applied(version: Version) -> Body {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use twin_core::alarm::Severity;
 use twin_core::ids::TwinId;
 use twin_core::numbers::Version;
 use twin_core::path::Path;
@@ -169,6 +170,21 @@ impl Gateway {
     /// Tells of an event. Events of a device are in order, and need no attach.
     pub async fn event(&self, twin: &TwinId, name: &str, payload: &serde_json::Value) -> Result<Receipt, ReportError> {
         self.append_body(twin, &draft::event(name, draft::value_of(payload)?)?).await
+    }
+
+    /// Raises an alarm of a device: durable as a report, numbered and sent by itself, so that no backlog of state or events is before
+    /// it, and with a share of every budget kept for it: a full outbox and a full node still take alarms. It is part of no document;
+    /// observers hear of it, and the twin keeps the latest. The time is this gateway's; the payload has at most
+    /// [`ALARM_PAYLOAD_BYTES_MAX`](twin_core::limits::ALARM_PAYLOAD_BYTES_MAX) bytes.
+    pub async fn alarm(
+        &self,
+        twin: &TwinId,
+        name: &str,
+        severity: Severity,
+        payload: &serde_json::Value,
+    ) -> Result<Receipt, ReportError> {
+        let raised_at = self.shared.clock.wall();
+        self.append_body(twin, &draft::alarm(name, severity, raised_at, draft::value_of(payload)?)?).await
     }
 
     /// The device has taken over everything up to this version of `desired`.

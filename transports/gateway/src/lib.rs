@@ -45,5 +45,6 @@ pub use crate::outbox::format::Class;
 pub use crate::receipt::{NotAcked, Receipt, Receipts};
 pub use crate::status::{Counters, Status};
 pub use crate::update::{Property, Update};
+pub use twin_core::alarm::Severity;
 pub use twin_core::view::{TwinView, ViewError};
 pub use twin_transports::auth::Credentials;

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) state_wake: Notify,
     /// Something to send on the telemetry stream.
     pub(crate) event_wake: Notify,
+    /// Something to send on the stream of alarms.
+    pub(crate) alarm_wake: Notify,
     /// Something to send on the stream of readings.
     pub(crate) readings_wake: Notify,
     /// Something to send on the control stream.
@@ -53,6 +55,7 @@ pub(crate) struct Wakes {
     pub(crate) writer: bool,
     pub(crate) state: bool,
     pub(crate) event: bool,
+    pub(crate) alarm: bool,
     pub(crate) control: bool,
     pub(crate) desired: bool,
     pub(crate) room: bool,
@@ -76,6 +79,7 @@ impl Shared {
             writer_wake: Condvar::new(),
             state_wake: Notify::new(),
             event_wake: Notify::new(),
+            alarm_wake: Notify::new(),
             readings_wake: Notify::new(),
             control_wake: Notify::new(),
             desired_wake: Notify::new(),
@@ -138,6 +142,9 @@ impl Shared {
         }
         if wakes.event {
             self.event_wake.notify_one();
+        }
+        if wakes.alarm {
+            self.alarm_wake.notify_one();
         }
         if wakes.control {
             self.control_wake.notify_one();

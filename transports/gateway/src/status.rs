@@ -44,4 +44,6 @@ pub struct Status {
     pub disk_failure: Option<String>,
     /// What happened so far in this run.
     pub counters: Counters,
+    /// Alarms in the outbox: not acked yet.
+    pub backlog_alarms: u64,
 }

@@ -49,6 +49,8 @@ pub(crate) enum StayOutcome {
 pub(crate) struct Stays {
     /// The stay that stamps new messages, and the number of the next.
     current: Option<(Stay, Seq)>,
+    /// The number of its next alarm.
+    next_alarm: Seq,
     /// Stays opened in this boot.
     opened: u32,
     /// Last attachment number heard of.
@@ -75,6 +77,7 @@ impl Stays {
         self.opened += 1;
         let stay = Stay { boot, counter: self.opened };
         self.current = Some((stay, Seq::new(1)));
+        self.next_alarm = Seq::new(1);
         stay
     }
 
@@ -84,6 +87,28 @@ impl Stays {
         let number = self.current.map_or(Seq::new(1), |(_, next)| next);
         self.current = Some((stay, number.next()));
         (stay, number)
+    }
+
+    /// The same for an alarm, which has numbers of its own.
+    pub(crate) fn stamp_alarm(&mut self, boot: Boot) -> (Stay, Seq) {
+        let stay = self.open(boot);
+        let number = self.next_alarm;
+        self.next_alarm = number.next();
+        (stay, number)
+    }
+
+    /// Does the node take alarms of this stay, as far as is known? It does for as long as it knows that the stay was attached, also after
+    /// another gateway attached the device, and in a new session before that attaches anything.
+    pub(crate) fn is_marked(&self, stay: Stay) -> bool {
+        let was_attached = self.attached.is_some_and(|(attached, _)| attached == stay);
+        self.link == Link::Attached(stay) || (was_attached && !self.forgotten)
+    }
+
+    /// The node refused an alarm of the stay, as it does not know it (any more): the stay has to be attached again.
+    pub(crate) fn alarm_refused(&mut self, stay: Stay, refusal: &Refusal, now: Duration) -> StayOutcome {
+        let outcome = self.refused(stay, refusal, now);
+        self.forgotten = true;
+        outcome
     }
 
     /// The device was heard: after a conflict this is what allows to claim it again.

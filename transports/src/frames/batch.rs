@@ -5,6 +5,7 @@
 //! table passes its bound in [`crate::limits`].
 
 use serde::{Deserialize, Serialize};
+use twin_core::alarm::Alarm;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, Seq, Stay, Version};
 use twin_core::path::Path;
@@ -13,7 +14,7 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 
 record! {
-    /// Gateway to node, on the state stream.
+    /// Gateway to node, on the state stream; and on the stream of alarms, with bodies of that class.
     #[derive(Clone, Debug, PartialEq)]
     pub struct StateBatch {
         /// Rises by one per batch on the stream; the ack names it.
@@ -60,9 +61,12 @@ pub enum WireBody {
     /// See [`twin_core::command::StateBody::DesiredRejected`]: path index, version, reason.
     #[serde(rename = "x")]
     DesiredRejected(u32, Version, String),
-    /// See [`twin_core::command::StateBody::Lost`].
+    /// See [`twin_core::command::StateBody::Lost`]. On the stream of alarms: alarms are lost.
     #[serde(rename = "l")]
     Lost,
+    /// An alarm; only on the stream of alarms.
+    #[serde(rename = "m")]
+    Alarm(Box<Alarm>),
 }
 
 /// A path operation whose path stands in the table.

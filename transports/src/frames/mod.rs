@@ -9,6 +9,7 @@
 //! | control | gateway, first | handshake, attach, desired changes down, method calls down |
 //! | state | gateway | [`batch::StateBatch`] up, [`batch::BatchAck`] down |
 //! | telemetry | gateway | [`batch::EventBatch`] up, [`batch::BatchAck`] down |
+//! | alarms | gateway | [`batch::StateBatch`] of alarms up, [`batch::BatchAck`] down |
 //! | readings | gateway | [`readings::Get`] up, [`readings::Views`] down |
 //! | datagrams | gateway | [`session::Heartbeat`], without acks |
 //!

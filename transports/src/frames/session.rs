@@ -19,6 +19,8 @@ pub enum StreamClass {
     Telemetry,
     /// Readings of twins and their answers.
     Readings,
+    /// Numbered messages of the alarm class. Only where the [`Welcome`] says that the node takes it.
+    Alarms,
 }
 
 record! {
@@ -89,6 +91,8 @@ record! {
         pub heartbeat_ms: u32,
         /// Most bytes in a frame.
         pub frame_bytes_max: u32,
+        /// It takes [`StreamClass::Alarms`].
+        pub alarms: bool = false,
     }
 }
 

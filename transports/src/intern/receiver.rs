@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use twin_core::alarm::Alarm;
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::msgpack::Malformed;
@@ -60,8 +61,10 @@ pub enum InternError {
 pub enum Received {
     /// A report, checked.
     Report(PackedReport),
-    /// Any other.
+    /// Any other of the twin-state class, or that alarms are lost.
     Other(StateBody),
+    /// An alarm.
+    Alarm(Box<Alarm>),
 }
 
 impl From<StateBody> for Received {
@@ -157,6 +160,7 @@ impl InternReceiver {
                 StateBody::DesiredRejected { path: self.path(path)?.clone(), version, reason }.into()
             }
             IncomingBody::Other(WireBody::Lost) => StateBody::Lost.into(),
+            IncomingBody::Other(WireBody::Alarm(alarm)) => Received::Alarm(alarm),
             // A report whose map or key is not in its shortest form.
             IncomingBody::Other(WireBody::Report(_)) => {
                 return Err(ReportError::from(Malformed::Expected("a report in its shortest form")).into());

@@ -77,7 +77,7 @@ struct Additions {
 }
 
 impl Splicer {
-    /// For a new stream of this class, [`StreamClass::State`] or [`StreamClass::Telemetry`].
+    /// For a new stream of this class: [`StreamClass::State`], [`StreamClass::Alarms`] or [`StreamClass::Telemetry`].
     pub fn new(class: StreamClass) -> Self {
         Self {
             class,
@@ -217,7 +217,7 @@ impl Splicer {
         let out = &mut self.messages;
         pack::array(out, 5);
         pack::uint(out, u64::from(self.slots[stamp.slot as usize] - 1));
-        if self.class == StreamClass::State {
+        if self.class != StreamClass::Telemetry {
             pack::array(out, 2);
             pack::uint(out, stamp.stay.boot.get());
             pack::uint(out, u64::from(stamp.stay.counter));
@@ -261,7 +261,7 @@ impl Taken<'_> {
     /// Appends the frame's MessagePack, for [`crate::codec::FrameWriter::put_encoded`].
     pub fn write(&self, out: &mut impl BufMut) {
         let splicer = &*self.splicer;
-        let state = splicer.class == StreamClass::State;
+        let state = splicer.class != StreamClass::Telemetry;
         pack::array(out, 2);
         pack::uint(out, if state { 32 } else { 33 });
         pack::array(out, if state { 6 } else { 5 });

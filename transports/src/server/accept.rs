@@ -229,6 +229,7 @@ impl<B: Backend> Server<B> {
             owner: session.grant.owner,
             heartbeat_ms: u32::try_from(self.options.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
             frame_bytes_max: FRAME_BYTES_MAX as u32,
+            alarms: true,
         };
         if !matches!(tokio::time::timeout_at(deadline, writer.send(welcome)).await, Ok(Ok(()))) {
             return connection.close(0_u32.into(), b"");

@@ -145,7 +145,9 @@ async fn open_stream<B: Backend>(session: Arc<Session<B>>, send: SendStream, rec
         first = reader.next() => first,
     };
     match first {
-        Ok(Some(Frame::Open(Open { class: class @ (StreamClass::State | StreamClass::Telemetry) }))) => {
+        Ok(Some(Frame::Open(Open {
+            class: class @ (StreamClass::State | StreamClass::Alarms | StreamClass::Telemetry),
+        }))) => {
             reader.set_limit(FRAME_BYTES_MAX);
             uplink(session, class, reader, send).await;
         }
@@ -156,7 +158,7 @@ async fn open_stream<B: Backend>(session: Arc<Session<B>>, send: SendStream, rec
         Ok(Some(other)) => {
             let kind = other.kind_name();
             let message = format!(
-                "a further stream begins with Open(State), Open(Telemetry) or Open(Readings), this one with {kind}"
+                "a further stream begins with Open(State), Open(Alarms), Open(Telemetry) or Open(Readings), this one with {kind}"
             );
             session.link.ending.refuse(SessionRefusal::new(RefusalCode::BadFrame, message));
         }

@@ -65,10 +65,12 @@ pub struct TransportStats {
     pub frames_sent: Counter,
     /// Frames that could not be sent because they would be longer than the limit.
     pub frames_unsendable: Counter,
-    /// Batches received, of both classes.
+    /// Batches received, of all classes.
     pub batches: Counter,
     /// Messages in them.
     pub messages: Counter,
+    /// Alarms in them.
+    pub alarms: Counter,
     /// Messages refused, by any code.
     pub messages_refused: Counter,
     /// Batches acknowledged.

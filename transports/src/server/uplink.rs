@@ -1,4 +1,4 @@
-//! Batches up, acks down: the state and telemetry streams.
+//! Batches up, acks down: the streams of state, alarms and telemetry.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Stream {
         permit: OwnedSemaphorePermit,
     ) -> Result<(), SessionRefusal> {
         match (self.class, frame) {
-            (StreamClass::State, UplinkFrame::State(batch)) => self.submit_state(session, batch, permit),
+            (StreamClass::State | StreamClass::Alarms, UplinkFrame::State(batch)) => self.submit_state(session, batch, permit),
             (StreamClass::Telemetry, UplinkFrame::Other(Frame::EventBatch(batch))) => {
                 self.submit_events(session, batch, permit)
             }
@@ -109,6 +109,10 @@ impl Stream {
         self.check_number(batch.batch)?;
         let (number, trace) = (batch.batch, batch.trace.clone());
         let messages = self.tables.receive(batch).map_err(bad_index)?;
+        if let Some(message) = messages.iter().find(|message| !belongs(self.class, &message.body)) {
+            let (class, twin, first) = (self.class, &message.twin, message.first);
+            return Err(bad_frame(format!("message {first} of {twin} is not of the class of its stream, {class:?}")));
+        }
         let span = session.batch_span(self.class, number, messages.len(), trace.as_deref());
         let applied = messages.iter().enumerate().filter_map(|(index, message)| match &message.body {
             Received::Other(StateBody::DesiredApplied(version)) => Some((index as u32, message.twin.clone(), *version)),
@@ -117,11 +121,17 @@ impl Stream {
         let applied = applied.collect();
         let collector = self.collector(session, number, messages.len(), applied, permit, span.clone());
         let _inside = span.as_ref().map(Span::enter);
+        let alarms = self.class == StreamClass::Alarms;
+        if alarms {
+            session.link.stats.alarms.add(messages.len() as u64);
+        }
         let submissions = messages.into_iter().enumerate().map(|(index, message)| {
             let ReceivedState { twin, stay, first, last, body } = message;
             let bytes = weight::message_bytes(&body);
             let sender = session.sender(stay);
             let command = match body {
+                Received::Alarm(alarm) => Command::Alarm { sender, first, last, alarm: Some(alarm) },
+                Received::Other(_) if alarms => Command::Alarm { sender, first, last, alarm: None },
                 Received::Report(report) => Command::Report { sender, first, last, report },
                 Received::Other(body) => Command::State { sender, first, last, body },
             };
@@ -188,6 +198,15 @@ impl Stream {
         link.stats.messages.add(messages as u64);
         let open = Mutex::new((Vec::new(), Some(permit)));
         Collector::new(BatchGather { batch, open, applied, acks: self.acks.clone(), link, _span: span })
+    }
+}
+
+/// May a stream of this class carry it? A class is what its messages are numbered in.
+fn belongs(class: StreamClass, body: &Received) -> bool {
+    match body {
+        Received::Alarm(_) => class == StreamClass::Alarms,
+        Received::Other(StateBody::Lost) => true,
+        Received::Report(_) | Received::Other(_) => class == StreamClass::State,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn message_bytes(body: &Received) -> usize {
         // Stays as it came until it is applied.
         Received::Report(report) => COMMAND_BYTES + report.size_bytes(),
         Received::Other(body) => state_bytes(body),
+        Received::Alarm(alarm) => event_bytes(&alarm.name, &alarm.payload),
     }
 }
 

@@ -1,7 +1,11 @@
 //! Bytes that are not what the protocol says: a typed refusal, counted, and nothing else.
 
+use twin_core::alarm::{Alarm, Severity};
+use twin_core::command::Command;
 use twin_core::ids::TwinId;
-use twin_core::numbers::{Seq, Stay};
+use twin_core::numbers::{Seq, Stay, WallTime};
+use twin_core::value::Value;
+use twin_transports::codec::Frame;
 use twin_transports::frames::batch::{StateBatch, StateMessage, WireBody, WireOp};
 use twin_transports::frames::session::{Open, StreamClass, Welcome};
 use twin_transports::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED};
@@ -182,6 +186,39 @@ async fn a_frame_on_the_wrong_stream_is_refused() {
     writer.send(Open { class: StreamClass::Control }).await.unwrap();
     assert_eq!(gateway.refused().await.code, "bad-frame");
     assert!(server.backend.commands.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_of_another_class_than_its_stream_is_refused_with_the_whole_batch() {
+    let alarm = Alarm {
+        name: "door".into(),
+        severity: Severity::Major,
+        raised_at: WallTime::new(1),
+        payload: Value::from("open"),
+    };
+    bad_batch(vec![batch(1, vec!["esl-1"], vec![message(0, WireBody::Alarm(Box::new(alarm.clone())))])], "class").await;
+
+    let server = TestServer::start();
+    let credentials = server.gateway("store-1", "gw-1");
+    let (gateway, _) = Gateway::open(&server, &credentials).await;
+    let (mut reader, mut writer) = gateway.stream(StreamClass::Alarms).await;
+    let mut second = message(0, WireBody::Lost);
+    second.first = Seq::new(2);
+    let good = vec![message(0, WireBody::Alarm(Box::new(alarm.clone()))), second];
+    writer.send(batch(1, vec!["esl-1"], good.clone())).await.unwrap();
+    assert!(matches!(reader.next().await.unwrap(), Some(Frame::BatchAck(ack)) if ack.refused.is_empty()));
+    let commands: Vec<Command> = server.backend.commands.lock().drain(..).map(|(_, command, _)| command).collect();
+    let carried = commands.into_iter().map(|command| match command {
+        Command::Alarm { first, alarm, .. } => (first.get(), alarm.map(|alarm| *alarm)),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(carried.collect::<Vec<_>>(), [(1, Some(alarm)), (2, None)]);
+    let mut wrong = message(0, WireBody::Report(vec![]));
+    wrong.first = Seq::new(3);
+    writer.send(batch(2, vec![], vec![good[1].clone(), wrong])).await.unwrap();
+    let refused = gateway.refused().await;
+    assert!(refused.message.contains("class of its stream"), "{}", refused.message);
+    assert!(server.backend.commands.lock().is_empty(), "nothing of a bad batch is submitted");
 }
 
 #[tokio::test]

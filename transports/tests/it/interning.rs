@@ -175,7 +175,7 @@ impl Keeper {
         let needed = match &body {
             WireBody::Report(ops) => ops.iter().map(|(index, _)| *index as usize + 1).max().unwrap_or(0),
             WireBody::DesiredRejected(index, ..) => *index as usize + 1,
-            WireBody::DesiredApplied(_) | WireBody::Lost => 0,
+            WireBody::DesiredApplied(_) | WireBody::Lost | WireBody::Alarm(_) => 0,
         };
         Some((body, needed))
     }

@@ -140,5 +140,12 @@ impl Seat {
 
 /// Does the command show that the device is alive?
 fn is_activity(command: &Command) -> bool {
-    matches!(command, Command::Attach { .. } | Command::State { .. } | Command::Report { .. } | Command::Event { .. })
+    matches!(
+        command,
+        Command::Attach { .. }
+            | Command::State { .. }
+            | Command::Report { .. }
+            | Command::Alarm { .. }
+            | Command::Event { .. }
+    )
 }

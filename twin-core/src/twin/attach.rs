@@ -33,7 +33,7 @@ impl Twin {
         let mut life = Life::begin(sender.gateway.site.clone(), context.floor, context.now);
         let mut effect = life.attach(&sender, saw)?;
         self.life = Some(Box::new(life));
-        effect.changed = ChangedRows::ALL;
+        effect.changed = ChangedRows::BORN;
         effect.events.insert(0, OutboundKind::Created);
         Ok(effect)
     }

@@ -1,5 +1,6 @@
 //! One life of a twin id: what exists between a creation and a delete.
 
+use crate::alarm::Alarms;
 use crate::delta::Desired;
 use crate::ids::{GatewayId, SiteId};
 use crate::mark::Marks;
@@ -14,6 +15,7 @@ pub(super) struct Life {
     pub(super) head: HeadRow,
     pub(super) desired: Desired,
     pub(super) marks: Marks,
+    pub(super) alarms: Alarms,
 }
 
 impl Life {
@@ -41,6 +43,7 @@ impl Life {
             },
             desired: Desired::new(version, now),
             marks: Marks::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Life {
             self.desired.section().version().get(),
             self.hot.reported.version().get(),
             self.hot.attachment.get(),
+            self.alarms.last().get(),
         ]
         .into_iter()
         .fold(0, u64::max)

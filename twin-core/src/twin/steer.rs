@@ -54,7 +54,7 @@ impl Twin {
         let site = site.unwrap_or_else(SiteId::default_site);
         let life = Life::with_sections(site, context, tags, desired)?;
         self.life = Some(Box::new(life));
-        Ok((Effect { answer: Answer::Done, changed: ChangedRows::ALL, events: vec![OutboundKind::Created] }, true))
+        Ok((Effect { answer: Answer::Done, changed: ChangedRows::BORN, events: vec![OutboundKind::Created] }, true))
     }
 
     pub(super) fn delete(&mut self, precondition: &Precondition, context: StepContext) -> Step {

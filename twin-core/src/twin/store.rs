@@ -2,6 +2,7 @@
 
 use super::Twin;
 use super::life::Life;
+use crate::alarm::Alarms;
 use crate::ids::TwinId;
 use crate::mark::Marks;
 use crate::rows::{ChangedRows, HeadRow, HomeRow, HotRow, RowError, RowImages, RowKind, Rows, decode, encode};
@@ -27,6 +28,10 @@ impl Twin {
                 Some(marks) => decode(RowKind::Marks, marks)?,
                 None => Marks::default(),
             },
+            alarms: match rows.get(RowKind::Alarms) {
+                Some(alarms) => decode(RowKind::Alarms, alarms)?,
+                None => Alarms::default(),
+            },
         };
         Ok(Self { id, life: Some(Box::new(life)) })
     }
@@ -46,6 +51,8 @@ impl Life {
             RowKind::Desired => encode(&self.desired),
             RowKind::Marks if self.marks.is_empty() => return None,
             RowKind::Marks => encode(&self.marks),
+            RowKind::Alarms if self.alarms.is_empty() => return None,
+            RowKind::Alarms => encode(&self.alarms),
         })
     }
 }

@@ -101,6 +101,7 @@ impl Collected {
         out.counter("twinmesh_grain_passivations", "Grains stopped for idleness or for room", stats.passivations)?;
         out.counter("twinmesh_commands", "Commands given to grains", stats.commands)?;
         out.counter("twinmesh_commands_busy", "Commands refused for want of budget", stats.commands_busy)?;
+        out.counter("twinmesh_alarms_busy", "Batches of alarms among them", stats.alarms_busy)?;
         let limit = self.0.admitted_bytes_max;
         out.gauge("twinmesh_admitted_bytes_max", "Budget of twinmesh_admitted_bytes", limit)?;
         out.gauge("twinmesh_admitted_bytes", "Bytes of commands admitted and not yet answered", stats.admitted_bytes)?;
@@ -134,6 +135,7 @@ impl Collected {
         out.counter("twinmesh_batches", "Batches received", stats.batches.get())?;
         out.counter("twinmesh_batch_acks", "Batches acknowledged", stats.acks.get())?;
         out.counter("twinmesh_messages", "Messages received in batches", stats.messages.get())?;
+        out.counter("twinmesh_alarms", "Alarms among them", stats.alarms.get())?;
         out.counter(
             "twinmesh_messages_refused",
             "Messages of batches that were refused",

@@ -63,25 +63,34 @@ struct What<'a> {
     /// `rejected`: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// `attached`, `detached`: the gateway's name.
+    /// `attached`, `detached`, `alarm`: the gateway's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<&'a str>,
     /// `attached`: the number of the attachment.
     #[serde(skip_serializing_if = "Option::is_none")]
     attachment: Option<u64>,
-    /// `event`: the name that the device gave it.
+    /// `event`, `alarm`: the name that the device gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
-    /// `event`: its payload.
+    /// `event`, `alarm`: its payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<&'a Value>,
+    /// `alarm`: its number, rising by one with each alarm of the twin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    /// `alarm`: `info`, `warning`, `major` or `critical`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<&'static str>,
+    /// `alarm`: when it was raised, by the gateway's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raised_at: Option<String>,
 }
 
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "events", operation_id = "observe",
     summary = "Everything that happens to twins, after its commit, as server-sent events",
-    description = "Kinds: created, deleted, reported, desired, tags, delivered, applied, rejected, attached, detached, event; \
+    description = "Kinds: created, deleted, reported, desired, tags, delivered, applied, rejected, attached, detached, event, alarm; \
                    lagged, with `missed`, where the observer was too slow and should read again what it follows; and reset, with \
                    `reason` (`restarted`, `too-old`, `unknown`), where what came after Last-Event-ID cannot be told and the observer \
                    must read anew. Each event has an id. An observer that comes back with the last one in Last-Event-ID hears \
@@ -309,6 +318,18 @@ fn describe(kind: &OutboundKind) -> (&'static str, What<'_>) {
         OutboundKind::Detached { gateway } => {
             ("detached", What { gateway: Some(gateway.name.as_str()), ..What::default() })
         }
+        OutboundKind::Alarm { alarm: taken } => (
+            "alarm",
+            What {
+                name: Some(&taken.alarm.name),
+                payload: Some(&taken.alarm.payload),
+                number: Some(taken.number.get()),
+                severity: Some(taken.alarm.severity.name()),
+                gateway: Some(taken.gateway.name.as_str()),
+                raised_at: Some(rfc3339(taken.alarm.raised_at)),
+                ..What::default()
+            },
+        ),
         OutboundKind::Event { name, payload } => {
             ("event", What { name: Some(name), payload: Some(payload), ..What::default() })
         }

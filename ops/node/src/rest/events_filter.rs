@@ -92,7 +92,10 @@ impl Place {
             OutboundKind::Tags { ops, .. } => changes(Section::Tags, ops),
             OutboundKind::Delivered { .. } | OutboundKind::Applied { .. } => self.section == Section::Desired,
             OutboundKind::Rejected { path, .. } => self.section == Section::Desired && touches(path),
-            OutboundKind::Attached { .. } | OutboundKind::Detached { .. } | OutboundKind::Event { .. } => false,
+            OutboundKind::Attached { .. }
+            | OutboundKind::Detached { .. }
+            | OutboundKind::Alarm { .. }
+            | OutboundKind::Event { .. } => false,
         }
     }
 }

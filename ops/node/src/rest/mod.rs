@@ -7,6 +7,7 @@
 //! - [`openapi`] describes it all, [`section_schema`] what a section may hold;
 //! - [`server`] runs it all on threads of its own.
 
+mod alarms;
 mod audit;
 mod auth;
 mod backup;

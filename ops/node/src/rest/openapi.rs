@@ -20,7 +20,7 @@ use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
 use super::wait::Waits;
 use super::{
-    audit, backup, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics,
+    alarms, audit, backup, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics,
     nodes, routes, sections, sites, tokens, twins,
 };
 
@@ -34,7 +34,7 @@ use super::{
     paths(
         twins::list, batch::update, batch::get, batch::import, exports::get, twins::get, twins::put, twins::patch, twins::delete,
         sections::get, sections::put, sections::patch, sections::delete,
-        delta::get, methods::call, events::all, events::of_twin,
+        delta::get, alarms::get, methods::call, events::all, events::of_twin,
         sites::list, sites::get, sites::put, sites::delete, gateways::post, gateways::delete, nodes::list,
         gateways::rotate, gateways::end_old_key, devices::list, devices::post,
         tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload, backup::post,
@@ -128,7 +128,8 @@ impl Modify for Parameters {
             let conditional = path.starts_with("/api/v1/twins/{id}")
                 && !path.contains("/methods/")
                 && !path.ends_with("/events")
-                && !path.ends_with("/delta");
+                && !path.ends_with("/delta")
+                && !path.ends_with("/alarms");
             let (reads, mut writes) = (item.get.is_some(), operations(item));
             for (at, operation) in writes.iter_mut().enumerate() {
                 let is_read = reads && at == 0;

@@ -11,7 +11,7 @@ use twin_cluster::tokens::Scope;
 use super::guard::guard as scope_guard;
 use super::problem::Problem;
 use super::{
-    audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes,
+    alarms, audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes,
     openapi, sections, sites, tokens, twins,
 };
 
@@ -137,6 +137,7 @@ pub(crate) fn api() -> Vec<Endpoint> {
         read("/twins/{id}/reported"),
         read("/twins/{id}/reported/{pointer:.*}"),
         Endpoint::at("/twins/{id}/delta").on(Method::GET, web::to(delta::get)),
+        Endpoint::at("/twins/{id}/alarms").on(Method::GET, web::to(alarms::get)),
         Endpoint::at("/twins/{id}/methods/{name}").on(Method::POST, web::to(methods::call)).changed_by(Scope::Steer),
         Endpoint::at("/twins/{id}/events").on(Method::GET, web::to(events::of_twin)),
         Endpoint::at("/events").on(Method::GET, web::to(events::all)),

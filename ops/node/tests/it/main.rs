@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
 mod access;
+mod alarms;
 mod audit;
 mod batch;
 mod batch_clients;

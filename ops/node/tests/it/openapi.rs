@@ -28,6 +28,7 @@ async fn every_described_operation_exists_and_no_other() {
         "/api/v1/twins/{id}/desired/{pointer}",
         "/api/v1/twins/{id}/reported",
         "/api/v1/twins/{id}/reported/{pointer}",
+        "/api/v1/twins/{id}/alarms",
         "/api/v1/twins/{id}/delta",
         "/api/v1/twins/{id}/methods/{name}",
         "/api/v1/twins/{id}/events",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
+use twin_core::limits::ALARM_RESERVE_PART;
 use twin_core::numbers::{Seq, Stay};
 
 use crate::core::twin::Twin;
@@ -27,14 +28,14 @@ use crate::outbox::row;
 /// Why the outbox does not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// At the cap.
+    /// At the cap, less what is kept for alarms where it is not an alarm.
     #[error(
         "the outbox is full: {used_bytes} of {cap_bytes} bytes; wait until the node has acked some, or raise the cap"
     )]
     Full {
         /// Bytes used.
         used_bytes: u64,
-        /// The cap.
+        /// The cap for messages of its class.
         cap_bytes: u64,
     },
     /// The message alone is larger than the cap.
@@ -122,6 +123,11 @@ impl Drafts {
     /// The message whose body was just appended.
     pub(crate) fn push(&mut self, twin: TwinId, class: Class, paths: PathsNeeded, source: Option<(Arc<str>, u64)>) {
         self.items.push(Draft { twin, class, end: self.bodies.len(), paths, source, index: None });
+    }
+
+    /// Are they alarms, for which a share of the cap is kept?
+    fn are_alarms(&self) -> bool {
+        self.items.iter().all(|draft| draft.class == Class::Alarm)
     }
 
     /// What they will count against the cap, a little too much rather than too little.
@@ -245,7 +251,9 @@ impl Core {
         if let Some(message) = self.writes.failed() {
             return Err(AppendError::Disk { message: Arc::clone(message) });
         }
-        let cap_bytes = self.rules.cap_bytes;
+        // Whatever else fills the outbox, alarms still fit.
+        let reserve_bytes = if drafts.are_alarms() { 0 } else { self.rules.cap_bytes / ALARM_RESERVE_PART };
+        let cap_bytes = self.rules.cap_bytes - reserve_bytes;
         let size_bytes = drafts.weight();
         if size_bytes > cap_bytes {
             return Err(AppendError::TooLarge { size_bytes, cap_bytes });
@@ -314,6 +322,11 @@ impl Core {
                 twin.stays.heard();
                 twin.stays.stamp(boot)
             }
+            Class::Alarm => {
+                twin.serving = true;
+                twin.stays.heard();
+                twin.stays.stamp_alarm(boot)
+            }
             Class::Event => {
                 twin.last_event = twin.last_event.next();
                 (Stay { boot, counter: 0 }, twin.last_event)
@@ -360,6 +373,9 @@ impl Core {
         self.counters.appended += 1;
         self.twins[index as usize].lanes[lane_of(class)].push(pending);
         self.refresh(index, now);
+        if class == Class::Alarm {
+            self.expedite(index);
+        }
         (Stamped { twin: index, class, stay, number }, laid.chunk)
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Rules {
 pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) owner: OwnerOrder,
+    /// The node takes alarms.
+    pub(crate) alarms: bool,
 }
 
 /// The state.
@@ -95,7 +97,7 @@ pub(crate) struct Core {
     used_bytes: u64,
     messages: u64,
     /// Twins with something to send, by the age of it; per class.
-    ready: [BinaryHeap<Reverse<(u64, TwinIndex)>>; 2],
+    ready: [BinaryHeap<Reverse<(u64, TwinIndex)>>; LANES],
     /// Twins that wait for a write to be durable.
     held: Vec<TwinIndex>,
     /// Twins to look at again at a time.
@@ -104,8 +106,8 @@ pub(crate) struct Core {
     detach_queue: VecDeque<(TwinId, Stay)>,
     attaches: HashMap<u64, Vec<(TwinIndex, Stay)>>,
     next_request: u64,
-    batches: [HashMap<u64, UnderWay>; 2],
-    next_batch: [u64; 2],
+    batches: [HashMap<u64, UnderWay>; LANES],
+    next_batch: [u64; LANES],
     /// `None`: no batch of this session was acked yet.
     acks: Option<Acks>,
     /// The shortest of the session's link.
@@ -119,14 +121,18 @@ pub(crate) struct Core {
     pub(crate) db: Option<Arc<redb::Database>>,
 }
 
-/// Both classes.
-pub(crate) const CLASSES: [Class; 2] = [Class::State, Class::Event];
+/// All classes, those first that go first.
+pub(crate) const CLASSES: [Class; LANES] = [Class::Alarm, Class::State, Class::Event];
 
-/// Place of a class in pairs.
+/// How many there are: each has a lane in a device, and a stream.
+pub(crate) const LANES: usize = 3;
+
+/// Place of a class in arrays.
 pub(crate) const fn lane_of(class: Class) -> usize {
     match class {
         Class::State => 0,
         Class::Event => 1,
+        Class::Alarm => 2,
     }
 }
 
@@ -164,7 +170,7 @@ impl Core {
             attaches: HashMap::new(),
             next_request: 1,
             batches: Default::default(),
-            next_batch: [1, 1],
+            next_batch: [1; LANES],
             acks: None,
             round_trip: Duration::MAX,
             changed: VecDeque::new(),

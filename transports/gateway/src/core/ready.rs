@@ -39,8 +39,10 @@ impl Core {
         match self.sendable(index, class, now) {
             Sendable::Now(key) => {
                 self.twin_mut(index).queued[lane_of(class)] = true;
-                self.ready[lane_of(class)].push(Reverse((key, index)));
+                let rank = self.rank(index, class, key);
+                self.ready[lane_of(class)].push(Reverse((rank, index)));
                 match class {
+                    Class::Alarm => self.wakes.alarm = true,
                     Class::State => self.wakes.state = true,
                     Class::Event => self.wakes.event = true,
                 }
@@ -51,6 +53,29 @@ impl Core {
         }
     }
 
+    /// Its place among the ready: by age, but what is in the way of an alarm goes first.
+    pub(crate) fn rank(&self, index: TwinIndex, class: Class, key: u64) -> u64 {
+        let in_the_way = class != Class::Alarm && self.twins[index as usize].is_urgent();
+        if in_the_way { 0 } else { key }
+    }
+
+    /// An alarm came: what is in its way and was put among the others before goes first now. Where it stood it is found twice, which
+    /// does no harm.
+    pub(crate) fn expedite(&mut self, index: TwinIndex) {
+        let twin = &self.twins[index as usize];
+        if !twin.is_urgent() {
+            return;
+        }
+        if twin.attach_queued {
+            self.attach_queue.push_front(index);
+        }
+        for class in [Class::State, Class::Event] {
+            if twin.queued[lane_of(class)] {
+                self.ready[lane_of(class)].push(Reverse((0, index)));
+            }
+        }
+    }
+
     fn sendable(&self, index: TwinIndex, class: Class, now: Duration) -> Sendable {
         let twin = &self.twins[index as usize];
         let Some(next) = twin.lanes[lane_of(class)].next_unsent() else { return Sendable::No };
@@ -58,6 +83,10 @@ impl Core {
             return Sendable::No;
         }
         if class == Class::State && twin.stays.link() != Link::Attached(next.stay) {
+            return Sendable::No;
+        }
+        let takes_alarms = self.session.is_some_and(|session| session.alarms);
+        if class == Class::Alarm && !(takes_alarms && twin.stays.is_marked(next.stay)) {
             return Sendable::No;
         }
         let durable = self.writes.durable();
@@ -82,8 +111,7 @@ impl Core {
         let durable = self.writes.durable();
         let twin = &self.twins[index as usize];
         let Some(stay) = twin.wanted_stay() else { return };
-        // Content of an older boot goes first, events included.
-        if twin.attach_queued || twin.oldest_boot().is_some_and(|boot| boot < stay.boot) {
+        if twin.attach_queued || twin.must_wait(stay) {
             return;
         }
         if twin.stays.wants_attach(stay, now) {
@@ -91,8 +119,13 @@ impl Core {
                 self.hold(index);
                 return;
             }
-            self.twin_mut(index).attach_queued = true;
-            self.attach_queue.push_back(index);
+            let twin = self.twin_mut(index);
+            twin.attach_queued = true;
+            if twin.is_urgent() {
+                self.attach_queue.push_front(index);
+            } else {
+                self.attach_queue.push_back(index);
+            }
             self.wakes.control = true;
         } else if let Link::Waiting { until, .. } = twin.stays.link() {
             self.look_again_at(index, until);

@@ -10,7 +10,7 @@ use twin_core::refusal::Refusal;
 
 use crate::backoff::jittered;
 use crate::core::sending::Sent;
-use crate::core::{Core, TwinIndex, lane_of};
+use crate::core::{CLASSES, Core, TwinIndex, lane_of};
 use crate::limits::{REATTACH_AFTER, RETRY_AFTER_MAX, UNREGISTERED_RETRY};
 use crate::outbox::body::{Body, decode_body, encode_body};
 use crate::outbox::chunks::Left;
@@ -41,6 +41,7 @@ impl Core {
             match class {
                 Class::State => self.state_refused(message, stay, refusal, now),
                 Class::Event => self.event_refused(message, refusal, now),
+                Class::Alarm => self.alarm_refused(message, stay, refusal, now),
             }
         }
     }
@@ -61,6 +62,28 @@ impl Core {
                 if lost_already {
                     // Not even that is taken: there is no way on for this stay.
                     self.settle_stay(message.twin, StayOutcome::Abandon(stay, refusal));
+                } else {
+                    self.lose(message, &refusal);
+                }
+            }
+        }
+    }
+
+    /// An alarm is taken from every stay that the node knows, so only what it does not know, and what can never be, is refused.
+    fn alarm_refused(&mut self, message: Sent, stay: Stay, refusal: Refusal, now: Duration) {
+        match refusal {
+            Refusal::NotAttached | Refusal::NotFound { .. } => {
+                let outcome = self.twin_mut(message.twin).stays.alarm_refused(stay, &refusal, now);
+                self.settle_stay(message.twin, outcome);
+            }
+            Refusal::Superseded | Refusal::OtherSite { .. } | Refusal::Conflict { .. } => {
+                self.bury_where(message.twin, Class::Alarm, &refusal, |_, pending| pending.stay == stay);
+            }
+            refusal => {
+                let lane = &self.twins[message.twin as usize].lanes[lane_of(Class::Alarm)];
+                if lane.next_unsent().is_some_and(|pending| pending.stand_in.is_some()) {
+                    // Not even word that it is lost is taken.
+                    self.bury_where(message.twin, Class::Alarm, &refusal, |_, pending| pending.stay == stay);
                 } else {
                     self.lose(message, &refusal);
                 }
@@ -96,6 +119,10 @@ impl Core {
         let StayOutcome::Abandon(stay, refusal) = outcome else { return };
         tracing::warn!(twin = %self.twins[index as usize].id, ?stay, %refusal, "a stay is given up; what it still held are dead letters");
         self.bury_where(index, Class::State, &refusal, |_, pending| pending.stay == stay);
+        // A stay that was attached once may still bring its alarms.
+        if !self.twins[index as usize].stays.is_marked(stay) {
+            self.bury_where(index, Class::Alarm, &refusal, |_, pending| pending.stay == stay);
+        }
     }
 
     /// The node has not seen numbers before this message: goes back to them.
@@ -108,7 +135,7 @@ impl Core {
                 // Acked once, and yet the node has it no more (a recovery), or it was never durable here. State that came
                 // after is still good: the numbers are declared lost, so that it is not held up.
                 let last = match class {
-                    Class::State => Seq::new(first.get() - 1),
+                    Class::State | Class::Alarm => Seq::new(first.get() - 1),
                     // Each event has one number.
                     Class::Event => next,
                 };
@@ -148,8 +175,9 @@ impl Core {
     }
 
     fn class_of(&self, message: Sent) -> Class {
-        let state = &self.twins[message.twin as usize].lanes[lane_of(Class::State)];
-        if state.position(message.key).is_some() { Class::State } else { Class::Event }
+        let lanes = &self.twins[message.twin as usize].lanes;
+        let holds = |class: &Class| lanes[lane_of(*class)].position(message.key).is_some();
+        CLASSES.into_iter().find(holds).unwrap_or(Class::Event)
     }
 
     /// All messages of the class that are meant are dead letters.
@@ -213,6 +241,7 @@ impl Core {
 pub(crate) fn stand_in(class: Class, code: &str) -> Arc<StandIn> {
     let body = match class {
         Class::State => Body::State(StateBody::Lost),
+        Class::Alarm => Body::Alarm(None),
         Class::Event => Body::Event(LOST_EVENT.into(), code.into()),
     };
     let mut encoded = Vec::new();

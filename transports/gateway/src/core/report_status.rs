@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use twin_transports::frames::session::Heartbeat;
 
-use crate::core::Core;
+use crate::core::{Core, lane_of};
 use crate::core::append::AppendError;
 use crate::error::ReportError;
+use crate::outbox::format::Class;
 use crate::status::Status;
 
 impl Core {
@@ -33,6 +34,7 @@ impl Core {
             unregistered,
             disk_failure: self.writes.failed().map(ToString::to_string),
             counters: self.counters,
+            backlog_alarms: self.twins.iter().map(|twin| twin.lanes[lane_of(Class::Alarm)].len() as u64).sum(),
         }
     }
 

@@ -9,7 +9,7 @@ use twin_core::numbers::{Boot, Seq, Stay};
 use twin_core::refusal::Refusal;
 use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
 
-use crate::core::{CLASSES, Core, Session, TwinIndex, lane_of};
+use crate::core::{CLASSES, Core, LANES, Session, TwinIndex, lane_of};
 use crate::limits::{ACK_TIME_STEP, BATCH_BYTES_MAX, EAGER_BATCHES, GATHER_MAX, WORTHWHILE_MESSAGES};
 use crate::outbox::chunks::Left;
 use crate::outbox::dictionary::PathsNeeded;
@@ -72,7 +72,9 @@ impl Core {
         self.session?;
         let lane = lane_of(class);
         let under_way = self.batches[lane].len();
-        if under_way >= BATCHES_IN_FLIGHT_MAX || (under_way >= self.eager_batches() && !self.worth_while(class)) {
+        // An alarm waits for no company.
+        let waits = class != Class::Alarm && under_way >= self.eager_batches() && !self.worth_while(class);
+        if under_way >= BATCHES_IN_FLIGHT_MAX || waits {
             return None;
         }
         let batch = self.next_batch[lane];
@@ -86,7 +88,8 @@ impl Core {
             while messages.len() < BATCH_MESSAGES_MAX
                 && let Some(key) = self.next_key_to_send(index, class, now)
             {
-                let older_elsewhere = self.ready[lane].peek().is_some_and(|Reverse((other, _))| *other < key);
+                let rank = self.rank(index, class, key);
+                let older_elsewhere = self.ready[lane].peek().is_some_and(|Reverse((other, _))| *other < rank);
                 let twin = &mut self.twins[index as usize];
                 let next_bytes = twin.lanes[lane].next_unsent().map_or(0, |next| u64::from(next.body_bytes));
                 if older_elsewhere || (size_bytes + next_bytes > BATCH_BYTES_MAX && !messages.is_empty()) {
@@ -195,6 +198,7 @@ impl Core {
         match class {
             Class::State => self.wakes.state = true,
             Class::Event => self.wakes.event = true,
+            Class::Alarm => self.wakes.alarm = true,
         }
     }
 
@@ -231,9 +235,7 @@ impl Core {
         let boot = self.boot;
         let twin = self.twin_mut(index);
         let older_boot_done = gone.boot < boot && twin.oldest_boot() != Some(gone.boot);
-        let older_stay_done = gone.counter != 0
-            && twin.stays.current() != Some(gone)
-            && twin.lanes[lane_of(Class::State)].front().is_none_or(|front| front.stay != gone);
+        let older_stay_done = gone.counter != 0 && twin.stays.current() != Some(gone) && twin.has_drained(gone);
         let news = match (older_boot_done, older_stay_done) {
             (true, _) => twin.all_done(Stay { boot: gone.boot, counter: u32::MAX }, gone.boot),
             (false, true) => twin.all_done(gone, Boot::new(0)),
@@ -257,7 +259,7 @@ impl Core {
         self.acks = None;
         self.round_trip = Duration::MAX;
         // New streams count their batches anew; nothing is under way in old ones.
-        self.next_batch = [1, 1];
+        self.next_batch = [1; LANES];
         self.session_refusal = None;
         self.session_failure = None;
         self.owner = session.owner;
@@ -268,6 +270,7 @@ impl Core {
         self.wakes.control = true;
         self.wakes.state = true;
         self.wakes.event = true;
+        self.wakes.alarm = true;
         true
     }
 
@@ -286,7 +289,7 @@ impl Core {
         self.received.clear();
         self.call_results.clear();
         for twin in &mut self.twins {
-            twin.queued = [false; 2];
+            twin.queued = [false; LANES];
             twin.attach_queued = false;
             twin.desired.confirming = false;
             twin.stays.disconnected();

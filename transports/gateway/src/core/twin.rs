@@ -10,7 +10,7 @@ use twin_core::numbers::{Boot, CallNo, Seq, Stay};
 use twin_core::refusal::Refusal;
 
 use crate::core::desired::DesiredCopy;
-use crate::core::lane_of;
+use crate::core::{LANES, lane_of};
 use crate::limits::REFUSALS_REMEMBERED_MAX;
 use crate::outbox::format::{Class, TwinRow};
 use crate::outbox::lane::Lane;
@@ -22,20 +22,20 @@ use crate::stay::Stays;
 pub(crate) struct Twin {
     pub(crate) id: TwinId,
     pub(crate) stays: Stays,
-    /// State, events.
-    pub(crate) lanes: [Lane; 2],
+    /// By [`lane_of`] their class.
+    pub(crate) lanes: [Lane; LANES],
     /// Does the application serve it?
     pub(crate) serving: bool,
     /// The last event number of this boot.
     pub(crate) last_event: Seq,
     /// Until when the class waits after a refusal.
-    pub(crate) not_before: [Duration; 2],
+    pub(crate) not_before: [Duration; LANES],
     /// A write that must be durable before anything newer than the drained stay is sent: else a crash could bring the older
     /// one's messages back after the newer one was attached, and they would be refused as superseded.
     pub(crate) fence: u64,
     /// The write that says under which attachment the device was attached last.
     pub(crate) remembered: u64,
-    /// All of the twin-state class up to this stay is done, and the file says so.
+    /// All state and alarms up to this stay are done, and the file says so.
     done: Stay,
     /// All events up to this boot are done, and the file says so.
     done_events: Boot,
@@ -43,7 +43,7 @@ pub(crate) struct Twin {
     /// The highest method call seen: lower ones are ignored.
     pub(crate) last_call: CallNo,
     /// In the heap of ready twins.
-    pub(crate) queued: [bool; 2],
+    pub(crate) queued: [bool; LANES],
     /// In the queue of attaches.
     pub(crate) attach_queued: bool,
     /// In the list of those that wait for the disk.
@@ -54,7 +54,7 @@ pub(crate) struct Twin {
     pub(crate) detaching: Option<Stay>,
     waiters: Vec<Waiter>,
     refusals: VecDeque<Refused>,
-    forgotten: [(Stay, Seq); 2],
+    forgotten: [(Stay, Seq); LANES],
 }
 
 /// What became of a message.
@@ -86,17 +86,17 @@ impl Twin {
         Self {
             id,
             stays: Stays::load(row.saw, row.attached),
-            lanes: [Lane::default(), Lane::default()],
+            lanes: Default::default(),
             serving: false,
             last_event: Seq::new(0),
-            not_before: [Duration::ZERO; 2],
+            not_before: [Duration::ZERO; LANES],
             fence: 0,
             remembered: 0,
             done: row.done,
             done_events: row.done_events,
             desired: DesiredCopy::default(),
             last_call: CallNo::new(0),
-            queued: [false; 2],
+            queued: [false; LANES],
             attach_queued: false,
             held: false,
             timer: None,
@@ -119,12 +119,12 @@ impl Twin {
     /// Says the file that all of this stay is done? A row may still hold messages of it.
     pub(crate) fn is_done(&self, class: Class, stay: Stay) -> bool {
         match class {
-            Class::State => stay <= self.done,
+            Class::State | Class::Alarm => stay <= self.done,
             Class::Event => stay.boot <= self.done_events,
         }
     }
 
-    /// All of the twin-state class up to this stay, and all events up to this boot, are done; whether that is news.
+    /// All state and alarms up to this stay, and all events up to this boot, are done; whether that is news.
     pub(crate) fn all_done(&mut self, stay: Stay, events: Boot) -> bool {
         let news = stay > self.done || events > self.done_events;
         self.done = self.done.max(stay);
@@ -137,10 +137,35 @@ impl Twin {
         self.lanes.iter().filter_map(|lane| lane.front().map(|pending| pending.stay.boot)).min()
     }
 
-    /// The stay to have attached: that of the oldest message, or the current one of a device that is served.
+    fn front_stay(&self, class: Class) -> Option<Stay> {
+        self.lanes[lane_of(class)].front().map(|pending| pending.stay)
+    }
+
+    /// The stay to have attached: that of the oldest message that needs it, or the current one of a device that is served.
     pub(crate) fn wanted_stay(&self) -> Option<Stay> {
-        let front = self.lanes[lane_of(Class::State)].front().map(|pending| pending.stay);
+        let alarm = self.front_stay(Class::Alarm).filter(|stay| !self.stays.is_marked(*stay));
+        let front = self.front_stay(Class::State).into_iter().chain(alarm).min();
         front.or_else(|| if self.serving { self.stays.current() } else { None })
+    }
+
+    /// Must this stay wait before it is attached? Older content goes first: of an older boot all, of an older stay alarms, which the
+    /// node would refuse after it.
+    pub(crate) fn must_wait(&self, stay: Stay) -> bool {
+        self.oldest_boot().is_some_and(|boot| boot < stay.boot)
+            || self.front_stay(Class::Alarm).is_some_and(|alarm| alarm < stay)
+    }
+
+    /// Does an alarm wait for what must go before it? Then that goes before all that is not in an alarm's way.
+    pub(crate) fn is_urgent(&self) -> bool {
+        let next = self.lanes[lane_of(Class::Alarm)].next_unsent();
+        next.is_some_and(|next| {
+            self.oldest_boot() != Some(next.stay.boot) || !self.stays.is_marked(next.stay)
+        })
+    }
+
+    /// Is all of this stay done, and of those before it?
+    pub(crate) fn has_drained(&self, stay: Stay) -> bool {
+        [Class::State, Class::Alarm].into_iter().all(|class| self.front_stay(class).is_none_or(|front| front > stay))
     }
 
     /// What became of a message; `None`: nothing yet.

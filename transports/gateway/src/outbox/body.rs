@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use twin_core::alarm::Alarm;
 use twin_core::command::StateBody;
 use twin_core::numbers::Version;
 use twin_core::op::Op;
@@ -26,6 +27,8 @@ pub enum Body {
     State(StateBody),
     /// An event: name and payload.
     Event(String, Value),
+    /// An alarm; `None`: its number is lost.
+    Alarm(Option<Box<Alarm>>),
 }
 
 impl Body {
@@ -33,6 +36,7 @@ impl Body {
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Event(..) => Class::Event,
+            Self::Alarm(_) => Class::Alarm,
             Self::State(_) => Class::State,
         }
     }
@@ -75,6 +79,13 @@ pub(crate) fn encode_body(body: &Body, dictionary: &mut Dictionary, out: &mut Ve
             pack::text(out, reason);
         }
         Body::State(StateBody::Lost) => pack::text(out, "l"),
+        Body::Alarm(None) => pack::text(out, "l"),
+        Body::Alarm(Some(alarm)) => {
+            pack::map(out, 1);
+            pack::text(out, "m");
+            let written = rmp_serde::encode::write(out, alarm);
+            debug_assert!(written.is_ok(), "a record always encodes");
+        }
         Body::Event(name, payload) => {
             pack::text(out, name);
             pack::value(out, payload);
@@ -140,6 +151,10 @@ pub(crate) fn decode_body(class: Class, bytes: &[u8], dictionary: &Dictionary) -
             let name = String::deserialize(&mut reader).map_err(wrong)?;
             Ok(Body::Event(name, Value::deserialize(&mut reader).map_err(wrong)?))
         }
+        Class::Alarm => match KeptAlarm::deserialize(&mut reader).map_err(wrong)? {
+            KeptAlarm::Alarm(alarm) => Ok(Body::Alarm(Some(alarm))),
+            KeptAlarm::Lost => Ok(Body::Alarm(None)),
+        },
         Class::State => {
             let kept = Kept::deserialize(&mut reader).map_err(wrong)?;
             Ok(Body::State(kept.resolve(dictionary)?))
@@ -199,6 +214,14 @@ enum Kept {
     Lost,
 }
 
+#[derive(Deserialize)]
+enum KeptAlarm {
+    #[serde(rename = "m")]
+    Alarm(Box<Alarm>),
+    #[serde(rename = "l")]
+    Lost,
+}
+
 impl Kept {
     fn resolve(self, dictionary: &Dictionary) -> Result<StateBody, BodyError> {
         Ok(match self {
@@ -236,6 +259,10 @@ enum StoredRef<'a> {
     Lost,
     #[serde(rename = "e")]
     Event(&'a str, &'a Value),
+    #[serde(rename = "m")]
+    Alarm(&'a Alarm),
+    #[serde(rename = "n")]
+    AlarmLost,
 }
 
 /// As it is read.
@@ -251,6 +278,10 @@ enum Stored {
     Lost,
     #[serde(rename = "e")]
     Event(String, Value),
+    #[serde(rename = "m")]
+    Alarm(Box<Alarm>),
+    #[serde(rename = "n")]
+    AlarmLost,
 }
 
 impl Serialize for Body {
@@ -263,6 +294,8 @@ impl Serialize for Body {
             }
             Self::State(StateBody::Lost) => StoredRef::Lost,
             Self::Event(name, payload) => StoredRef::Event(name, payload),
+            Self::Alarm(Some(alarm)) => StoredRef::Alarm(alarm),
+            Self::Alarm(None) => StoredRef::AlarmLost,
         };
         stored.serialize(serializer)
     }
@@ -278,6 +311,8 @@ impl<'de> Deserialize<'de> for Body {
             }
             Stored::Lost => Self::State(StateBody::Lost),
             Stored::Event(name, payload) => Self::Event(name, payload),
+            Stored::Alarm(alarm) => Self::Alarm(Some(alarm)),
+            Stored::AlarmLost => Self::Alarm(None),
         })
     }
 }

@@ -17,7 +17,7 @@ record! {
     pub struct DeadLetter {
         /// Whose.
         pub twin: TwinId,
-        /// State or event.
+        /// State, event or alarm.
         pub class: Class,
         /// The stay that stamped it.
         pub stay: Stay,

@@ -15,7 +15,7 @@ use crate::limits::OUTBOX_CACHE_BYTES;
 use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::format::{
-    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS,
+    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS,
     TwinRow, encode_record,
 };
 use crate::outbox::row::{Laid, RowError, decode_header, messages};
@@ -209,12 +209,13 @@ fn raise_boot(
                 message: error.to_string(),
             })?,
         };
-        if meta.format < FORMAT_VERSION {
+        if meta.format < FORMAT_VERSION_MIN {
             return Err(OutboxError::Older { path: path.to_owned(), found: meta.format });
         }
         if meta.format > FORMAT_VERSION {
             return Err(OutboxError::Newer { path: path.to_owned(), found: meta.format });
         }
+        meta.format = FORMAT_VERSION;
         meta.boot += 1;
         table.insert(META_KEY, encode_record(&meta).as_slice()).map_err(|error| failed(error.into()))?;
         meta
@@ -361,6 +362,29 @@ mod tests {
             assert!(error.to_string().contains(told), "{error}");
             assert_eq!(rewrite(None), before);
         }
+    }
+
+    #[test]
+    fn a_file_from_before_alarms_is_opened_and_no_older_release_takes_it_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let format = |set: Option<u32>| {
+            let db = Database::open(dir.path().join(OUTBOX_FILE)).unwrap();
+            let txn = db.begin_write().unwrap();
+            let format = {
+                let mut table = txn.open_table(META).unwrap();
+                let row = table.get(META_KEY).unwrap().unwrap().value().to_vec();
+                let mut meta: OutboxMeta = rmp_serde::from_slice(&row).unwrap();
+                meta.format = set.unwrap_or(meta.format);
+                table.insert(META_KEY, encode_record(&meta).as_slice()).unwrap();
+                meta.format
+            };
+            txn.commit().unwrap();
+            format
+        };
+        let outbox = open(dir.path(), &SystemEntropy::new()).unwrap().outbox;
+        format(Some(FORMAT_VERSION_MIN));
+        assert_eq!(open(dir.path(), &SystemEntropy::new()).unwrap().outbox, outbox);
+        assert_eq!(format(None), FORMAT_VERSION);
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(crate) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition
 
 /// Key of the one row of [`META`].
 pub(crate) const META_KEY: &str = "outbox";
-/// Version of this layout. A file of another one is refused: version 1 had a row for each message.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+/// Version of this layout. Version 1 had a row for each message, version 2 knew no alarms.
+pub(crate) const FORMAT_VERSION: u32 = 3;
+/// The oldest version that is read, and becomes the present one by being opened: what differs is only what it never holds.
+pub(crate) const FORMAT_VERSION_MIN: u32 = 2;
 
 record! {
     /// What the outbox is.
@@ -55,7 +57,7 @@ record! {
         pub(crate) first: Seq,
         /// How many numbers more.
         pub(crate) more: u64,
-        /// State or event.
+        /// State, event or alarm.
         pub(crate) class: Class,
         /// How much of the dictionary of paths the body needs.
         pub(crate) paths: PathsNeeded,
@@ -82,7 +84,7 @@ record! {
         pub(crate) saw: AttachmentNo,
         /// The last stay of ours that was attached, and under which number.
         pub(crate) attached: Option<(Stay, AttachmentNo)> = None,
-        /// All of the twin-state class up to this stay is done, whatever rows say.
+        /// All state and alarms up to this stay are done, whatever rows say.
         pub(crate) done: Stay = Stay::default(),
         /// All events up to this boot are done.
         pub(crate) done_events: Boot = Boot::new(0),
@@ -98,6 +100,9 @@ pub enum Class {
     /// Events.
     #[serde(rename = "e")]
     Event,
+    /// Alarms.
+    #[serde(rename = "a")]
+    Alarm,
 }
 
 /// Encodes a record for a row of its own.

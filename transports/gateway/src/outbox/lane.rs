@@ -68,6 +68,10 @@ impl Lane {
         self.queue.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(crate) fn front(&self) -> Option<&Pending> {
         self.queue.front()
     }

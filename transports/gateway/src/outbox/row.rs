@@ -52,6 +52,7 @@ pub(crate) fn push(row: &mut Vec<u8>, place: u16, stamp: &Stamp<'_>, body: &[u8]
         match stamp.class {
             Class::State => "s",
             Class::Event => "e",
+            Class::Alarm => "a",
         },
     );
     pack::uint(row, u64::from(stamp.paths));

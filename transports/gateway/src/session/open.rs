@@ -46,7 +46,7 @@ pub(crate) async fn run_session<F: Future<Output = Link>>(
     reach: impl FnMut() -> F,
 ) -> Over {
     let Control { welcome, writer, reader } = opened;
-    let session = Session { number: welcome.session, owner: welcome.owner };
+    let session = Session { number: welcome.session, owner: welcome.owner, alarms: welcome.alarms };
     if !shared.with(|core, now| core.connected(session, now)) {
         connection.close(VarInt::from_u32(0), b"stale owner");
         return Over::Ended(End::Failed(
@@ -62,6 +62,7 @@ pub(crate) async fn run_session<F: Future<Output = Link>>(
         biased;
         end = goodbye(shared, connection) => end,
         end = downlink(shared, reader, &due) => end,
+        end = uplink(shared, connection, Class::Alarm, &due) => end,
         end = uplink(shared, connection, Class::State, &due) => end,
         end = uplink(shared, connection, Class::Event, &due) => end,
         end = readings(shared, connection, &due) => end,

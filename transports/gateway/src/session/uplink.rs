@@ -29,12 +29,17 @@ pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Clas
     let stream_class = match class {
         Class::State => StreamClass::State,
         Class::Event => StreamClass::Telemetry,
+        Class::Alarm => StreamClass::Alarms,
     };
     let batcher = Splicer::new(stream_class);
     let (send, recv) = match connection.open_bi().await {
         Ok(stream) => stream,
         Err(error) => return error.into(),
     };
+    if class == Class::Alarm {
+        // Before whatever else this side has to send. A stream that is gone says so at the first write.
+        drop(send.set_priority(ALARM_PRIORITY));
+    }
     let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
     if let Err(error) = writer.put(&Open { class: stream_class }.into()) {
         return error.into();
@@ -45,6 +50,9 @@ pub(crate) async fn uplink(shared: &Shared, connection: &Connection, class: Clas
         end = read(shared, connection, class, FrameReader::new(recv, FRAME_BYTES_MAX), &traced, due) => end,
     }
 }
+
+/// QUIC sends what is of higher priority first; all else has 0.
+const ALARM_PRIORITY: i32 = 1;
 
 /// Spans of sampled batches that are on their way; no more than batches may be in flight.
 #[derive(Default)]
@@ -71,6 +79,7 @@ async fn next(shared: &Shared, class: Class) -> Outgoings {
     let wake: &Notify = match class {
         Class::State => &shared.state_wake,
         Class::Event => &shared.event_wake,
+        Class::Alarm => &shared.alarm_wake,
     };
     loop {
         if let Some(batch) = shared.with(|core, now| core.take_batch(class, now)) {
@@ -163,8 +172,8 @@ fn push(
     }
     match decode_body(class, body, &dictionary) {
         Ok(Body::State(body)) => batcher.push_translated(&stamp, &body, dictionary.paths()),
-        // Events have no paths.
-        Ok(Body::Event(..)) | Err(_) => Err(PushError::BadRange),
+        // Events and alarms have no paths.
+        Ok(Body::Event(..) | Body::Alarm(_)) | Err(_) => Err(PushError::BadRange),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Stories of one twin, told command by command.
 
+mod alarms;
 mod gateways;
 mod lives;
 mod recovered;

@@ -15,6 +15,8 @@ pub(super) enum Act {
     Attach { who: Who, saw: Saw, may_create: bool },
     Detach { who: Who },
     State { who: Who, from: i64, length: u64, body: Body },
+    /// `length` above 0: that many numbers more are lost with it.
+    Alarm { who: Who, from: i64, length: u64, lost: bool },
     Event { who: Who, boot: u64, ahead: i64 },
     Delivered { gateway: usize, version: u64 },
     Delta { since: u64 },
@@ -67,6 +69,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         // Mostly the next number; sometimes earlier, overlapping or too far.
         14 => (who(), prop_oneof![6 => Just(1i64), 1 => -2i64..4], 0u64..3, body)
             .prop_map(|(who, from, length, body)| Act::State { who, from, length, body }),
+        5 => (who(), prop_oneof![6 => Just(1i64), 1 => -2i64..4], prop_oneof![4 => Just(0u64), 1 => 0u64..3], any::<bool>())
+            .prop_map(|(who, from, length, lost)| Act::Alarm { who, from, length, lost: lost && length > 0 }),
         4 => (who(), 1u64..3, prop_oneof![6 => Just(1i64), 1 => -1i64..3])
             .prop_map(|(who, boot, ahead)| Act::Event { who, boot, ahead }),
         1 => (0usize..3, 0u64..9).prop_map(|(gateway, version)| Act::Delivered { gateway, version }),

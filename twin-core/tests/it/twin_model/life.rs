@@ -26,6 +26,11 @@ pub(super) struct Life {
     pub(super) stays: BTreeMap<usize, (Who, u64)>,
     /// Numbers that took effect or were lost, per stay under its attachment.
     pub(super) taken: BTreeMap<u64, BTreeSet<u64>>,
+    /// The last alarm number that was seen, per stay under its attachment.
+    pub(super) alarm_marks: BTreeMap<u64, u64>,
+    /// Alarms taken in this life: the number of the last, and who raised each.
+    pub(super) last_alarm: u64,
+    pub(super) alarms: Vec<(u64, usize)>,
     /// Events per (gateway, outbox, boot); and the highest boot heard of a gateway's last outbox.
     pub(super) events: BTreeMap<(usize, u8, u64), u64>,
     pub(super) event_boot: BTreeMap<usize, (u8, u64)>,
@@ -72,6 +77,7 @@ pub(super) fn outcome(answer: &Result<Answer, Refusal>) -> Expected {
         Ok(Answer::Attached { attachment, .. }) => Expected::Attached(attachment.get()),
         Ok(Answer::Document { .. } | Answer::View { .. }) => Expected::Document,
         Ok(Answer::Delta(_)) => Expected::Delta,
+        Ok(Answer::Alarms(_)) => panic!("nobody reads them here"),
         Ok(Answer::CallOpened { .. } | Answer::Steered { .. } | Answer::Once(_)) => {
             panic!("no calls, no brief steering and no keys here")
         }
@@ -167,6 +173,30 @@ impl Life {
             }
         }
         taken.extend(first..=last);
+        Expected::Done
+    }
+
+    /// As state, but whoever serves the device now.
+    pub(super) fn alarm(&mut self, who: Who, first: u64, last: u64, lost: bool) -> Expected {
+        if first == 0 || last < first || (!lost && first != last) {
+            return Expected::Refused("invalid");
+        }
+        let number = match self.stay(who) {
+            Ok(number) => number,
+            Err(expected) => return expected,
+        };
+        let seen = self.alarm_marks.entry(number).or_default();
+        if last <= *seen {
+            return Expected::Duplicate;
+        }
+        if first > *seen + 1 {
+            return Expected::Gap(*seen + 1);
+        }
+        *seen = last;
+        if !lost {
+            self.last_alarm = self.last_alarm.max(self.base) + 1;
+            self.alarms.push((self.last_alarm, who.gateway));
+        }
         Expected::Done
     }
 

@@ -7,8 +7,10 @@ mod life;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use twin_core::alarm::{Alarm, Severity};
 use twin_core::command::{Answer, ChangeKind, Command, Precondition, SectionChange, StateBody};
 use twin_core::ids::TwinId;
+use twin_core::limits::ALARMS_MAX;
 use twin_core::merge::{apply_ops, merge_patch};
 use twin_core::numbers::{AttachmentNo, Boot, Floor, Seq, Version, WallTime};
 use twin_core::op::Op;
@@ -20,6 +22,12 @@ use twin_core::value::Value;
 use act::{Act, Body, Saw, act};
 use life::{Expected, Life, gateway, outcome, relative};
 
+const CONTEXT: StepContext = StepContext { now: WallTime::new(0), floor: Floor::new(0), observed: false };
+
+fn alarm(name: &str, at: i64) -> Alarm {
+    Alarm { name: name.into(), severity: Severity::Major, raised_at: WallTime::new(at), payload: Value::Null }
+}
+
 /// The twin, its stored rows, and the model, side by side.
 struct Bench {
     twin: Twin,
@@ -27,14 +35,14 @@ struct Bench {
     floor: u64,
     model: Option<Life>,
     /// The highest versions that anybody was ever shown.
-    shown: [u64; 5],
+    shown: [u64; 6],
     now: i64,
 }
 
 impl Bench {
     fn new() -> Self {
         let id = TwinId::new("label").unwrap();
-        Self { twin: Twin::absent(id), rows: Rows::default(), floor: 0, model: None, shown: [0; 5], now: 0 }
+        Self { twin: Twin::absent(id), rows: Rows::default(), floor: 0, model: None, shown: [0; 6], now: 0 }
     }
 
     fn command(&self, act: &Act) -> Option<Command> {
@@ -68,6 +76,17 @@ impl Bench {
                         Body::Applied(version) => StateBody::DesiredApplied(Version::new(base + version)),
                         Body::Bad => StateBody::Report(vec![Op::Set { path: Path::from_keys(["$"]), value: 1.into() }]),
                     },
+                }
+            }
+            Act::Alarm { who, from, length, lost } => {
+                let number = life.and_then(|life| life.stays.get(&who.gateway)).map_or(0, |(_, number)| *number);
+                let seen = life.and_then(|life| life.alarm_marks.get(&number)).copied().unwrap_or(0);
+                let first = relative(seen, from);
+                Command::Alarm {
+                    sender: who.sender(),
+                    first: Seq::new(first),
+                    last: Seq::new(first + length),
+                    alarm: (!lost).then(|| Box::new(alarm("door", self.now))),
                 }
             }
             Act::Event { who, boot, ahead } => {
@@ -142,6 +161,9 @@ impl Bench {
             (Act::State { who, body, .. }, Command::State { first, last, .. }) => {
                 life.state(*who, first.get(), last.get(), body)
             }
+            (Act::Alarm { who, lost, .. }, Command::Alarm { first, last, .. }) => {
+                life.alarm(*who, first.get(), last.get(), *lost)
+            }
             (Act::Event { who, boot, .. }, Command::Event { seq, .. }) => life.event(*who, *boot, seq.get()),
             (Act::Delivered { gateway, version }, _) => {
                 let current = life.stays.iter().find(|(_, (_, number))| *number == life.attachment);
@@ -177,7 +199,7 @@ impl Bench {
             assert!(step.events.is_empty() && step.changed.is_empty() && step.delete_floor.is_none());
         }
         if let Some(floor) = step.delete_floor {
-            assert!(floor.get() >= self.floor && self.shown[..4].iter().all(|shown| *shown <= floor.get()));
+            assert!(floor.get() >= self.floor && self.shown[..5].iter().all(|shown| *shown <= floor.get()));
             self.floor = floor.get();
         }
         // The rows that it says changed are all that changed.
@@ -202,6 +224,13 @@ impl Bench {
         };
         crate::view::check(&self.twin);
         let document = self.twin.document().unwrap();
+        // The latest of them, under numbers that never come again.
+        let Ok(Answer::Alarms(alarms)) = self.twin.clone().step(Command::ReadAlarms, CONTEXT).answer else {
+            panic!("a twin that exists tells its alarms")
+        };
+        let told: Vec<_> = alarms.iter().map(|taken| (taken.number.get(), taken.gateway.clone())).collect();
+        let latest = &life.alarms[life.alarms.len().saturating_sub(ALARMS_MAX)..];
+        assert_eq!(told, latest.iter().map(|(number, index)| (*number, gateway(*index))).collect::<Vec<_>>());
         let versions = [document.tags_version, document.desired_version, document.reported_version].map(Version::get);
         assert_eq!(versions, life.versions);
         assert_eq!(document.tags, life.tags);
@@ -241,7 +270,7 @@ impl Bench {
             assert_eq!(state["state"], Value::from(expected), "{pointer}");
         }
         // Nothing ever goes back, not even across lives.
-        let now = [versions[0], versions[1], versions[2], document.attachment.get(), document.version];
+        let now = [versions[0], versions[1], versions[2], document.attachment.get(), life.last_alarm.max(life.base), document.version];
         for (now, shown) in now.iter().zip(&mut self.shown) {
             assert!(now >= shown, "{now} after {shown}");
             *shown = *now;

@@ -28,8 +28,8 @@ fn at_the_cap_the_caller_is_told_and_an_ack_makes_room() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, AppendError::Full { cap_bytes: 2_000, .. }), "{error}");
-    assert!(bench.core.used_bytes() <= 2_000 && taken > 5);
+    assert!(matches!(error, AppendError::Full { cap_bytes: 1_875, .. }), "{error}");
+    assert!(bench.core.used_bytes() <= 1_875 && taken > 5);
     assert_eq!(bench.core.counters.coalesced, 0, "told not to");
     let mut node = NaiveNode::default();
     bench.drain(&mut node);
@@ -74,7 +74,11 @@ fn a_session_of_an_owner_lower_than_one_seen_before_is_refused() {
     use crate::core::Session;
 
     let mut bench = Bench::new(1 << 20, true);
-    let session = |term| Session { number: 1, owner: OwnerOrder { term, ..OwnerOrder::default() } };
+    let session = |term| Session {
+        number: 1,
+        owner: OwnerOrder { term, ..OwnerOrder::default() },
+        alarms: true,
+    };
     assert!(bench.core.connected(session(2), bench.now));
     bench.core.disconnected();
     assert!(!bench.core.connected(session(1), bench.now));

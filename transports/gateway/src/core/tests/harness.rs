@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use twin_core::alarm::{Alarm, Severity};
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::merge::apply_ops;
-use twin_core::numbers::{AttachmentNo, OwnerOrder, Seq, Stay};
+use twin_core::numbers::{AttachmentNo, OwnerOrder, Seq, Stay, WallTime};
 use twin_core::op::Op;
 use twin_core::path::Path;
 use twin_core::refusal::Refusal;
@@ -87,6 +88,18 @@ impl Bench {
         self.append(drafts).map(|stamped| stamped[0])
     }
 
+    pub(super) fn alarm(&mut self, twin: &str, name: &str) -> Result<Stamped, AppendError> {
+        let alarm = Alarm {
+            name: name.into(),
+            severity: Severity::Major,
+            raised_at: WallTime::new(1),
+            payload: Value::from("door open"),
+        };
+        let body = Body::Alarm(Some(Box::new(alarm)));
+        let drafts = Drafts::one(TwinId::new(twin).unwrap(), &body, &self.core.dictionary);
+        self.append(drafts).map(|stamped| stamped[0])
+    }
+
     /// One report of each, in one call.
     pub(super) fn report_all(&mut self, twins: &[String], value: i64) -> Result<Vec<Stamped>, AppendError> {
         let mut drafts = Drafts::default();
@@ -112,7 +125,7 @@ impl Bench {
 
     pub(super) fn connect(&mut self) {
         if self.core.session.is_none() {
-            self.core.connected(Session { number: 1, owner: OwnerOrder::default() }, self.now);
+            self.core.connected(Session { number: 1, owner: OwnerOrder::default(), alarms: true }, self.now);
         }
     }
 
@@ -126,7 +139,12 @@ impl Bench {
 
     /// The next batch, with its bodies as they are on the wire, read.
     pub(super) fn take(&mut self) -> Option<Taken> {
-        let Outgoings { batch, mut messages } = self.core.take_batch(Class::State, self.now)?;
+        self.take_of(Class::State)
+    }
+
+    /// The same of any class.
+    pub(super) fn take_of(&mut self, class: Class) -> Option<Taken> {
+        let Outgoings { batch, mut messages } = self.core.take_batch(class, self.now)?;
         let filed: Vec<Filed> = messages.iter().filter(|m| m.body.is_none()).map(|m| m.filed).collect();
         let db = self.core.db.clone().unwrap();
         self.read += filed.len();
@@ -138,16 +156,21 @@ impl Bench {
         let dictionary = self.core.dictionary.read();
         let bodies = messages
             .iter()
-            .map(|message| decode_body(Class::State, message.body.as_ref().unwrap(), &dictionary).unwrap());
+            .map(|message| decode_body(class, message.body.as_ref().unwrap(), &dictionary).unwrap());
         let bodies = bodies.collect();
         Some(Taken { batch, messages, bodies })
     }
 
     /// Sends a batch and brings back its answer.
     pub(super) fn exchange(&mut self, node: &mut NaiveNode) -> bool {
-        let Some(batch) = self.take() else { return false };
+        self.exchange_of(Class::State, node)
+    }
+
+    /// The same of any class.
+    pub(super) fn exchange_of(&mut self, class: Class, node: &mut NaiveNode) -> bool {
+        let Some(batch) = self.take_of(class) else { return false };
         let refused = node.take(&batch);
-        self.core.batch_acked(Class::State, batch.batch, refused, self.now);
+        self.core.batch_acked(class, batch.batch, refused, self.now);
         self.tell();
         true
     }
@@ -163,7 +186,7 @@ impl Bench {
             self.connect();
             self.core.tick(self.now);
             self.attach(node);
-            while self.exchange(node) {}
+            while self.exchange_of(Class::Alarm, node) || self.exchange(node) {}
             self.commit();
             self.now += Duration::from_millis(500);
             if self.core.messages() == 0 {
@@ -180,6 +203,7 @@ struct NaiveTwin {
     attachment: u64,
     stay: Stay,
     seen: u64,
+    alarms_seen: u64,
     document: Value,
 }
 
@@ -191,9 +215,11 @@ pub(super) struct NaiveNode {
     /// What it refuses, and changes nothing by.
     pub(super) refuse: Option<Refuse>,
     /// What was sent under a first number: the same for ever.
-    sent: BTreeMap<(TwinId, Stay, Seq), (Seq, Body)>,
+    sent: BTreeMap<(TwinId, Stay, Seq, bool), (Seq, Body)>,
     /// How often each number took effect.
     pub(super) effects: BTreeMap<(TwinId, Stay, u64), u32>,
+    /// Alarms taken, by twin and name, in the order of coming.
+    pub(super) alarms: Vec<(String, String)>,
 }
 
 impl NaiveNode {
@@ -211,12 +237,14 @@ impl NaiveNode {
         if stay < twin.stay {
             return Err(Refusal::Superseded);
         }
-        if saw != last {
+        // The first attachment of a life takes the device from nobody.
+        if saw != last && twin.attachment > 0 {
             return Err(Refusal::Conflict { last });
         }
         twin.attachment += 1;
         twin.stay = stay;
         twin.seen = 0;
+        twin.alarms_seen = 0;
         Ok(last.next())
     }
 
@@ -228,15 +256,17 @@ impl NaiveNode {
                 refused.push((place as u32, refusal));
                 continue;
             }
-            let key = (message.twin.clone(), message.stay, message.first);
+            let is_alarm = matches!(body, Body::Alarm(_));
+            let key = (message.twin.clone(), message.stay, message.first, is_alarm);
             let before = self.sent.entry(key).or_insert_with(|| (message.last, body.clone()));
             assert_eq!(*before, (message.last, body.clone()), "a number is sent with other content");
             let twin = self.twins.entry(message.twin.clone()).or_default();
             let (first, last) = (message.first.get(), message.last.get());
+            let seen = if is_alarm { &mut twin.alarms_seen } else { &mut twin.seen };
             let refusal = if twin.stay != message.stay {
                 Some(if message.stay < twin.stay { Refusal::Superseded } else { Refusal::NotAttached })
-            } else if first > twin.seen + 1 {
-                Some(Refusal::Gap { next: Seq::new(twin.seen + 1) })
+            } else if first > *seen + 1 {
+                Some(Refusal::Gap { next: Seq::new(*seen + 1) })
             } else {
                 None
             };
@@ -244,13 +274,17 @@ impl NaiveNode {
                 refused.push((place as u32, refusal));
                 continue;
             }
-            if last <= twin.seen {
+            if last <= *seen {
                 continue;
             }
-            for number in twin.seen + 1..=last {
+            let from = std::mem::replace(seen, last) + 1;
+            if let Body::Alarm(alarm) = body {
+                self.alarms.extend(alarm.map(|alarm| (message.twin.to_string(), alarm.name)));
+                continue;
+            }
+            for number in from..=last {
                 *self.effects.entry((message.twin.clone(), message.stay, number)).or_default() += 1;
             }
-            twin.seen = last;
             if let Body::State(StateBody::Report(ops)) = body {
                 apply_ops(&mut twin.document, ops);
             }

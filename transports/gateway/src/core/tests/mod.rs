@@ -1,5 +1,6 @@
 //! The whole state, driven one event at a time against a naive twin.
 
+mod alarms;
 mod cap;
 mod chunks;
 mod cost;
