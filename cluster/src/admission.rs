@@ -62,6 +62,12 @@ impl Admission {
         if alarms { &self.alarms } else { &self.common }
     }
 
+    /// The budget without the alarms' share, and how full it is, in thousandths.
+    pub fn load(&self) -> (u64, u64) {
+        let limit_bytes = self.common.limit_bytes as u64;
+        (limit_bytes, self.common.admitted_bytes() as u64 * 1000 / limit_bytes.max(1))
+    }
+
     /// Bytes admitted now, alarms included.
     pub fn admitted_bytes(&self) -> usize {
         self.common.admitted_bytes() + self.alarms.admitted_bytes()

@@ -7,6 +7,7 @@ use twin_core::command::Command;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, SiteId, TwinId};
 use twin_core::refusal::Refusal;
+use twin_transports::credit::Load;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{Backend, Downlink, GatewayCredential, SessionGrant, Submission, VerifiedHello};
@@ -145,6 +146,10 @@ impl Backend for Cluster {
 
     fn call_answered(&self, gateway: &GatewayId, result: CallResult) {
         self.inner.methods.answered(gateway, &result.twin, result.call, result.outcome);
+    }
+
+    fn load(&self) -> Load {
+        self.inner.cell.load()
     }
 
     fn heartbeat(&self, gateway: &GatewayId, session: u64, heartbeat: Heartbeat) {

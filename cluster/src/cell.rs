@@ -17,8 +17,11 @@ use twin_core::rows::RowKind;
 use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
-use twin_storage::families::{Family, home, home_slot, site_twin, twin_alarms, twin_desired, twin_head, twin_hot, twin_marks};
+use twin_storage::families::{
+    Family, home, home_slot, site_twin, twin_alarms, twin_desired, twin_head, twin_hot, twin_marks,
+};
 use twin_storage::{Budgets, GroupReader};
+use twin_transports::credit::Load;
 use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted, out_of};
@@ -93,6 +96,12 @@ impl Cell {
     /// Bytes admitted now.
     pub fn admitted_bytes(&self) -> usize {
         self.admission.admitted_bytes()
+    }
+
+    /// How full the fullest of the budgets is by which [`Self::submit_all`] admits.
+    pub fn load(&self) -> Load {
+        let (budget_bytes, admitted_permille) = self.admission.load();
+        Load { budget_bytes, fill_permille: admitted_permille.max(self.budgets.fill_permille()) }
     }
 
     /// Committed rows.

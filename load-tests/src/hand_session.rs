@@ -61,6 +61,7 @@ impl HandSession {
             boot_nonce: run.boot_nonce,
             agent,
             desired_many: true,
+            credit: false,
         };
         writer.put(&Open { class: StreamClass::Control }.into())?;
         writer.put(&hello.clone().into())?;

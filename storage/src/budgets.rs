@@ -102,6 +102,15 @@ impl Budgets {
         self.space.is_short()
     }
 
+    /// How full the fuller of the two budgets is, in thousandths; 1000 where there is no room on the disk.
+    pub fn fill_permille(&self) -> u64 {
+        if self.space.is_short() {
+            return 1000;
+        }
+        let fill = |used: u64, max: u64| used.saturating_mul(1000) / max.max(1);
+        fill(self.dirty_bytes(), self.dirty_bytes_max).max(fill(self.log_bytes(), self.log_bytes_max))
+    }
+
     /// The pressure that would refuse `more_bytes`, if any.
     pub fn admit(&self, more_bytes: u64) -> Result<(), Pressure> {
         self.admit_within(more_bytes, self.space.pressure(), self.dirty_bytes_max, self.log_bytes_max)

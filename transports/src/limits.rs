@@ -34,6 +34,21 @@ pub const INTERNED_PATHS_MAX: usize = 16_384;
 pub const INTERNED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Batches that a gateway may have unacknowledged on a stream.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
+/// What a message costs of a stream's credit besides its bytes: what it weighs besides its payload while it waits on the node.
+pub const MESSAGE_CREDIT_BYTES: u64 = 768;
+/// Largest window of credit: more than a gateway can have under way ([`BATCHES_IN_FLIGHT_MAX`] full batches of usual reports).
+pub const CREDIT_WINDOW_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Smallest window, as long as the node takes anything: a few usual messages.
+pub const CREDIT_WINDOW_BYTES_MIN: u64 = 4 * 1024;
+/// Windows shrink where a budget of the node is fuller than this: the log is half full as a rule, and rows that wait for a checkpoint
+/// come and go by the second.
+pub const CREDIT_SHRINKS_PERMILLE: u64 = 750;
+/// From here on there are none: what is under way already fills the rest.
+pub const CREDIT_FULL_PERMILLE: u64 = 950;
+/// How often the node looks whether it has credit again for a stream that waits for nothing else.
+pub const CREDIT_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A stream that got none for so long may send one batch all the same, and be told `busy`.
+pub const CREDIT_PROBE_AFTER: Duration = Duration::from_secs(1);
 /// How long a handshake may take, from the connection to the welcome.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the node asks for a heartbeat.

@@ -77,6 +77,8 @@ codes! {
     Internal = 0x10d, "internal", LATER;
     /// Another gateway has a session with these credentials, and the site lets no second one in.
     CredentialInUse = 0x10e, "credential-in-use", Some(Duration::from_secs(30));
+    /// A batch came for which its stream had no credit.
+    CreditExceeded = 0x10f, "credit-exceeded", LATER;
 }
 
 /// A refusal of a connection or a session.

@@ -150,9 +150,7 @@ impl Twin {
             Command::Alarm { sender, first, last, alarm } => {
                 self.life_mut()?.alarm(&sender, first, last, alarm, context)
             }
-            Command::ReadAlarms => {
-                Ok(Effect::unchanged(Answer::Alarms(self.life()?.alarms.kept().cloned().collect())))
-            }
+            Command::ReadAlarms => Ok(Effect::unchanged(Answer::Alarms(self.life()?.alarms.kept().cloned().collect()))),
             Command::Event { sender, boot, seq, name, payload } => {
                 self.life_mut()?.event(sender, boot, seq, name, payload)
             }

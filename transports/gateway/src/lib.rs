@@ -43,7 +43,7 @@ pub use crate::outbox::dead_letters::DeadLetter;
 pub use crate::outbox::file::{OUTBOX_FILE, OutboxError};
 pub use crate::outbox::format::Class;
 pub use crate::receipt::{NotAcked, Receipt, Receipts};
-pub use crate::status::{Counters, Status};
+pub use crate::status::{Counters, CreditLeft, Status};
 pub use crate::update::{Property, Update};
 pub use twin_core::alarm::Severity;
 pub use twin_core::view::{TwinView, ViewError};

@@ -14,6 +14,7 @@ use crate::core::twin::Told;
 use crate::method::Methods;
 use crate::options::TraceBatch;
 use crate::outbox::dictionary::Dictionary;
+use crate::outbox::format::Class;
 use crate::readings::Readings;
 use crate::receipt::NotAcked;
 
@@ -59,6 +60,17 @@ pub(crate) struct Wakes {
     pub(crate) control: bool,
     pub(crate) desired: bool,
     pub(crate) room: bool,
+}
+
+impl Wakes {
+    /// Whoever sends this class.
+    pub(crate) fn of(&mut self, class: Class) {
+        match class {
+            Class::State => self.state = true,
+            Class::Event => self.event = true,
+            Class::Alarm => self.alarm = true,
+        }
+    }
 }
 
 impl Shared {

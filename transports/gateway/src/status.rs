@@ -46,4 +46,18 @@ pub struct Status {
     pub counters: Counters,
     /// Alarms in the outbox: not acked yet.
     pub backlog_alarms: u64,
+    /// What the node still lets this gateway send; `None`: there is no session, or its node gives no credit.
+    pub credit: Option<CreditLeft>,
+}
+
+/// What is left of a session's credit, in bytes by [`twin_transports::credit::cost`]. Nothing left of state for long means that the node
+/// is full: messages wait in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditLeft {
+    /// For state.
+    pub state_bytes: u64,
+    /// For events.
+    pub event_bytes: u64,
+    /// For alarms: a share of its own.
+    pub alarm_bytes: u64,
 }

@@ -12,7 +12,7 @@ use crate::frames::device::{
 };
 use crate::frames::incoming::{self, IncomingBatch, STATE_BATCH_KIND};
 use crate::frames::readings::{self, GET_KIND, Get, VIEWS_KIND, Views};
-use crate::frames::session::{Challenge, Heartbeat, Hello, Notice, Open, Proof, Refused, Welcome};
+use crate::frames::session::{Challenge, Credit, Heartbeat, Hello, Notice, Open, Proof, Refused, Welcome};
 use crate::limits::{
     ATTACH_ITEMS_MAX, BATCH_MESSAGES_MAX, DATAGRAM_BYTES_MAX, DESIRED_ITEMS_MAX, FRAME_DEPTH_MAX, FRAME_HEADER_BYTES,
     READ_TWINS_MAX,
@@ -79,6 +79,7 @@ frames! {
     32 => StateBatch,
     33 => EventBatch,
     34 => BatchAck,
+    35 => Credit,
 }
 
 impl Frame {

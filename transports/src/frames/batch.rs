@@ -125,5 +125,7 @@ record! {
         pub batch: u64,
         /// Index of a message in the batch, and why it was not taken.
         pub refused: Vec<(u32, Refusal)>,
+        /// Up to which total the stream may be used now, see [`crate::credit`]; 0: the session has no credit.
+        pub credit: u64 = 0,
     }
 }

@@ -11,6 +11,7 @@
 //! | telemetry | gateway | [`batch::EventBatch`] up, [`batch::BatchAck`] down |
 //! | alarms | gateway | [`batch::StateBatch`] of alarms up, [`batch::BatchAck`] down |
 //! | readings | gateway | [`readings::Get`] up, [`readings::Views`] down |
+//! | state, alarms, telemetry | | [`session::Credit`] down |
 //! | datagrams | gateway | [`session::Heartbeat`], without acks |
 //!
 //! The first frame of every stream is [`session::Open`].

@@ -56,6 +56,8 @@ record! {
         pub agent: String = String::new(),
         /// It takes [`DesiredMany`](super::device::DesiredMany).
         pub desired_many: bool = false,
+        /// It keeps to credit, see [`crate::credit`].
+        pub credit: bool = false,
     }
 }
 
@@ -93,6 +95,31 @@ record! {
         pub frame_bytes_max: u32,
         /// It takes [`StreamClass::Alarms`].
         pub alarms: bool = false,
+        /// What each stream may send at first; `None`: there is no credit, the gateway sends as it likes.
+        pub credit: Option<FirstCredit> = None,
+    }
+}
+
+record! {
+    /// Totals up to which the streams of a session may be used before the node has said more.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FirstCredit {
+        /// Of a [`StreamClass::State`] stream.
+        pub state: u64,
+        /// Of a [`StreamClass::Telemetry`] stream.
+        pub telemetry: u64,
+        /// Of a [`StreamClass::Alarms`] stream: a share that is kept for it.
+        pub alarms: u64,
+    }
+}
+
+record! {
+    /// Node to gateway, on the stream that it is about: there is credit again up to this total. Only where no
+    /// [`BatchAck`](super::batch::BatchAck) is due that could say so.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Credit {
+        /// The total.
+        pub total: u64,
     }
 }
 

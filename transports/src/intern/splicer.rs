@@ -253,6 +253,16 @@ pub struct Taken<'a> {
 }
 
 impl Taken<'_> {
+    /// Messages in it.
+    pub fn len(&self) -> usize {
+        self.splicer.count
+    }
+
+    /// Never: one without messages is not taken.
+    pub fn is_empty(&self) -> bool {
+        self.splicer.count == 0
+    }
+
     /// The batch's number.
     pub fn number(&self) -> u64 {
         self.splicer.sent

@@ -11,8 +11,9 @@ use tracing::Instrument as _;
 use twin_core::refusal::Refusal;
 
 use super::backend::{Backend, VerifiedHello};
+use super::crediting::first_credit;
 use super::downlink::Link;
-use super::handshake::{HandshakeError, Verifier};
+use super::handshake::{HandshakeError, Takes, Verifier};
 use super::options::ServerOptions;
 use super::outgoing::outgoing;
 use super::readings::ViewsWaiting;
@@ -195,7 +196,7 @@ impl<B: Backend> Server<B> {
                 .handshake(&*self.backend, &*self.options.entropy, connection, &mut reader, &mut writer)
                 .await?;
             link.takes(&takes);
-            self.open(hello, link.clone()).await
+            self.open(hello, link.clone(), &takes).await
         };
         let opened = tokio::select! {
             biased;
@@ -230,6 +231,7 @@ impl<B: Backend> Server<B> {
             heartbeat_ms: u32::try_from(self.options.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
             frame_bytes_max: FRAME_BYTES_MAX as u32,
             alarms: true,
+            credit: session.first_credit,
         };
         if !matches!(tokio::time::timeout_at(deadline, writer.send(welcome)).await, Ok(Ok(()))) {
             return connection.close(0_u32.into(), b"");
@@ -254,6 +256,7 @@ impl<B: Backend> Server<B> {
         &self,
         hello: VerifiedHello,
         link: Arc<Link>,
+        takes: &Takes,
     ) -> Result<(Arc<Session<B>>, OpenSession<B>), HandshakeError> {
         let (backend, gateway, outbox) = (self.backend.clone(), hello.gateway.clone(), hello.outbox);
         let downlink = link.clone();
@@ -271,6 +274,7 @@ impl<B: Backend> Server<B> {
             }
         };
         link.owned_by(open.grant.owner);
+        let first_credit = takes.credit.then(|| first_credit(&*self.backend, &self.handle.stats));
         let session = Session {
             backend: self.backend.clone(),
             gateway,
@@ -279,6 +283,7 @@ impl<B: Backend> Server<B> {
             link,
             on_traceparent: self.options.on_traceparent,
             views_waiting: self.views_waiting.clone(),
+            first_credit,
         };
         Ok((Arc::new(session), open))
     }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use twin_core::command::Command;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, TwinId};
+use twin_core::limits::ADMITTED_BYTES_MAX;
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Version};
 use twin_core::op::Op;
 use twin_core::refusal::Refusal;
 
+use crate::credit::Load;
 use crate::frames::device::Call;
 use crate::frames::session::Heartbeat;
 
@@ -98,6 +100,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A device's answer to a method call.
     fn call_answered(&self, gateway: &GatewayId, result: crate::frames::device::CallResult);
+
+    /// How full the node is: what credit goes by. Asked for every batch, so it must be cheap.
+    fn load(&self) -> Load {
+        Load { budget_bytes: ADMITTED_BYTES_MAX as u64, fill_permille: 0 }
+    }
 
     /// A heartbeat arrived.
     fn heartbeat(&self, gateway: &GatewayId, session: u64, heartbeat: Heartbeat);

@@ -41,6 +41,8 @@ impl From<EntropyError> for HandshakeError {
 pub(super) struct Takes {
     /// [`DesiredMany`](crate::frames::device::DesiredMany).
     pub(super) desired_many: bool,
+    /// [`crate::credit`].
+    pub(super) credit: bool,
 }
 
 /// Verifies proofs.
@@ -84,7 +86,7 @@ impl Verifier {
         };
         let gateway = GatewayId { site: hello.site.clone(), name: hello.name.clone() };
         let public_key = self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?;
-        let takes = Takes { desired_many: hello.desired_many };
+        let takes = Takes { desired_many: hello.desired_many, credit: hello.credit };
         let verified = VerifiedHello {
             gateway,
             outbox: hello.outbox,

@@ -11,6 +11,7 @@ mod backend;
 mod clip;
 mod collector;
 mod control;
+mod crediting;
 mod delivered;
 mod deltas;
 mod downlink;

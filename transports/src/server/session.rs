@@ -18,7 +18,7 @@ use super::outgoing::{Outgoing, write_outgoing};
 use super::readings::{ViewsWaiting, readings};
 use super::uplink::uplink;
 use crate::codec::{Frame, FrameReader, FrameWriter, decode_datagram};
-use crate::frames::session::{Open, StreamClass};
+use crate::frames::session::{FirstCredit, Open, StreamClass};
 use crate::limits::{FAREWELL_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED};
 use crate::refuse::{RefusalCode, SessionRefusal};
 
@@ -31,6 +31,8 @@ pub(super) struct Session<B: Backend> {
     pub(super) link: Arc<Link>,
     pub(super) on_traceparent: Option<OnTraceparent>,
     pub(super) views_waiting: Arc<ViewsWaiting>,
+    /// What the welcome grants each stream; `None`: the gateway knows no credit.
+    pub(super) first_credit: Option<FirstCredit>,
 }
 
 impl<B: Backend> Session<B> {

@@ -81,6 +81,10 @@ pub struct TransportStats {
     pub desired_sent: Counter,
     /// Method calls sent down.
     pub calls_sent: Counter,
+    /// Times that a stream had used all its credit and got none with its last answer.
+    pub credit_withheld: Counter,
+    /// Credit given later, in a frame of its own.
+    pub credit_frames: Counter,
     refusals: [Counter; RefusalCode::ALL.len()],
 }
 

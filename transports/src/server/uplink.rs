@@ -14,21 +14,28 @@ use twin_core::refusal::Refusal;
 use super::backend::{Backend, Submission};
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
+use super::crediting::StreamCredit;
 use super::downlink::Link;
 use super::ending::Ending;
 use super::session::Session;
 use super::stats::TransportStats;
 use super::weight;
 use crate::codec::{Frame, FrameReader, FrameWriter, UplinkFrame, decode_uplink};
+use crate::credit::{Overdrawn, cost};
 use crate::frames::batch::{BatchAck, EventBatch};
 use crate::frames::incoming::IncomingBatch;
-use crate::frames::session::StreamClass;
+use crate::frames::session::{Credit, StreamClass};
 use crate::intern::{InternError, InternReceiver, Received, ReceivedState};
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, FRAME_BYTES_MAX};
 use crate::refuse::{RefusalCode, SessionRefusal};
 
-/// An ack with the permit of its batch, free again when the ack is written.
-type Acked = (BatchAck, OwnedSemaphorePermit);
+/// What goes back on a stream.
+enum Written {
+    /// An ack with the permit of its batch, free again when the ack is written.
+    Ack(BatchAck, OwnedSemaphorePermit),
+    /// Credit that came later.
+    Credit(Credit),
+}
 
 /// Reads one stream until it or the session ends.
 ///
@@ -42,8 +49,12 @@ pub(super) async fn uplink<B: Backend>(
     send: SendStream,
 ) {
     let permits = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX));
-    let (acks, acks_out) = mpsc::channel(BATCHES_IN_FLIGHT_MAX);
-    let mut stream = Stream { class, tables: InternReceiver::new(), last_batch: None, acks };
+    // One place more, for credit.
+    let (acks, acks_out) = mpsc::channel(BATCHES_IN_FLIGHT_MAX + 1);
+    let credit =
+        session.first_credit.map(|first| StreamCredit::new(class, first, &session.backend, &session.link.stats));
+    let later = acks.downgrade();
+    let mut stream = Stream { class, tables: InternReceiver::new(), last_batch: None, acks, credit: credit.clone() };
     let ending = &session.link.ending;
     let read = async {
         while let Ok(permit) = permits.clone().acquire_owned().await {
@@ -56,7 +67,7 @@ pub(super) async fn uplink<B: Backend>(
             session.link.stats.frames_received.add(1);
             session.link.stats.frames_skipped.add(reader.skipped() - skipped);
             session.link.stats.bytes_received.add(reader.last_frame_bytes() as u64);
-            if let Err(refusal) = stream.submit(&session, frame, permit) {
+            if let Err(refusal) = stream.submit(&session, frame, reader.last_frame_bytes(), permit) {
                 return ending.refuse(refusal);
             }
         }
@@ -64,10 +75,17 @@ pub(super) async fn uplink<B: Backend>(
         drop(stream);
     };
     let both = async { tokio::join!(read, write_acks(send, acks_out, ending, &session.link.stats)) };
+    let watch = async {
+        if let Some(credit) = credit {
+            credit.watch(later, |total| Written::Credit(Credit { total })).await;
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
         () = ending.over() => {}
         _ = both => {}
+        () = watch => {}
     }
 }
 
@@ -75,7 +93,9 @@ struct Stream {
     class: StreamClass,
     tables: InternReceiver,
     last_batch: Option<u64>,
-    acks: mpsc::Sender<Acked>,
+    acks: mpsc::Sender<Written>,
+    /// `None`: the gateway knows no credit.
+    credit: Option<Arc<StreamCredit>>,
 }
 
 impl Stream {
@@ -84,10 +104,24 @@ impl Stream {
         &mut self,
         session: &Session<B>,
         frame: UplinkFrame,
+        frame_bytes: usize,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), SessionRefusal> {
+        let messages = match &frame {
+            UplinkFrame::State(batch) => batch.messages.len(),
+            UplinkFrame::Other(Frame::EventBatch(batch)) => batch.messages.len(),
+            UplinkFrame::Other(_) => 0,
+        };
+        let cost = cost(frame_bytes, messages);
+        if let Some(credit) = &self.credit {
+            let overdrawn = |error: Overdrawn| SessionRefusal::new(RefusalCode::CreditExceeded, error.to_string());
+            credit.receive(cost).map_err(overdrawn)?;
+        }
+        let permit = Paid { permit, cost };
         match (self.class, frame) {
-            (StreamClass::State | StreamClass::Alarms, UplinkFrame::State(batch)) => self.submit_state(session, batch, permit),
+            (StreamClass::State | StreamClass::Alarms, UplinkFrame::State(batch)) => {
+                self.submit_state(session, batch, permit)
+            }
             (StreamClass::Telemetry, UplinkFrame::Other(Frame::EventBatch(batch))) => {
                 self.submit_events(session, batch, permit)
             }
@@ -104,7 +138,7 @@ impl Stream {
         &mut self,
         session: &Session<B>,
         batch: IncomingBatch,
-        permit: OwnedSemaphorePermit,
+        permit: Paid,
     ) -> Result<(), SessionRefusal> {
         self.check_number(batch.batch)?;
         let (number, trace) = (batch.batch, batch.trace.clone());
@@ -146,7 +180,7 @@ impl Stream {
         &mut self,
         session: &Session<B>,
         batch: EventBatch,
-        permit: OwnedSemaphorePermit,
+        permit: Paid,
     ) -> Result<(), SessionRefusal> {
         self.check_number(batch.batch)?;
         self.tables.add(batch.reset, batch.twins, Vec::new()).map_err(bad_index)?;
@@ -190,14 +224,22 @@ impl Stream {
         batch: u64,
         messages: usize,
         applied: Vec<Applied>,
-        permit: OwnedSemaphorePermit,
+        permit: Paid,
         span: Option<Span>,
     ) -> Arc<Collector<BatchGather>> {
         let link = session.link.clone();
         link.stats.batches.add(1);
         link.stats.messages.add(messages as u64);
         let open = Mutex::new((Vec::new(), Some(permit)));
-        Collector::new(BatchGather { batch, open, applied, acks: self.acks.clone(), link, _span: span })
+        Collector::new(BatchGather {
+            batch,
+            open,
+            applied,
+            acks: self.acks.clone(),
+            credit: self.credit.clone(),
+            link,
+            _span: span,
+        })
     }
 }
 
@@ -222,7 +264,14 @@ fn bad_index(error: InternError) -> SessionRefusal {
 type Applied = (u32, TwinId, Version);
 
 /// Refusals so far, and the batch's permit until the last answer is in.
-type OpenBatch = (Vec<(u32, Refusal)>, Option<OwnedSemaphorePermit>);
+type OpenBatch = (Vec<(u32, Refusal)>, Option<Paid>);
+
+/// What a batch takes until it is answered.
+struct Paid {
+    permit: OwnedSemaphorePermit,
+    /// Of the stream's credit.
+    cost: u64,
+}
 
 /// Collects a batch's refusals; what is taken needs no note.
 struct BatchGather {
@@ -230,7 +279,8 @@ struct BatchGather {
     open: Mutex<OpenBatch>,
     /// By their place in the batch, rising.
     applied: Vec<Applied>,
-    acks: mpsc::Sender<Acked>,
+    acks: mpsc::Sender<Written>,
+    credit: Option<Arc<StreamCredit>>,
     link: Arc<Link>,
     /// Ends when the last answer is in.
     _span: Option<Span>,
@@ -255,13 +305,14 @@ impl Gather for BatchGather {
             let known = self.applied.iter().filter(taken).map(|(_, twin, version)| (twin.clone(), *version));
             self.link.undelivered.forget(known);
         }
-        let Some(permit) = permit else { return };
+        let Some(Paid { permit, cost }) = permit else { return };
+        let credit = self.credit.as_ref().map_or(0, |credit| credit.answer(cost));
         // Never full: there is a place per permit. Closed: the session is over and the gateway will send again.
-        let _over = self.acks.try_send((BatchAck { batch: self.batch, refused }, permit));
+        let _over = self.acks.try_send(Written::Ack(BatchAck { batch: self.batch, refused, credit }, permit));
     }
 }
 
-async fn write_acks(send: SendStream, mut acks: mpsc::Receiver<Acked>, ending: &Ending, stats: &TransportStats) {
+async fn write_acks(send: SendStream, mut acks: mpsc::Receiver<Written>, ending: &Ending, stats: &TransportStats) {
     let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
     while let Some(first) = acks.recv().await {
         let mut written = vec![first];
@@ -272,14 +323,20 @@ async fn write_acks(send: SendStream, mut acks: mpsc::Receiver<Acked>, ending: &
             }
         }
         let mut permits = Vec::with_capacity(written.len());
-        for (ack, permit) in written {
-            permits.push(permit);
-            if let Err(error) = writer.put(&ack.into()) {
+        for answer in written {
+            let frame = match answer {
+                Written::Ack(ack, permit) => {
+                    permits.push(permit);
+                    stats.acks.add(1);
+                    ack.into()
+                }
+                Written::Credit(credit) => credit.into(),
+            };
+            if let Err(error) = writer.put(&frame) {
                 // Refusals are clipped so that this cannot be; an ack that never comes would block the stream for ever.
                 tracing::error!(%error, "an ack cannot be sent");
                 return ending.refuse(SessionRefusal::new(RefusalCode::Internal, error.to_string()));
             }
-            stats.acks.add(1);
             stats.frames_sent.add(1);
         }
         if let Err(error) = writer.flush().await {

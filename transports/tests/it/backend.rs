@@ -15,6 +15,7 @@ use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_transports::auth::{Credentials, GatewaySecret};
+use twin_transports::credit::Load;
 use twin_transports::entropy::SystemEntropy;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::Heartbeat;
@@ -46,6 +47,8 @@ pub(crate) struct Recorder {
     sessions: AtomicU64,
     /// `desired.$version` per twin.
     pub(crate) desired: Mutex<HashMap<TwinId, u64>>,
+    /// How full the node is, in thousandths.
+    pub(crate) fill_permille: AtomicU64,
 }
 
 pub(crate) fn owner() -> OwnerOrder {
@@ -68,6 +71,7 @@ impl Recorder {
             answerer: Mutex::new(Arc::new(Box::new(|_, _| Ok(Answer::Done)))),
             sessions: AtomicU64::new(0),
             desired: Mutex::default(),
+            fill_permille: AtomicU64::new(0),
         })
     }
 
@@ -198,6 +202,10 @@ impl Backend for Recorder {
 
     fn call_answered(&self, _gateway: &GatewayId, result: CallResult) {
         self.call_results.lock().push(result);
+    }
+
+    fn load(&self) -> Load {
+        Load { budget_bytes: 1 << 20, fill_permille: self.fill_permille.load(Ordering::Relaxed) }
     }
 
     fn heartbeat(&self, _gateway: &GatewayId, _session: u64, heartbeat: Heartbeat) {

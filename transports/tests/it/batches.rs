@@ -60,7 +60,7 @@ async fn a_batch_becomes_commands_in_order_and_one_ack_that_lists_refusals_only(
     let mut batcher = StateBatcher::new();
     writer.send(batch_of(&mut batcher, 0..4)).await.unwrap();
     let first = ack(next(&mut reader).await);
-    assert_eq!(first, BatchAck { batch: 1, refused: vec![(1, Refusal::Gap { next: Seq::new(7) })] });
+    assert_eq!(first, BatchAck { batch: 1, refused: vec![(1, Refusal::Gap { next: Seq::new(7) })], credit: 0 });
 
     let commands = server.backend.commands.lock().clone();
     assert_eq!(commands.len(), 4);
@@ -91,7 +91,7 @@ async fn events_go_the_same_way() {
     let mut batcher = EventBatcher::new();
     batcher.push(&twin(1), Boot::new(4), Seq::new(9), "button", &Value::from(true)).unwrap();
     writer.send(batcher.take(None).unwrap()).await.unwrap();
-    assert_eq!(ack(next(&mut reader).await), BatchAck { batch: 1, refused: vec![] });
+    assert_eq!(ack(next(&mut reader).await), BatchAck { batch: 1, refused: vec![], credit: 0 });
     let commands = server.backend.commands.lock().clone();
     let [(_, Command::Event { boot, seq, name, payload, .. }, _)] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!((boot.get(), seq.get(), name.as_str(), payload), (4, 9, "button", &Value::from(true)));

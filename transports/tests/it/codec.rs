@@ -65,6 +65,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             }
             .into()),
         (any::<u64>(), prop::collection::vec((any::<u32>(), refusal), 0..5)).prop_map(|(batch, refused)| BatchAck {
+            credit: batch / 2,
             batch,
             refused
         }
@@ -146,7 +147,7 @@ proptest! {
 async fn a_reader_dropped_half_way_through_a_frame_loses_nothing() {
     let (far, near) = tokio::io::duplex(1024);
     let mut reader = FrameReader::new(near, FRAME_BYTES_MAX);
-    let frame = Frame::from(BatchAck { batch: 7, refused: vec![] });
+    let frame = Frame::from(BatchAck { batch: 7, refused: vec![], credit: 0 });
     let mut bytes = BytesMut::new();
     encode(&frame, FRAME_BYTES_MAX, &mut bytes).unwrap();
     let mut far = far;
@@ -175,7 +176,7 @@ async fn a_frame_longer_than_the_limit_is_not_written_and_the_writer_goes_on() {
     let (far, near) = tokio::io::duplex(4096);
     let mut writer = FrameWriter::new(far, 200);
     let long = Refused { code: "x".repeat(300), message: String::new(), retry_after_ms: None };
-    let short = Frame::from(BatchAck { batch: 1, refused: vec![] });
+    let short = Frame::from(BatchAck { batch: 1, refused: vec![], credit: 0 });
     writer.put(&short).unwrap();
     assert!(matches!(writer.put(&long.into()), Err(FrameError::TooLong { .. })));
     writer.put(&short).unwrap();

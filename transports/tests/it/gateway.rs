@@ -36,6 +36,7 @@ pub(crate) fn hello(credentials: &Credentials) -> Hello {
         boot_nonce: [2; 16],
         agent: "test".into(),
         desired_many: false,
+        credit: false,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use twin_cluster::Cluster;
 use twin_core::clock::Clock;
 use twin_storage::{Budgets, LATENCY_BUCKETS_US, Latency, StorageStats};
-use twin_transports::server::TransportStats;
+use twin_transports::server::{Backend as _, TransportStats};
 
 use super::process::resident_bytes;
 use crate::limits::{BATCHES_MAX, OBSERVERS_MAX};
@@ -135,6 +135,14 @@ impl Collected {
         out.counter("twinmesh_batches", "Batches received", stats.batches.get())?;
         out.counter("twinmesh_batch_acks", "Batches acknowledged", stats.acks.get())?;
         out.counter("twinmesh_messages", "Messages received in batches", stats.messages.get())?;
+        out.counter(
+            "twinmesh_credit_withheld",
+            "Times that a gateway's stream had used its credit and the node was too full to give more",
+            stats.credit_withheld.get(),
+        )?;
+        out.counter("twinmesh_credit_frames", "Credit given later, when there was room", stats.credit_frames.get())?;
+        let window = self.0.cluster.load().window_bytes(stats.sessions_open.get());
+        out.gauge("twinmesh_credit_window_bytes", "What a gateway's stream may have under way now", window)?;
         out.counter("twinmesh_alarms", "Alarms among them", stats.alarms.get())?;
         out.counter(
             "twinmesh_messages_refused",

@@ -20,8 +20,8 @@ use super::section_schema::{SECTION_INPUT, SectionInput, ValueInput};
 use super::segments::percent_decode;
 use super::wait::Waits;
 use super::{
-    alarms, audit, backup, batch, certificates, delta, devices, document, events, exports, gateways, health, methods, metrics,
-    nodes, routes, sections, sites, tokens, twins,
+    alarms, audit, backup, batch, certificates, delta, devices, document, events, exports, gateways, health, methods,
+    metrics, nodes, routes, sections, sites, tokens, twins,
 };
 
 #[derive(OpenApi)]

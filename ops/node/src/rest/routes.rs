@@ -11,8 +11,8 @@ use twin_cluster::tokens::Scope;
 use super::guard::guard as scope_guard;
 use super::problem::Problem;
 use super::{
-    alarms, audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics, nodes,
-    openapi, sections, sites, tokens, twins,
+    alarms, audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics,
+    nodes, openapi, sections, sites, tokens, twins,
 };
 
 /// One path and what can be done there.

@@ -101,7 +101,10 @@ async fn a_full_node_and_a_full_outbox_still_take_alarms_soon() {
     for n in 1..=20 {
         let (kind, data) = events.next();
         assert_eq!((kind.as_str(), &data["number"], &data["payload"]["celsius"]), ("alarm", &json!(n), &json!(n)));
-        assert_eq!((&data["severity"], &data["name"], &data["gateway"]), (&json!("critical"), &json!("too-warm"), &json!("g1")));
+        assert_eq!(
+            (&data["severity"], &data["name"], &data["gateway"]),
+            (&json!("critical"), &json!("too-warm"), &json!("g1"))
+        );
         if n == 5 {
             fifth = events.id.clone();
         }

@@ -11,6 +11,7 @@ mod batch_stream;
 mod certificates;
 mod conditional;
 mod credentials;
+mod credit;
 mod deployment;
 mod events;
 mod exports;

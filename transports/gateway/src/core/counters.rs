@@ -23,4 +23,6 @@ pub struct Counters {
     pub stale_owner_frames: u64,
     /// Method calls answered.
     pub calls: u64,
+    /// Times that something was ready to be sent and the node had given no credit for it.
+    pub credit_waits: u64,
 }

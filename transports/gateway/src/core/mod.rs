@@ -27,7 +27,9 @@ use parking_lot::RwLock;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Seq, Stay};
 use twin_core::refusal::Refusal;
+use twin_transports::credit::Allowance;
 use twin_transports::frames::device::CallResult;
+use twin_transports::frames::session::FirstCredit;
 
 use crate::core::counters::Counters;
 use crate::core::refusals::stand_in;
@@ -61,6 +63,8 @@ pub(crate) struct Session {
     pub(crate) owner: OwnerOrder,
     /// The node takes alarms.
     pub(crate) alarms: bool,
+    /// What its streams may send at first, if the node gives credit.
+    pub(crate) credit: Option<FirstCredit>,
 }
 
 /// The state.
@@ -108,6 +112,7 @@ pub(crate) struct Core {
     next_request: u64,
     batches: [HashMap<u64, UnderWay>; LANES],
     next_batch: [u64; LANES],
+    credit: [Allowance; LANES],
     /// `None`: no batch of this session was acked yet.
     acks: Option<Acks>,
     /// The shortest of the session's link.
@@ -171,6 +176,7 @@ impl Core {
             next_request: 1,
             batches: Default::default(),
             next_batch: [1; LANES],
+            credit: Default::default(),
             acks: None,
             round_trip: Duration::MAX,
             changed: VecDeque::new(),

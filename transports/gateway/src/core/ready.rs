@@ -41,11 +41,7 @@ impl Core {
                 self.twin_mut(index).queued[lane_of(class)] = true;
                 let rank = self.rank(index, class, key);
                 self.ready[lane_of(class)].push(Reverse((rank, index)));
-                match class {
-                    Class::Alarm => self.wakes.alarm = true,
-                    Class::State => self.wakes.state = true,
-                    Class::Event => self.wakes.event = true,
-                }
+                self.wakes.of(class);
             }
             Sendable::At(time) => self.look_again_at(index, time),
             Sendable::Held => self.hold(index),

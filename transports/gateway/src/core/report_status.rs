@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use twin_transports::frames::session::Heartbeat;
 
-use crate::core::{Core, lane_of};
 use crate::core::append::AppendError;
+use crate::core::{Core, lane_of};
 use crate::error::ReportError;
 use crate::outbox::format::Class;
-use crate::status::Status;
+use crate::status::{CreditLeft, Status};
 
 impl Core {
     /// How the gateway is.
@@ -34,8 +34,17 @@ impl Core {
             unregistered,
             disk_failure: self.writes.failed().map(ToString::to_string),
             counters: self.counters,
+            credit: self.all_credit_left(),
             backlog_alarms: self.twins.iter().map(|twin| twin.lanes[lane_of(Class::Alarm)].len() as u64).sum(),
         }
+    }
+
+    fn all_credit_left(&self) -> Option<CreditLeft> {
+        Some(CreditLeft {
+            state_bytes: self.credit_left(Class::State)?,
+            event_bytes: self.credit_left(Class::Event)?,
+            alarm_bytes: self.credit_left(Class::Alarm)?,
+        })
     }
 
     /// What a heartbeat tells.

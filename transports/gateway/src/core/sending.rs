@@ -7,7 +7,8 @@ use bytes::Bytes;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, Seq, Stay};
 use twin_core::refusal::Refusal;
-use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX};
+use twin_transports::credit::Allowance;
+use twin_transports::limits::{BATCH_MESSAGES_MAX, BATCHES_IN_FLIGHT_MAX, MESSAGE_CREDIT_BYTES};
 
 use crate::core::{CLASSES, Core, LANES, Session, TwinIndex, lane_of};
 use crate::limits::{ACK_TIME_STEP, BATCH_BYTES_MAX, EAGER_BATCHES, GATHER_MAX, WORTHWHILE_MESSAGES};
@@ -29,6 +30,8 @@ pub(crate) struct Sent {
 pub(crate) struct UnderWay {
     sent: Vec<Sent>,
     since: Duration,
+    /// Of the stream's credit.
+    cost: u64,
 }
 
 /// How long batches of this session take from being sent to their ack.
@@ -77,6 +80,12 @@ impl Core {
         if under_way >= BATCHES_IN_FLIGHT_MAX || waits {
             return None;
         }
+        if !self.credit[lane].may_send() {
+            // What is not sent is safe in the outbox; the node says when there is credit again.
+            self.counters.credit_waits += u64::from(!self.ready[lane].is_empty());
+            return None;
+        }
+        let mut left = self.credit[lane].left().unwrap_or(u64::MAX);
         let batch = self.next_batch[lane];
         let mut messages = Vec::with_capacity(BATCH_MESSAGES_MAX);
         let mut sent = Vec::with_capacity(BATCH_MESSAGES_MAX);
@@ -92,9 +101,17 @@ impl Core {
                 let older_elsewhere = self.ready[lane].peek().is_some_and(|Reverse((other, _))| *other < rank);
                 let twin = &mut self.twins[index as usize];
                 let next_bytes = twin.lanes[lane].next_unsent().map_or(0, |next| u64::from(next.body_bytes));
-                if older_elsewhere || (size_bytes + next_bytes > BATCH_BYTES_MAX && !messages.is_empty()) {
+                let next_cost = next_bytes + 64 + MESSAGE_CREDIT_BYTES;
+                // The first goes in any case: no message is too large for its credit.
+                let too_dear = next_cost > left && !messages.is_empty();
+                let too_large = size_bytes + next_bytes > BATCH_BYTES_MAX && !messages.is_empty();
+                if too_dear {
+                    left = 0;
+                }
+                if older_elsewhere || too_dear || too_large {
                     break;
                 }
+                left = left.saturating_sub(next_cost);
                 let Some(pending) = twin.lanes[lane].send_next(batch) else { break };
                 size_bytes += next_bytes + 64;
                 sent.push(Sent { twin: index, key });
@@ -119,7 +136,7 @@ impl Core {
                 });
             }
             self.refresh(index, now);
-            if size_bytes > BATCH_BYTES_MAX - 40 * 1024 {
+            if left == 0 || size_bytes > BATCH_BYTES_MAX - 40 * 1024 {
                 break;
             }
         }
@@ -127,7 +144,7 @@ impl Core {
             return None;
         }
         self.next_batch[lane] += 1;
-        self.batches[lane].insert(batch, UnderWay { sent, since: now });
+        self.batches[lane].insert(batch, UnderWay { sent, since: now, cost: 0 });
         self.counters.sent += messages.len() as u64;
         self.counters.batches += 1;
         Some(Outgoings { batch, messages })
@@ -171,7 +188,8 @@ impl Core {
 
     /// The answer to a batch: what is not refused is committed and leaves the outbox; nothing else makes it leave.
     pub(crate) fn batch_acked(&mut self, class: Class, batch: u64, refused: Vec<(u32, Refusal)>, now: Duration) {
-        let Some(UnderWay { sent, since }) = self.batches[lane_of(class)].remove(&batch) else { return };
+        let Some(UnderWay { sent, since, cost }) = self.batches[lane_of(class)].remove(&batch) else { return };
+        self.credit[lane_of(class)].answered(cost);
         let took = now.saturating_sub(since);
         self.ack_took(took);
         let mut refused = refused.into_iter().peekable();
@@ -195,11 +213,26 @@ impl Core {
             self.twin_mut(index).tell_waiters();
             self.refresh(index, now);
         }
-        match class {
-            Class::State => self.wakes.state = true,
-            Class::Event => self.wakes.event = true,
-            Class::Alarm => self.wakes.alarm = true,
+        self.wakes.of(class);
+    }
+
+    /// The batch went out, and costs so much of the stream's credit.
+    pub(crate) fn charged(&mut self, class: Class, batch: u64, cost: u64) {
+        let Some(under_way) = self.batches[lane_of(class)].get_mut(&batch) else { return };
+        under_way.cost = cost;
+        self.credit[lane_of(class)].send(cost);
+    }
+
+    /// The node named a total for the stream.
+    pub(crate) fn credited(&mut self, class: Class, total: u64) {
+        if self.credit[lane_of(class)].raise(total) {
+            self.wakes.of(class);
         }
+    }
+
+    /// What is left of the credit of a class; `None`: the session has none, so that all goes at once.
+    pub(crate) fn credit_left(&self, class: Class) -> Option<u64> {
+        self.session.and_then(|_| self.credit[lane_of(class)].left())
     }
 
     /// A packet took so long there and back; with much to do on either side it takes longer than the link does.
@@ -260,6 +293,14 @@ impl Core {
         self.round_trip = Duration::MAX;
         // New streams count their batches anew; nothing is under way in old ones.
         self.next_batch = [1; LANES];
+        let first = |class| match class {
+            Class::State => session.credit.map(|credit| credit.state),
+            Class::Event => session.credit.map(|credit| credit.telemetry),
+            Class::Alarm => session.credit.map(|credit| credit.alarms),
+        };
+        for class in CLASSES {
+            self.credit[lane_of(class)] = Allowance::new(first(class));
+        }
         self.session_refusal = None;
         self.session_failure = None;
         self.owner = session.owner;

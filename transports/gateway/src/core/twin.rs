@@ -158,9 +158,7 @@ impl Twin {
     /// Does an alarm wait for what must go before it? Then that goes before all that is not in an alarm's way.
     pub(crate) fn is_urgent(&self) -> bool {
         let next = self.lanes[lane_of(Class::Alarm)].next_unsent();
-        next.is_some_and(|next| {
-            self.oldest_boot() != Some(next.stay.boot) || !self.stays.is_marked(next.stay)
-        })
+        next.is_some_and(|next| self.oldest_boot() != Some(next.stay.boot) || !self.stays.is_marked(next.stay))
     }
 
     /// Is all of this stay done, and of those before it?

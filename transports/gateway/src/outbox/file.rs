@@ -15,8 +15,8 @@ use crate::limits::OUTBOX_CACHE_BYTES;
 use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::format::{
-    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS,
-    TwinRow, encode_record,
+    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS,
+    POSITIONS, TWINS, TwinRow, encode_record,
 };
 use crate::outbox::row::{Laid, RowError, decode_header, messages};
 

@@ -47,6 +47,7 @@ pub(crate) async fn handshake(
         boot_nonce: run.boot_nonce,
         agent: agent.to_owned(),
         desired_many: true,
+        credit: true,
     };
     writer.put(&Open { class: StreamClass::Control }.into())?;
     writer.put(&hello.clone().into())?;

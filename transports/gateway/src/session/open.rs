@@ -46,7 +46,8 @@ pub(crate) async fn run_session<F: Future<Output = Link>>(
     reach: impl FnMut() -> F,
 ) -> Over {
     let Control { welcome, writer, reader } = opened;
-    let session = Session { number: welcome.session, owner: welcome.owner, alarms: welcome.alarms };
+    let session =
+        Session { number: welcome.session, owner: welcome.owner, alarms: welcome.alarms, credit: welcome.credit };
     if !shared.with(|core, now| core.connected(session, now)) {
         connection.close(VarInt::from_u32(0), b"stale owner");
         return Over::Ended(End::Failed(

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tracing::Span;
 use twin_core::refusal::Refusal;
 use twin_transports::codec::{Frame, FrameReader, FrameWriter};
+use twin_transports::credit::cost;
 use twin_transports::frames::session::{Open, StreamClass};
 use twin_transports::intern::{PushError, Splicer, Stamp};
 use twin_transports::limits::FRAME_BYTES_MAX;
@@ -106,10 +107,13 @@ async fn write(
             return End::Failed(error);
         }
         if let Some(taken) = batcher.take(trace.as_deref()) {
+            let (before, messages) = (writer.pending_bytes(), taken.len());
             if let Err(error) = writer.put_encoded(|out| taken.write(out)) {
                 return error.into();
             }
             drop(taken);
+            let cost = cost(writer.pending_bytes() - before, messages);
+            shared.with(|core, _| core.charged(class, number, cost));
             if let Err(error) = writer.flush().await {
                 return error.into();
             }
@@ -211,9 +215,11 @@ async fn read(
                 let round_trip = connection.rtt();
                 shared.with(|core, now: Duration| {
                     core.link_took(round_trip);
+                    core.credited(class, ack.credit);
                     core.batch_acked(class, ack.batch, ack.refused, now);
                 });
             }
+            Ok(Some(Frame::Credit(credit))) => shared.with(|core, _| core.credited(class, credit.total)),
             Ok(Some(Frame::Refused(refused))) => return refused.into(),
             Ok(Some(other)) => {
                 tracing::warn!(kind = other.kind_name(), "the node sent a frame that has no place here");

@@ -58,7 +58,10 @@ fn an_alarm_takes_effect_once_in_order_and_beside_state() {
     assert_eq!(twin.raise(&bs1, 3, warm(4.into())).answer, Err(Refusal::Gap { next: Seq::new(2) }));
     // Nothing of the document changed, so no ETag did.
     let after = twin.document();
-    assert_eq!((after.version, after.steering_etag, after.reported), (before.version, before.steering_etag, before.reported));
+    assert_eq!(
+        (after.version, after.steering_etag, after.reported),
+        (before.version, before.steering_etag, before.reported)
+    );
     // State has its own numbers, and writes no row of alarms.
     let step = twin.state(&bs1, 2, 2, twin_core::command::StateBody::Report(vec![set("/a", 2)]));
     assert_eq!(step.changed.iter().collect::<Vec<_>>(), [RowKind::Hot]);
@@ -112,7 +115,9 @@ fn what_is_no_alarm_changes_nothing_and_says_why() {
     let bs1 = sender("bs1", 1, 1);
     twin.attach(&bs1, 0).unwrap();
     let large = warm(Value::String("x".repeat(ALARM_PAYLOAD_BYTES_MAX).into()));
-    let Err(Refusal::TooLarge { limit_bytes, .. }) = twin.raise(&bs1, 1, large).answer else { panic!("it is too large") };
+    let Err(Refusal::TooLarge { limit_bytes, .. }) = twin.raise(&bs1, 1, large).answer else {
+        panic!("it is too large")
+    };
     assert_eq!(limit_bytes, ALARM_PAYLOAD_BYTES_MAX as u64);
     let nameless = Alarm { name: String::new(), ..warm(Value::Null) };
     assert!(matches!(twin.raise(&bs1, 1, nameless).answer, Err(Refusal::Invalid { .. })));

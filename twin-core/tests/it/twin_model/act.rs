@@ -9,17 +9,47 @@ use crate::arbitrary::{object, ops};
 /// What a random history is made of.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
-    Put { tags: Value, desired: Value },
-    Patch { patch: Value },
+    Put {
+        tags: Value,
+        desired: Value,
+    },
+    Patch {
+        patch: Value,
+    },
     Delete,
-    Attach { who: Who, saw: Saw, may_create: bool },
-    Detach { who: Who },
-    State { who: Who, from: i64, length: u64, body: Body },
+    Attach {
+        who: Who,
+        saw: Saw,
+        may_create: bool,
+    },
+    Detach {
+        who: Who,
+    },
+    State {
+        who: Who,
+        from: i64,
+        length: u64,
+        body: Body,
+    },
     /// `length` above 0: that many numbers more are lost with it.
-    Alarm { who: Who, from: i64, length: u64, lost: bool },
-    Event { who: Who, boot: u64, ahead: i64 },
-    Delivered { gateway: usize, version: u64 },
-    Delta { since: u64 },
+    Alarm {
+        who: Who,
+        from: i64,
+        length: u64,
+        lost: bool,
+    },
+    Event {
+        who: Who,
+        boot: u64,
+        ahead: i64,
+    },
+    Delivered {
+        gateway: usize,
+        version: u64,
+    },
+    Delta {
+        since: u64,
+    },
     Reload,
 }
 

@@ -270,7 +270,14 @@ impl Bench {
             assert_eq!(state["state"], Value::from(expected), "{pointer}");
         }
         // Nothing ever goes back, not even across lives.
-        let now = [versions[0], versions[1], versions[2], document.attachment.get(), life.last_alarm.max(life.base), document.version];
+        let now = [
+            versions[0],
+            versions[1],
+            versions[2],
+            document.attachment.get(),
+            life.last_alarm.max(life.base),
+            document.version,
+        ];
         for (now, shown) in now.iter().zip(&mut self.shown) {
             assert!(now >= shown, "{now} after {shown}");
             *shown = *now;

@@ -146,8 +146,12 @@ fn a_node_that_takes_no_alarms_gets_none_and_the_rest_goes() {
     let mut node = NaiveNode::default();
     bench.report("a", "v", 1).unwrap();
     bench.alarm("a", "door").unwrap();
-    let session =
-        crate::core::Session { number: 1, owner: twin_core::numbers::OwnerOrder::default(), alarms: false };
+    let session = crate::core::Session {
+        number: 1,
+        owner: twin_core::numbers::OwnerOrder::default(),
+        alarms: false,
+        credit: None,
+    };
     assert!(bench.core.connected(session, bench.now));
     bench.attach(&mut node);
     while bench.exchange_of(Class::Alarm, &mut node) || bench.exchange(&mut node) {}

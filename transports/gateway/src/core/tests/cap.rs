@@ -74,11 +74,8 @@ fn a_session_of_an_owner_lower_than_one_seen_before_is_refused() {
     use crate::core::Session;
 
     let mut bench = Bench::new(1 << 20, true);
-    let session = |term| Session {
-        number: 1,
-        owner: OwnerOrder { term, ..OwnerOrder::default() },
-        alarms: true,
-    };
+    let session =
+        |term| Session { number: 1, owner: OwnerOrder { term, ..OwnerOrder::default() }, alarms: true, credit: None };
     assert!(bench.core.connected(session(2), bench.now));
     bench.core.disconnected();
     assert!(!bench.core.connected(session(1), bench.now));

@@ -125,7 +125,8 @@ impl Bench {
 
     pub(super) fn connect(&mut self) {
         if self.core.session.is_none() {
-            self.core.connected(Session { number: 1, owner: OwnerOrder::default(), alarms: true }, self.now);
+            self.core
+                .connected(Session { number: 1, owner: OwnerOrder::default(), alarms: true, credit: None }, self.now);
         }
     }
 
@@ -154,9 +155,8 @@ impl Bench {
             assert!(message.body.is_some(), "a body is in memory or on disk");
         }
         let dictionary = self.core.dictionary.read();
-        let bodies = messages
-            .iter()
-            .map(|message| decode_body(class, message.body.as_ref().unwrap(), &dictionary).unwrap());
+        let bodies =
+            messages.iter().map(|message| decode_body(class, message.body.as_ref().unwrap(), &dictionary).unwrap());
         let bodies = bodies.collect();
         Some(Taken { batch, messages, bodies })
     }

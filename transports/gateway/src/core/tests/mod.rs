@@ -4,6 +4,7 @@ mod alarms;
 mod cap;
 mod chunks;
 mod cost;
+mod credit;
 mod harness;
 mod history;
 mod promises;

@@ -1,0 +1,86 @@
+//! Back-pressure, the whole way: gateways hold in their outboxes what the node has no room for.
+
+use std::time::Duration;
+
+use serde_json::json;
+use twin_core::ids::TwinId;
+use twin_gateway::{Credentials, Gateway, Options};
+use twin_node::{Node, NodeOptions};
+
+use crate::http::Client;
+use crate::world::client_of;
+
+const BUDGET_BYTES: usize = 64 * 1024;
+const GATEWAYS: usize = 4;
+const REPORTS: u64 = 2_000;
+const DEVICES: u64 = 20;
+
+fn metric(client: &Client, name: &str) -> u64 {
+    let text = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = NodeOptions::local(dir.path().join("data"));
+    options.cluster.admitted_bytes_max = BUDGET_BYTES;
+    let node = Node::start(options).await.unwrap();
+    node.ready().await;
+    let client = client_of(&node);
+    client.put("sites/store", json!({"enrolment": "open"})).expect(201);
+    let gateways: Vec<Gateway> = (0..GATEWAYS)
+        .map(|n| {
+            let made = client.post("sites/store/gateways", json!({"name": format!("g{n}")})).expect(201);
+            let credentials = Credentials::from_json(std::str::from_utf8(&made.body).unwrap()).unwrap();
+            let outbox = dir.path().join(format!("outbox-{n}"));
+            Gateway::open(Options::new(node.quic_addr().to_string(), credentials, outbox)).unwrap()
+        })
+        .collect();
+    // Attached first: what is refused from here on are messages of batches.
+    let twin = |gateway: usize, device: u64| TwinId::new(&format!("g{gateway}-{device}")).unwrap();
+    for (n, gateway) in gateways.iter().enumerate() {
+        for device in 0..DEVICES {
+            gateway.report(&twin(n, device), &json!({"n": 0})).await.unwrap().acked().await.unwrap();
+        }
+    }
+    let first = gateways[0].status().credit.expect("the node gives credit");
+    assert!(first.state_bytes <= BUDGET_BYTES as u64 / 2, "{first:?}");
+    let before = metric(&client, "twinmesh_messages_refused_total");
+    let (messages, acks) = (metric(&client, "twinmesh_messages_total"), metric(&client, "twinmesh_batch_acks_total"));
+    let floods = gateways.iter().cloned().enumerate().map(|(n, gateway)| {
+        tokio::spawn(async move {
+            for number in 1..=REPORTS {
+                gateway.report(&twin(n, number % DEVICES), &json!({"n": number})).await.unwrap();
+            }
+            gateway.drained().await.unwrap();
+        })
+    });
+    let floods = futures_util::future::try_join_all(floods);
+    let mut peak = 0;
+    let sampled = async {
+        loop {
+            peak = peak.max(metric(&client, "twinmesh_admitted_bytes"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        done = tokio::time::timeout(Duration::from_secs(120), floods) => drop(done.expect("everything is acked at last").unwrap()),
+        () = sampled => {}
+    }
+    let refused = metric(&client, "twinmesh_messages_refused_total") - before;
+    let messages = metric(&client, "twinmesh_messages_total") - messages;
+    let acks = metric(&client, "twinmesh_batch_acks_total") - acks;
+    println!("{messages} messages in {acks} batches, {refused} refused, at most {peak} bytes admitted");
+    assert!(refused * 100 <= messages, "{refused} of {messages} refused");
+    assert!(peak <= 2 * BUDGET_BYTES as u64, "{peak}");
+    for (n, gateway) in gateways.iter().enumerate() {
+        let read = client.get(&format!("twins/g{n}-7")).expect(200).json();
+        assert_eq!(read["properties"]["reported"]["n"], REPORTS - DEVICES + 7);
+        assert!(gateway.status().counters.credit_waits > 0, "its outbox held what the node had no room for");
+        assert_eq!(gateway.status().dead_letters, 0);
+        gateway.shutdown().await;
+    }
+    node.shutdown().await;
+}
