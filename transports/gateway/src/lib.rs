@@ -46,4 +46,4 @@ pub use crate::receipt::{NotAcked, Receipt, Receipts};
 pub use crate::status::{Counters, Status};
 pub use crate::update::{Property, Update};
 pub use twin_core::view::{TwinView, ViewError};
-pub use twin_transports::auth::Credentials;
+pub use twin_transports::auth::{ClientCertificate, Credentials, Identity};

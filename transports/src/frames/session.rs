@@ -54,6 +54,8 @@ record! {
         pub agent: String = String::new(),
         /// It takes [`DesiredMany`](super::device::DesiredMany).
         pub desired_many: bool = false,
+        /// It proves itself by the certificate that TLS showed: no challenge follows, but the welcome.
+        pub by_certificate: bool = false,
     }
 }
 
