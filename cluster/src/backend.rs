@@ -73,8 +73,9 @@ impl Backend for Cluster {
         self.inner.gateways.credential(gateway, self.inner.clock.wall()).ok().flatten()
     }
 
-    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr) {
-        self.tell(SecurityEvent::CredentialRefused { gateway: gateway.clone(), peer: peer.ip().to_string() });
+    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr, how: &str) {
+        let (gateway, peer, how) = (gateway.clone(), peer.ip().to_string(), how.to_owned());
+        self.tell(SecurityEvent::CredentialRefused { gateway, peer, how });
     }
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
@@ -99,7 +100,7 @@ impl Backend for Cluster {
             self.conflict(&hello, standing, false);
         }
         let number = self.inner.sessions.next_number();
-        let key = hello.public_key;
+        let key = hello.key;
         // Calls that went down an older session will not be answered on this one.
         self.inner.methods.link_lost(&gateway);
         self.inner.sessions.open(number, hello, downlink, self.inner.clock.wall());
@@ -107,7 +108,7 @@ impl Backend for Cluster {
         // The credentials may have been removed or their key may have ended while the hello was committed: whoever did that looked
         // for a session before this one was open, so it is this side that must look again.
         let row = self.inner.gateways.get(&gateway)?;
-        if row.as_ref().is_some_and(|row| row.public_key != key) {
+        if row.as_ref().is_some_and(|row| row.key() != key) {
             self.inner.sessions.watch_key(&gateway);
         }
         if !row.is_some_and(|row| row.takes(&key, self.inner.clock.wall())) {

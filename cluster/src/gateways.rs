@@ -10,6 +10,7 @@ use twin_core::numbers::{Boot, WallTime};
 use twin_core::refusal::Refusal;
 use twin_storage::RowChange;
 use twin_storage::families::{Family, gateway as gateway_family};
+use twin_transports::auth::GatewayKey;
 use twin_transports::server::{GatewayCredential, VerifiedHello};
 
 use crate::cell::Cell;
@@ -62,8 +63,8 @@ impl Gateways {
     /// What a hello of this gateway must prove.
     pub fn credential(&self, gateway: &GatewayId, now: WallTime) -> Result<Option<GatewayCredential>, Refusal> {
         Ok(self.get(gateway)?.map(|row| {
-            let ending_key = row.ending_now(now).map(|ending| ending.public_key);
-            GatewayCredential { product_key: row.product_key, public_key: row.public_key, ending_key }
+            let (key, ending_key) = (row.key(), row.ending_now(now).map(|ending| ending.key()));
+            GatewayCredential { product_key: row.product_key, key, ending_key, now }
         }))
     }
 
@@ -87,7 +88,8 @@ impl Gateways {
             .collect()
     }
 
-    /// Makes credentials: the seed of an Ed25519 key pair, of which only the public key is kept.
+    /// Makes credentials: the seed of an Ed25519 key pair, of which only the public key is kept; or takes a certificate's key, of which
+    /// nobody here ever has more than its hash. Gives the seed, if one was made.
     ///
     /// What is known of the outboxes of a gateway that had the name before goes on to be known: whoever puts the new credentials on
     /// a disk from the drawer must not have its old numbers taken for new ones.
@@ -95,9 +97,10 @@ impl Gateways {
         &self,
         gateway: &GatewayId,
         product_key: String,
+        key: NewKey,
         now: WallTime,
         random: &dyn SecureRandom,
-    ) -> Result<[u8; 32], Refusal> {
+    ) -> Result<Option<[u8; 32]>, Refusal> {
         let _adding = self.adding.lock().await;
         let _writing = self.lock(gateway).await;
         let before = self.row(gateway)?;
@@ -113,42 +116,46 @@ impl Gateways {
             let removed = GatewayId { site: gateway.site.clone(), name: removed };
             changes.push(RowChange::delete(Family::Gateway, gateway_family::key(&removed)));
         }
-        let (secret, public_key) = new_key(random)?;
-        let row = match before {
-            Some(before) => {
-                GatewayRow { created_at: now, product_key, public_key, removed: false, ending: None, ..before }
-            }
+        let (secret, key) = new_key(key, random)?;
+        let mut row = match before {
+            Some(before) => GatewayRow { created_at: now, product_key, removed: false, ending: None, ..before },
             None => GatewayRow {
                 created_at: now,
                 product_key,
-                public_key,
+                public_key: [0; 32],
                 outbox: None,
                 boot: Boot::default(),
                 boot_nonce: [0; 16],
                 retired: Vec::new(),
                 ending: None,
                 removed: false,
+                by_certificate: false,
             },
         };
+        row.set_key(key);
         changes.push(RowChange::put(Family::Gateway, gateway_family::key(gateway), encode(&row)));
         self.cell.commit_rows(changes).await?;
         Ok(secret)
     }
 
-    /// Makes a new key. The one before works for `overlap` from now, and one before that no longer. Gives the new secret, and the row.
+    /// Makes or takes a new key. The one before works for `overlap` from now, and one before that no longer. Gives the new secret, if
+    /// one was made, and the row.
     pub async fn rotate(
         &self,
         gateway: &GatewayId,
+        key: NewKey,
         overlap: Duration,
         now: WallTime,
         random: &dyn SecureRandom,
-    ) -> Result<([u8; 32], GatewayRow), Refusal> {
+    ) -> Result<(Option<[u8; 32]>, GatewayRow), Refusal> {
         let _writing = self.lock(gateway).await;
         let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
-        let (secret, public_key) = new_key(random)?;
-        let before = std::mem::replace(&mut row.public_key, public_key);
+        let (secret, key) = new_key(key, random)?;
+        let before = row.key();
+        row.set_key(key);
         let until = WallTime::new(now.get().saturating_add(i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX)));
-        row.ending = (!overlap.is_zero()).then_some(EndingKey { public_key: before, until });
+        // A certificate that was renewed for its key is the same key: nothing of it ends.
+        row.ending = (!overlap.is_zero() && before != key).then(|| EndingKey::new(before, until));
         self.put(gateway, &row).await?;
         Ok((secret, row))
     }
@@ -171,7 +178,11 @@ impl Gateways {
         let Some(row) = self.get(gateway)? else {
             return Err(not_found(gateway));
         };
-        self.put(gateway, &GatewayRow { removed: true, public_key: [0; 32], ending: None, ..row }).await
+        self.put(
+            gateway,
+            &GatewayRow { removed: true, public_key: [0; 32], by_certificate: false, ending: None, ..row },
+        )
+        .await
     }
 
     /// Removes all that is known of a gateway, together with its site: the twins that had its numbers go, too.
@@ -255,12 +266,25 @@ fn not_found(gateway: &GatewayId) -> Refusal {
     Refusal::GatewayNotFound { site: gateway.site.clone(), name: gateway.name.clone() }
 }
 
-/// The seed of a key pair, and its public key.
-fn new_key(random: &dyn SecureRandom) -> Result<([u8; 32], [u8; 32]), Refusal> {
+/// What a gateway shall prove itself by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewKey {
+    /// A secret that is made.
+    Secret,
+    /// A certificate of its owner's, by the SHA-256 of its public key.
+    Certificate([u8; 32]),
+}
+
+/// The seed of a key pair, if one is made, and the key to keep.
+fn new_key(new: NewKey, random: &dyn SecureRandom) -> Result<(Option<[u8; 32]>, GatewayKey), Refusal> {
+    if let NewKey::Certificate(sha256) = new {
+        return Ok((None, GatewayKey::Certificate(sha256)));
+    }
     let mut secret = [0; 32];
     random.fill(&mut secret).map_err(|_| no_entropy())?;
     let pair = Ed25519KeyPair::from_seed_unchecked(&secret).map_err(|_| no_entropy())?;
-    Ok((secret, pair.public_key().as_ref().try_into().map_err(|_| no_entropy())?))
+    let public_key = pair.public_key().as_ref().try_into().map_err(|_| no_entropy())?;
+    Ok((Some(secret), GatewayKey::Secret(public_key)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -312,6 +336,7 @@ mod tests {
             retired: vec![OutboxId([9; 16])],
             ending: None,
             removed: false,
+            by_certificate: false,
         }
     }
 
@@ -323,7 +348,8 @@ mod tests {
             boot_nonce: [nonce; 16],
             agent: String::new(),
             peer: String::new(),
-            public_key: [0; 32],
+            key: GatewayKey::Secret([0; 32]),
+            ends_at: None,
         }
     }
 

@@ -10,22 +10,24 @@ use twin_core::numbers::WallTime;
 use twin_core::refusal::Refusal;
 
 use crate::cluster::{Cluster, Inner};
+use crate::gateways::NewKey;
 use crate::limits::KEY_END_INTERVAL;
 use crate::rows::GatewayRow;
 use crate::view::NewGateway;
 
 impl Cluster {
-    /// Makes new credentials for a gateway; the old ones work for `overlap` from now, and older ones no longer: their sessions end at
-    /// once. The secret is in the answer and nowhere else. Also: until when the old ones work.
+    /// Makes new credentials for a gateway, or takes a certificate's key; the old ones work for `overlap` from now, and older ones no
+    /// longer: their sessions end at once. A secret is in the answer and nowhere else. Also: until when the old ones work.
     pub async fn rotate_gateway(
         &self,
         site: &SiteId,
         name: &GatewayName,
+        key: NewKey,
         overlap: Duration,
     ) -> Result<(NewGateway, Option<WallTime>), Refusal> {
         let gateway = self.known_gateway(site, name)?;
         let (now, random) = (self.inner.clock.wall(), &*self.inner.options.random);
-        let (secret, row) = self.inner.gateways.rotate(&gateway, overlap, now, random).await?;
+        let (secret, row) = self.inner.gateways.rotate(&gateway, key, overlap, now, random).await?;
         self.end_sessions_of_old_keys(&gateway, &row);
         self.inner.sessions.watch_key(&gateway);
         let new = NewGateway { site: site.clone(), name: name.clone(), product_key: row.product_key, secret };
@@ -55,7 +57,7 @@ impl Cluster {
     }
 }
 
-/// Ends the sessions of keys whose time is over, until stopped.
+/// Ends the sessions of keys and certificates whose time is over, until stopped.
 pub(crate) async fn end_old_keys(inner: Weak<Inner>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(KEY_END_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,6 +68,9 @@ pub(crate) async fn end_old_keys(inner: Weak<Inner>, stop: CancellationToken) {
         }
         let Some(inner) = inner.upgrade() else { return };
         let cluster = Cluster { inner };
+        for gateway in cluster.inner.sessions.end_expired(cluster.inner.clock.wall()) {
+            cluster.inner.methods.link_lost(&gateway);
+        }
         for gateway in cluster.inner.sessions.on_old_keys() {
             if let Ok(Some(row)) = cluster.inner.gateways.get(&gateway) {
                 cluster.end_sessions_of_old_keys(&gateway, &row);

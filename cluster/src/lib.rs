@@ -43,6 +43,7 @@ use twin_core::numbers::CellId;
 pub use cluster::{Cluster, ClusterOptions, StartError};
 pub use committer::PlantedBug;
 pub use export::{ExportPage, ExportPlace, ExportQuery};
+pub use gateways::NewKey;
 pub use site_removal::SiteRemoval;
 pub use view::{
     ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView,

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use twin_core::ids::SiteId;
 use twin_core::numbers::{Boot, CellId, Floor, OutboxId, WallTime};
 use twin_core::record;
+use twin_transports::auth::GatewayKey;
 
 use crate::view::{ConflictPolicy, Enrolment};
 
@@ -122,7 +123,7 @@ record! {
         pub created_at: WallTime,
         /// Product key of the credentials.
         pub product_key: String,
-        /// Ed25519 public key. The secret is stored nowhere.
+        /// Ed25519 public key, or the SHA-256 of a certificate's. What is secret of either is stored nowhere.
         pub public_key: [u8; 32],
         /// Outbox of the last hello.
         pub outbox: Option<OutboxId>,
@@ -137,6 +138,8 @@ record! {
         /// Its credentials were removed. The row stays while there is room, for a gateway that gets the same name: its outboxes may be
         /// the same as well.
         pub removed: bool = false,
+        /// It is a certificate's key.
+        pub by_certificate: bool = false,
     }
 }
 
@@ -144,22 +147,59 @@ record! {
     /// A key of a gateway that was replaced, and works a while longer.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct EndingKey {
-        /// Ed25519 public key.
+        /// As in [`GatewayRow`].
         pub public_key: [u8; 32],
         /// From then on it is refused. (As with admin tokens: the wall clock decides about credentials, and about nothing else.)
         pub until: WallTime,
+        /// It is a certificate's key.
+        pub by_certificate: bool = false,
+    }
+}
+
+/// **Invariant:** a key of one kind is never compared with one of the other.
+fn key(bytes: [u8; 32], by_certificate: bool) -> GatewayKey {
+    if by_certificate { GatewayKey::Certificate(bytes) } else { GatewayKey::Secret(bytes) }
+}
+
+fn parts(key: GatewayKey) -> ([u8; 32], bool) {
+    match key {
+        GatewayKey::Secret(bytes) => (bytes, false),
+        GatewayKey::Certificate(bytes) => (bytes, true),
+    }
+}
+
+impl EndingKey {
+    /// The key that works until then.
+    pub fn new(key: GatewayKey, until: WallTime) -> Self {
+        let (public_key, by_certificate) = parts(key);
+        Self { public_key, until, by_certificate }
+    }
+
+    /// The key.
+    pub fn key(&self) -> GatewayKey {
+        key(self.public_key, self.by_certificate)
     }
 }
 
 impl GatewayRow {
+    /// Its key.
+    pub fn key(&self) -> GatewayKey {
+        key(self.public_key, self.by_certificate)
+    }
+
+    /// Gives it another key.
+    pub fn set_key(&mut self, key: GatewayKey) {
+        (self.public_key, self.by_certificate) = parts(key);
+    }
+
     /// The key before, if it works now.
     pub fn ending_now(&self, now: WallTime) -> Option<EndingKey> {
         self.ending.filter(|ending| now < ending.until)
     }
 
     /// May a session be open that was opened with this key?
-    pub fn takes(&self, public_key: &[u8; 32], now: WallTime) -> bool {
-        self.public_key == *public_key || self.ending_now(now).is_some_and(|ending| ending.public_key == *public_key)
+    pub fn takes(&self, key: &GatewayKey, now: WallTime) -> bool {
+        self.key() == *key || self.ending_now(now).is_some_and(|ending| ending.key() == *key)
     }
 }
 

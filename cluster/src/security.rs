@@ -13,6 +13,8 @@ pub enum SecurityEvent {
         gateway: GatewayId,
         /// Where it came from.
         peer: String,
+        /// What was shown, and what was wrong with it.
+        how: String,
     },
     /// Two gateways came with one credential.
     CredentialConflict {

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use twin_core::ids::{GatewayId, TwinId};
 use twin_core::numbers::{OutboxId, Version, WallTime};
 use twin_core::op::Op;
+use twin_transports::auth::GatewayKey;
 use twin_transports::frames::device::Call;
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{Downlink, VerifiedHello};
@@ -106,11 +107,11 @@ impl Sessions {
     }
 
     /// Ends a gateway's session if the key that it was opened with no longer works. Says whether it did.
-    pub fn end_unless(&self, gateway: &GatewayId, takes: impl FnOnce(&[u8; 32]) -> bool) -> bool {
+    pub fn end_unless(&self, gateway: &GatewayId, takes: impl FnOnce(&GatewayKey) -> bool) -> bool {
         let ended = {
             let mut table = self.table.write();
             match table.open.get(gateway) {
-                Some(session) if !takes(&session.hello.public_key) => {
+                Some(session) if !takes(&session.hello.key) => {
                     table.on_old_keys.remove(gateway);
                     table.open.remove(gateway)
                 }
@@ -121,6 +122,29 @@ impl Sessions {
             session.downlink.close("revoked", "the key of this session has ended: the gateway has newer credentials");
         }
         ended.is_some()
+    }
+
+    /// Ends the sessions whose certificates have ended by now. Says whose.
+    pub fn end_expired(&self, now: WallTime) -> Vec<GatewayId> {
+        let has_ended = |session: &Session| session.hello.ends_at.is_some_and(|ends_at| ends_at <= now);
+        // Once a second, while others read too; there is almost never one.
+        if !self.table.read().open.values().any(has_ended) {
+            return Vec::new();
+        }
+        let ended: Vec<(GatewayId, Session)> = {
+            let mut table = self.table.write();
+            let ended: Vec<_> = table.open.extract_if(|_, session| has_ended(session)).collect();
+            for (gateway, _) in &ended {
+                table.on_old_keys.remove(gateway);
+                table.heard.entry(gateway.clone()).or_default().at = now;
+            }
+            ended
+        };
+        let close = |(gateway, session): (GatewayId, Session)| {
+            session.downlink.close("certificate-expired", "the gateway's certificate has ended: renew it");
+            gateway
+        };
+        ended.into_iter().map(close).collect()
     }
 
     /// The gateway's session, if it has one, is on a key that will end.

@@ -4,6 +4,7 @@ use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::refusal::Refusal;
 
 use crate::cluster::Cluster;
+use crate::gateways::NewKey;
 use crate::rows::{GatewayRow, SiteRow};
 use crate::view::{GatewayView, NewGateway, SiteChange, SiteView};
 
@@ -51,6 +52,8 @@ impl Cluster {
             agent: session.map(|session| session.hello.agent.clone()),
             connected_at: session.map(|session| session.opened_at),
             old_key_until: row.ending_now(self.inner.clock.wall()).map(|ending| ending.until),
+            certificate_sha256: row.key().certificate_sha256(),
+            certificate_ends_at: session.and_then(|session| session.hello.ends_at),
             last_seen: heard.map(|heard| heard.at),
             status: heard.and_then(|heard| heard.status),
         })
@@ -58,13 +61,23 @@ impl Cluster {
 
     /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
     pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
+        self.add_gateway_with(site, name, NewKey::Secret).await
+    }
+
+    /// The same with a secret or a certificate.
+    pub async fn add_gateway_with(
+        &self,
+        site: &SiteId,
+        name: &GatewayName,
+        key: NewKey,
+    ) -> Result<NewGateway, Refusal> {
         // A commit that is given and whose caller has gone is waited for by whoever closes the gate, as all commits are.
         let inside = self.inner.gates.enter(site)?;
         self.inner.directory.open_site(site)?;
         let product_key = self.inner.directory.cluster()?.product_key;
         let gateway = GatewayId { site: site.clone(), name: name.clone() };
-        let random = &*self.inner.options.random;
-        let secret = self.inner.gateways.add(&gateway, product_key.clone(), self.inner.clock.wall(), random).await?;
+        let (now, random) = (self.inner.clock.wall(), &*self.inner.options.random);
+        let secret = self.inner.gateways.add(&gateway, product_key.clone(), key, now, random).await?;
         drop(inside);
         Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
     }

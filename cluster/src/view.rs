@@ -100,6 +100,10 @@ pub struct GatewayView {
     pub last_seen: Option<WallTime>,
     /// Its last heartbeat.
     pub status: Option<GatewayStatus>,
+    /// SHA-256 of its certificate's public key, in hexadecimal; `None`: it proves itself by a secret.
+    pub certificate_sha256: Option<String>,
+    /// When the certificate ends that it showed for its session, if it did and that has an end.
+    pub certificate_ends_at: Option<WallTime>,
 }
 
 /// What a gateway says of itself in its heartbeats.
@@ -119,7 +123,7 @@ pub struct GatewayStatus {
     pub devices: u64,
 }
 
-/// New credentials. The secret is shown once and stored nowhere.
+/// New credentials. A secret is shown once and stored nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewGateway {
     /// The site.
@@ -128,8 +132,8 @@ pub struct NewGateway {
     pub name: GatewayName,
     /// The product key.
     pub product_key: String,
-    /// Seed of the gateway's Ed25519 key pair.
-    pub secret: [u8; 32],
+    /// Seed of the gateway's Ed25519 key pair; `None`: it has a certificate.
+    pub secret: Option<[u8; 32]>,
 }
 
 /// A node.

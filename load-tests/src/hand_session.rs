@@ -62,6 +62,7 @@ impl HandSession {
             agent,
             desired_many: true,
             credit: false,
+            by_certificate: false,
         };
         writer.put(&Open { class: StreamClass::Control }.into())?;
         writer.put(&hello.clone().into())?;
@@ -71,7 +72,10 @@ impl HandSession {
             other => bail!("the node said {other:?} where a challenge was due"),
         };
         let exporter = export(&connection)?;
-        let signature = credentials.secret.sign(&proof_input(&hello, &challenge, &exporter));
+        let signature = credentials
+            .identity
+            .sign(&proof_input(&hello, &challenge, &exporter))
+            .context("these credentials hold no secret")?;
         writer.send(Proof { signature }).await?;
         match reader.next().await? {
             Some(Frame::Welcome(_)) => {}

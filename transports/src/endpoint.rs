@@ -9,12 +9,12 @@ use std::sync::Arc;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 
-use crate::auth::Credentials;
+use crate::auth::{ClientCertificate, Credentials};
 use crate::limits::{
     CLIENT_INITIAL_RTT, CONNECTION_WINDOW_BYTES, DATAGRAM_BUFFER_BYTES, IDLE_TIMEOUT, INCOMING_CONNECTIONS_MAX,
     KEEP_ALIVE_INTERVAL, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
-use crate::tls::{TlsError, client_config};
+use crate::tls::{TlsError, client_config_as};
 
 /// Why an endpoint or a connection could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +76,13 @@ pub fn client_endpoint(peer: SocketAddr) -> Result<Endpoint, EndpointError> {
 }
 
 /// Connects, and verifies the node's certificate against the credentials' CA and server name. Nothing is said about who the
-/// gateway is: that is the handshake's, on the control stream.
+/// gateway is: that is the handshake's, on the control stream. A certificate, where there is one, is shown.
 pub async fn connect(
     endpoint: &Endpoint,
     addr: SocketAddr,
     credentials: &Credentials,
 ) -> Result<Connection, EndpointError> {
-    let config = quic_client_config(&credentials.ca)?;
+    let config = quic_client_config_as(&credentials.ca, credentials.identity.certificate())?;
     let connecting = endpoint
         .connect_with(config, addr, &credentials.server_name)
         .map_err(|source| EndpointError::Connect { addr, source })?;
@@ -91,7 +91,15 @@ pub async fn connect(
 
 /// A gateway's side of QUIC, for those who connect by themselves.
 pub fn quic_client_config(ca_pem: &str) -> Result<quinn::ClientConfig, EndpointError> {
-    let crypto = QuicClientConfig::try_from(client_config(ca_pem)?)?;
+    quic_client_config_as(ca_pem, None)
+}
+
+/// The same of a gateway that shows this certificate.
+pub fn quic_client_config_as(
+    ca_pem: &str,
+    shown: Option<&ClientCertificate>,
+) -> Result<quinn::ClientConfig, EndpointError> {
+    let crypto = QuicClientConfig::try_from(client_config_as(ca_pem, shown)?)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     // The node opens no streams.
     let mut transport = transport(0);

@@ -59,6 +59,16 @@ pub const SESSION_TWINS_MAX: usize = 16_384;
 pub const AGENT_BYTES_MAX: usize = 128;
 /// Longest product key.
 pub const PRODUCT_KEY_BYTES_MAX: usize = 64;
+/// Largest certificate of a gateway: one of RSA with 4096 bits and a few names has 2 KiB.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+/// Most certificates that a gateway shows: its own, and issuers that nobody here looks at.
+pub const CERTIFICATE_CHAIN_MAX: usize = 4;
+/// Most bytes of them: what QUIC keeps for a handshake whose packets overtake each other is not much more.
+pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 12 * 1024;
+/// Shortest RSA key in its encoding, which has a few bytes more: 2048 bits.
+pub const RSA_KEY_BYTES_MIN: usize = 256;
+/// Largest PEM text of a gateway's certificates, or of its key.
+pub const PEM_BYTES_MAX: u64 = 64 * 1024;
 /// Length prefix of a frame on a stream.
 pub const FRAME_HEADER_BYTES: usize = 4;
 /// Levels of a frame around a value that it carries: frame, body, list, message, list of operations, operation, with room for

@@ -79,6 +79,14 @@ codes! {
     CredentialInUse = 0x10e, "credential-in-use", Some(Duration::from_secs(30));
     /// A batch came for which its stream had no credit.
     CreditExceeded = 0x10f, "credit-exceeded", LATER;
+    /// The hello says that TLS showed a certificate, and it showed none.
+    CertificateMissing = 0x120, "certificate-missing", Some(Duration::from_secs(60));
+    /// The certificate's key is not the one that is registered for this gateway, or there is no such gateway.
+    CertificateUnknown = 0x121, "certificate-unknown", Some(Duration::from_secs(60));
+    /// The certificate has ended.
+    CertificateExpired = 0x122, "certificate-expired", Some(Duration::from_secs(60));
+    /// The certificate, or the chain that it came with, is not taken: too large, no X.509, a key of another kind.
+    BadCertificate = 0x123, "bad-certificate", Some(Duration::from_secs(60));
 }
 
 /// A refusal of a connection or a session.
@@ -134,8 +142,25 @@ impl SessionRefusal {
 
     /// The code in a peer's close of the connection, where it never read (or got) the frame.
     pub fn from_connection_error(error: &quinn::ConnectionError) -> Option<Self> {
-        let quinn::ConnectionError::ApplicationClosed(close) = error else { return None };
+        use quinn::ConnectionError::{ApplicationClosed, ConnectionClosed};
+        let close = match error {
+            ApplicationClosed(close) => close,
+            // What TLS refuses is refused before anything can be said, but in the close.
+            ConnectionClosed(close) if is_of_certificate(close.error_code) => {
+                let told = String::from_utf8_lossy(&close.reason);
+                return Some(Self::new(RefusalCode::BadCertificate, format!("the node refuses it: {told}")));
+            }
+            _ => return None,
+        };
         let code = RefusalCode::from_code(std::str::from_utf8(&close.reason).ok()?)?;
         Some(Self::new(code, "the node closed the connection"))
     }
+}
+
+/// TLS alerts about a client's certificate: bad, unsupported, revoked, expired, unknown, and a signature that is not its key's.
+const CERTIFICATE_ALERTS: [u8; 6] = [42, 43, 44, 45, 46, 51];
+
+/// Is it TLS's refusal of the other side's certificate?
+pub(crate) fn is_of_certificate(code: quinn::TransportErrorCode) -> bool {
+    CERTIFICATE_ALERTS.iter().any(|alert| code == quinn::TransportErrorCode::crypto(*alert))
 }

@@ -19,6 +19,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
@@ -26,6 +27,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use crate::auth::{CertificateAsked, ClientCertificate};
 use crate::private_file;
 use crate::reset::ResetKey;
 use crate::swap::{CertificateFiles, Swappable};
@@ -190,15 +192,21 @@ impl NodeCertificates {
         self.rest.as_ref().map_or(&self.quic, |(_, certificate)| certificate)
     }
 
-    /// For the QUIC endpoint: TLS 1.3 and our protocol only. No session tickets: sessions are long, and without resumption
-    /// each connection has keys of its own.
+    /// For the QUIC endpoint: TLS 1.3 and our protocol only. A client is asked for a certificate, and may have none. No session
+    /// tickets: sessions are long, and without resumption each connection has keys of its own.
+    ///
+    /// **Invariant:** a certificate is proven on each connection anew. Without tickets nothing is resumed, and there is no early data.
     pub fn quic_server_config(&self) -> Result<ServerConfig, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let provider = provider();
+        let asked = CertificateAsked::new(provider.signature_verification_algorithms);
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(asked)
             .with_cert_resolver(Arc::clone(&self.quic) as _);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
 
@@ -232,6 +240,11 @@ fn issue(ca_key: KeyPair, server_name: &str, extra_names: &[String]) -> Result<C
 
 /// For a gateway: trusts the given CA (PEM text) and nothing else.
 pub fn client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
+    client_config_as(ca_pem, None)
+}
+
+/// For a gateway that shows this certificate. Its own dates are not looked at.
+pub fn client_config_as(ca_pem: &str, shown: Option<&ClientCertificate>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let certificate = certificate.map_err(|error| TlsError::Pem { message: error.to_string() })?;
@@ -240,13 +253,21 @@ pub fn client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
     if roots.is_empty() {
         return Err(TlsError::Pem { message: "no certificate in it".into() });
     }
-    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(FixedTime))
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(FixedTime))
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match shown {
+        Some(certificate) => config.with_client_auth_cert(certificate.chain(), certificate.key())?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
+}
+
+/// Do a gateway's certificate and key go together?
+pub(crate) fn certified(certificate: &ClientCertificate) -> Result<CertifiedKey, TlsError> {
+    Ok(CertifiedKey::from_der(certificate.chain(), certificate.key(), &provider())?)
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -10,6 +10,7 @@ use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::numbers::{AttachmentNo, Boot, OutboxId};
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
+use twin_transports::auth::GatewayKey;
 use twin_transports::frames::device::Call;
 use twin_transports::server::{Backend as _, Downlink, VerifiedHello};
 
@@ -47,7 +48,8 @@ fn hello(gateway: &GatewayId, outbox: u8, boot: u64, nonce: u8) -> VerifiedHello
         boot_nonce: [nonce; 16],
         agent: String::new(),
         peer: String::new(),
-        public_key: [0; 32],
+        key: GatewayKey::Secret([0; 32]),
+        ends_at: None,
     }
 }
 
@@ -63,8 +65,7 @@ async fn a_gateway_that_is_made_again_cannot_bring_a_disk_from_the_drawer() {
     let open = async |world: &World, hello: VerifiedHello| {
         // As if it was proven with the key that holds now.
         let credential = world.cluster.credential(&hello.gateway).await;
-        let hello =
-            VerifiedHello { public_key: credential.map_or([0; 32], |credential| credential.public_key), ..hello };
+        let hello = VerifiedHello { key: credential.map_or(hello.key, |credential| credential.key), ..hello };
         let link = Arc::new(Link::default());
         world.cluster.open_session(hello, link.clone()).await.map(|_| link)
     };

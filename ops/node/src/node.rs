@@ -288,8 +288,9 @@ async fn gather(watch: Watch, stop: CancellationToken) {
 /// Security events of the cluster part, for the audit log. What many of them have in common is what they are gathered by.
 fn telling(watch: Watch) -> OnSecurityEvent {
     Arc::new(move |event| match event {
-        SecurityEvent::CredentialRefused { gateway, peer } => {
+        SecurityEvent::CredentialRefused { gateway, peer, how } => {
             watch.seen(Event::CredentialRefused, peer.clone(), |record| {
+                record.detail = Some(how);
                 record.from = Some(peer);
                 record.target = Some(gateway.to_string());
             });

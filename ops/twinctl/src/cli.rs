@@ -120,6 +120,20 @@ pub(crate) struct ExportArgs {
     pub(crate) resume: bool,
 }
 
+/// A gateway's own certificate in place of a secret.
+#[derive(Args, Debug)]
+pub(crate) struct GatewayCertificate {
+    /// Register this certificate (PEM) instead of making a secret; the node keeps the SHA-256 of its public key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Where the gateway finds the certificate, as seen from its credentials file; the name of --certificate unless given.
+    #[arg(long, value_name = "PATH", requires = "certificate")]
+    pub(crate) certificate_at: Option<PathBuf>,
+    /// Where the gateway finds the certificate's private key, likewise; with the ending `.key` unless given. It is not read here.
+    #[arg(long, value_name = "PATH", requires = "certificate")]
+    pub(crate) key_at: Option<PathBuf>,
+}
+
 /// `twinctl gateway ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gateway {
@@ -134,6 +148,8 @@ pub(crate) enum Gateway {
         /// File to create (mode 0600); an existing file is never overwritten.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        certificate: GatewayCertificate,
     },
     /// Revoke a gateway's credentials; its session ends at once.
     Rm {
@@ -164,6 +180,8 @@ pub(crate) enum Gateway {
         /// How long the old credentials still work: 90s, 30m, 12h, 7d; 0s ends them now.
         #[arg(long, value_name = "TIME", default_value = "1d", value_parser = seconds)]
         overlap: u64,
+        #[command(flatten)]
+        certificate: GatewayCertificate,
     },
     /// End the old credentials before their time; a session that was opened with them is closed.
     EndOldKey {

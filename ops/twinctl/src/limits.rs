@@ -62,3 +62,5 @@ pub(crate) const FLAP_SESSIONS_PER_HOUR_MAX: f64 = 6.0;
 pub(crate) const NAMES_LISTED_MAX: usize = 5;
 /// Longest wait for each answer that the doctor wants: one that takes longer is a finding.
 pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest certificate file of a gateway that is read: a node takes no larger one.
+pub(crate) const CERTIFICATE_BYTES_MAX: u64 = 64 * 1024;

@@ -47,4 +47,4 @@ pub use crate::status::{Counters, CreditLeft, Status};
 pub use crate::update::{Property, Update};
 pub use twin_core::alarm::Severity;
 pub use twin_core::view::{TwinView, ViewError};
-pub use twin_transports::auth::Credentials;
+pub use twin_transports::auth::{ClientCertificate, Credentials, Identity};

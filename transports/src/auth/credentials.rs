@@ -8,12 +8,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use twin_core::ids::{GatewayName, SiteId};
 
+use super::identity::{ClientCertificate, Identity};
 use super::secret::{GatewaySecret, SecretError};
 use crate::private_file;
 use crate::tls::client_config;
 
-/// Version of the file's format.
+/// Version of the file's format where it holds a secret.
 const FORMAT_VERSION: u32 = 1;
+/// Version where it names a certificate's files: a release that knows secrets only refuses it by its version.
+const FORMAT_VERSION_CERTIFICATE: u32 = 2;
 /// Longest credentials file: the CA's PEM takes about 1 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -26,8 +29,8 @@ pub struct Credentials {
     pub name: GatewayName,
     /// Product key.
     pub product_key: String,
-    /// Its secret.
-    pub secret: GatewaySecret,
+    /// What it proves itself by.
+    pub identity: Identity,
     /// PEM text of the CA that signs the node's certificate. Nothing else is trusted.
     pub ca: String,
     /// The name in the node's certificate.
@@ -52,7 +55,9 @@ pub enum CredentialsError {
         message: String,
     },
     /// A format of another release.
-    #[error("credentials of format version {found}, this release reads {FORMAT_VERSION}")]
+    #[error(
+        "credentials of format version {found}, this release reads {FORMAT_VERSION} and {FORMAT_VERSION_CERTIFICATE}"
+    )]
     Version {
         /// The version found.
         found: u32,
@@ -68,6 +73,12 @@ pub enum CredentialsError {
         /// What is wrong.
         message: String,
     },
+    /// The certificate or its key.
+    #[error("the gateway's certificate cannot be used: {message}")]
+    Certificate {
+        /// What is wrong.
+        message: String,
+    },
     /// What a file holds.
     #[error("credentials file {path}: {source}")]
     Content {
@@ -78,36 +89,112 @@ pub enum CredentialsError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+/// The file as it is written: with a secret, or with the names of a certificate's files.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct CredentialsFile {
+pub struct CredentialsFile {
     version: u32,
     site: SiteId,
     name: GatewayName,
     product_key: String,
-    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
     ca: String,
     server_name: String,
 }
 
+impl CredentialsFile {
+    /// For a gateway with a certificate of its own: it is to lie beside this file as `NAME.crt`, and its key as `NAME.key`.
+    pub fn of_certificate(
+        site: SiteId,
+        name: GatewayName,
+        product_key: String,
+        ca: String,
+        server_name: String,
+    ) -> Self {
+        let (certificate_file, key_file) = (Some(format!("{name}.crt").into()), Some(format!("{name}.key").into()));
+        let version = FORMAT_VERSION_CERTIFICATE;
+        Self { version, site, name, product_key, secret: None, certificate_file, key_file, ca, server_name }
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("strings and a number always serialize");
+        text.push('\n');
+        text
+    }
+
+    fn read(text: &str) -> Result<Self, CredentialsError> {
+        let format = |error: serde_json::Error| CredentialsError::Format { message: error.to_string() };
+        /// The version is looked at first: another one may look like nothing that is known.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let found = serde_json::from_str::<Versioned>(text).map_err(format)?.version;
+        if ![FORMAT_VERSION, FORMAT_VERSION_CERTIFICATE].contains(&found) {
+            return Err(CredentialsError::Version { found });
+        }
+        let file: Self = serde_json::from_str(text).map_err(format)?;
+        if let Err(error) = client_config(&file.ca) {
+            return Err(CredentialsError::Ca { message: error.to_string() });
+        }
+        Ok(file)
+    }
+
+    fn into_credentials(
+        self,
+        certificate: impl FnOnce(&Path, &Path) -> Result<ClientCertificate, CredentialsError>,
+    ) -> Result<Credentials, CredentialsError> {
+        let format = |message: String| CredentialsError::Format { message };
+        let missing = |field: &str| format(format!("{field:?} is missing in format version {}", self.version));
+        let identity = if self.version == FORMAT_VERSION {
+            let text = self.secret.as_ref().ok_or_else(|| missing("secret"))?;
+            let secret = BASE64.decode(text).map_err(|error| format(format!("secret is not base64: {error}")))?;
+            Identity::Secret(GatewaySecret::from_bytes(&secret)?)
+        } else {
+            let of = self.certificate_file.as_ref().ok_or_else(|| missing("certificateFile"))?;
+            let key = self.key_file.as_ref().ok_or_else(|| missing("keyFile"))?;
+            Identity::Certificate(certificate(of, key)?)
+        };
+        Ok(Credentials {
+            site: self.site,
+            name: self.name,
+            product_key: self.product_key,
+            identity,
+            ca: self.ca,
+            server_name: self.server_name,
+        })
+    }
+}
+
 impl Credentials {
-    /// Reads a file. What could never lead to a session is refused here, before any connection.
+    /// Reads a file, and a certificate and key that it names: a relative name is one beside it. What could never lead to a session is
+    /// refused here, before any connection.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
         let path = path.as_ref();
         let file = |source| CredentialsError::File { path: path.to_owned(), source };
         let content = |source| CredentialsError::Content { path: path.to_owned(), source: Box::new(source) };
         let size = std::fs::metadata(path).map_err(file)?.len();
-        if let Some(mode) = private_file::exposed(path) {
+        if size > FILE_BYTES_MAX {
+            let message = format!("the file has {size} bytes, credentials have at most {FILE_BYTES_MAX}");
+            return Err(content(CredentialsError::Format { message }));
+        }
+        let written = CredentialsFile::read(&std::fs::read_to_string(path).map_err(file)?).map_err(content)?;
+        if let Some(mode) = private_file::exposed(path).filter(|_| written.secret.is_some()) {
             let path = path.display();
             tracing::warn!(
                 "{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`"
             );
         }
-        if size > FILE_BYTES_MAX {
-            let message = format!("the file has {size} bytes, credentials have at most {FILE_BYTES_MAX}");
-            return Err(content(CredentialsError::Format { message }));
-        }
-        Self::from_json(&std::fs::read_to_string(path).map_err(file)?).map_err(content)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let beside =
+            |certificate: &Path, key: &Path| ClientCertificate::load(&folder.join(certificate), &folder.join(key));
+        written.into_credentials(beside).map_err(content)
     }
 
     /// Writes a file that only its owner may read (mode 0600), atomically.
@@ -117,41 +204,39 @@ impl Credentials {
             .map_err(|source| CredentialsError::File { path: path.to_owned(), source })
     }
 
-    /// From the file's text.
+    /// From the file's text. Names of a certificate's files are as seen from the current directory.
     pub fn from_json(text: &str) -> Result<Self, CredentialsError> {
-        let format = |message: String| CredentialsError::Format { message };
-        let file: CredentialsFile = serde_json::from_str(text).map_err(|error| format(error.to_string()))?;
-        if file.version != FORMAT_VERSION {
-            return Err(CredentialsError::Version { found: file.version });
-        }
-        let secret = BASE64.decode(&file.secret).map_err(|error| format(format!("secret is not base64: {error}")))?;
-        if let Err(error) = client_config(&file.ca) {
-            return Err(CredentialsError::Ca { message: error.to_string() });
-        }
-        Ok(Self {
-            site: file.site,
-            name: file.name,
-            product_key: file.product_key,
-            secret: GatewaySecret::from_bytes(&secret)?,
-            ca: file.ca,
-            server_name: file.server_name,
-        })
+        CredentialsFile::read(text)?.into_credentials(ClientCertificate::load)
     }
 
-    /// The file's text. Holds the secret.
+    /// From the file's text, with a certificate that is not in files.
+    pub fn from_json_with(text: &str, certificate: ClientCertificate) -> Result<Self, CredentialsError> {
+        CredentialsFile::read(text)?.into_credentials(|_, _| Ok(certificate))
+    }
+
+    /// These credentials with the certificate as its files are now; see [`ClientCertificate::renewed`].
+    pub fn renewed(&self) -> Option<Self> {
+        let Identity::Certificate(certificate) = &self.identity else { return None };
+        certificate.renewed().map(|now| Self { identity: Identity::Certificate(now), ..self.clone() })
+    }
+
+    /// The file's text. Holds the secret, if there is one.
     pub fn to_json(&self) -> String {
-        let file = CredentialsFile {
-            version: FORMAT_VERSION,
-            site: self.site.clone(),
-            name: self.name.clone(),
-            product_key: self.product_key.clone(),
-            secret: BASE64.encode(self.secret.as_bytes()),
-            ca: self.ca.clone(),
-            server_name: self.server_name.clone(),
-        };
-        let mut text = serde_json::to_string_pretty(&file).expect("strings and a number always serialize");
-        text.push('\n');
-        text
+        let (site, name) = (self.site.clone(), self.name.clone());
+        let (product_key, ca, server_name) = (self.product_key.clone(), self.ca.clone(), self.server_name.clone());
+        let mut file = CredentialsFile::of_certificate(site, name, product_key, ca, server_name);
+        match &self.identity {
+            Identity::Secret(secret) => {
+                (file.version, file.secret) = (FORMAT_VERSION, Some(BASE64.encode(secret.as_bytes())));
+                (file.certificate_file, file.key_file) = (None, None);
+            }
+            Identity::Certificate(certificate) => {
+                if let Some((of, key)) = certificate.files() {
+                    (file.certificate_file, file.key_file) = (Some(of.clone()), Some(key.clone()));
+                }
+            }
+        }
+        file.to_json()
     }
 }
 
@@ -176,9 +261,16 @@ mod tests {
             site: SiteId::new("store-1").unwrap(),
             name: GatewayName::new("gw").unwrap(),
             product_key: "pk".into(),
-            secret: GatewaySecret::generate(&SystemEntropy::new()).unwrap(),
+            identity: GatewaySecret::generate(&SystemEntropy::new()).unwrap().into(),
             ca: ca(),
             server_name: "twinmesh-node".into(),
+        }
+    }
+
+    fn secret_text(credentials: &Credentials) -> String {
+        match &credentials.identity {
+            Identity::Secret(secret) => BASE64.encode(secret.as_bytes()),
+            Identity::Certificate(_) => unreachable!("made with a secret"),
         }
     }
 
@@ -201,13 +293,13 @@ mod tests {
         let credentials = credentials();
         let shown = format!("{credentials:?}");
         assert!(shown.contains("hidden"));
-        assert!(!shown.contains(&BASE64.encode(credentials.secret.as_bytes())));
+        assert!(!shown.contains(&secret_text(&credentials)));
     }
 
     #[test]
     fn a_secret_of_another_length_and_another_version_are_named() {
         let text = credentials().to_json();
-        let short = text.replace(&BASE64.encode(credentials().secret.as_bytes()), "");
+        let short = text.replace(&secret_text(&credentials()), "");
         assert!(Credentials::from_json(&short.replacen("\"version\": 1", "\"version\": 9", 1)).is_err());
         let newer = text.replacen("\"version\": 1", "\"version\": 9", 1);
         assert!(matches!(Credentials::from_json(&newer), Err(CredentialsError::Version { found: 9 })));
@@ -245,5 +337,51 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("gw.json") && text.contains("\"ca\""), "{text}");
         }
+    }
+
+    /// A certificate and its key, as PEM.
+    fn certificate() -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["gw".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_are_read_beside_the_file_and_again_when_they_are_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.json");
+        let of = credentials();
+        let file = CredentialsFile::of_certificate(of.site, of.name, of.product_key, of.ca, of.server_name);
+        std::fs::write(&path, file.to_json()).unwrap();
+        let missing = Credentials::load(&path).unwrap_err().to_string();
+        assert!(missing.contains("gw.crt"), "{missing}");
+        let write = |(certificate, key): (String, String)| {
+            private_file::write(&folder.path().join("gw.crt"), certificate.as_bytes()).unwrap();
+            private_file::write(&folder.path().join("gw.key"), key.as_bytes()).unwrap();
+        };
+        write(certificate());
+        let loaded = Credentials::load(&path).unwrap();
+        assert!(matches!(loaded.identity, Identity::Certificate(_)));
+        assert_eq!(loaded.renewed(), None);
+        let again = folder.path().join("again.json");
+        loaded.save(&again).unwrap();
+        assert_eq!(Credentials::load(&again).unwrap(), loaded);
+        // Half written: what is there goes on.
+        std::fs::write(folder.path().join("gw.crt"), certificate().0).unwrap();
+        assert_eq!(loaded.renewed(), None);
+        write(certificate());
+        let renewed = loaded.renewed().unwrap();
+        assert_ne!(renewed, loaded);
+        assert_eq!(renewed, Credentials::load(&path).unwrap());
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_and_never_shown() {
+        let ((of, _), (_, key)) = (certificate(), certificate());
+        let error = ClientCertificate::from_pem(&of, &key).unwrap_err();
+        assert!(matches!(error, CredentialsError::Certificate { .. }), "{error}");
+        let (of, key) = certificate();
+        let shown = format!("{:?}", ClientCertificate::from_pem(&of, &key).unwrap());
+        assert!(!shown.contains("key"), "{shown}");
     }
 }

@@ -6,11 +6,22 @@
 //! **Why that is safe.** The secret never crosses the wire. A proof is of use on one connection only: the exporter (RFC 8446
 //! section 7.5) differs for every TLS session, so a man in the middle, who has two sessions, cannot pass a proof on, and a
 //! recorded proof fits no later connection. A node whose disk is stolen leaks public keys.
+//!
+//! The other way in is a certificate of the owner's own PKI: then TLS proves, for this connection only, that the gateway holds its
+//! key ([`asked`]), the node keeps the SHA-256 of the public key, and nobody but the gateway ever had a secret.
 
+mod asked;
+mod certificate;
 mod credentials;
+mod der;
+mod identity;
 mod proof;
 mod secret;
 
-pub use credentials::{Credentials, CredentialsError};
+pub(crate) use asked::CertificateAsked;
+pub(crate) use certificate::hex;
+pub use certificate::{CertificateError, CertificateKey, GatewayKey, read_certificate, read_certificate_pem};
+pub use credentials::{Credentials, CredentialsError, CredentialsFile};
+pub use identity::{ClientCertificate, Identity};
 pub use proof::{EXPORTER_BYTES, ExportError, export, proof_input};
 pub use secret::{GatewaySecret, PUBLIC_KEY_BYTES, SECRET_BYTES, SecretError, verify};

@@ -58,6 +58,8 @@ record! {
         pub desired_many: bool = false,
         /// It keeps to credit, see [`crate::credit`].
         pub credit: bool = false,
+        /// It proves itself by the certificate that TLS showed: no challenge follows, but the welcome.
+        pub by_certificate: bool = false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming};
+use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,12 +19,13 @@ use super::outgoing::outgoing;
 use super::readings::ViewsWaiting;
 use super::session::{OpenSession, Session, farewell, run_session};
 use super::stats::TransportStats;
+use crate::auth::GatewayKey;
 use crate::codec::{FrameReader, FrameWriter};
 use crate::endpoint::{EndpointError, server_endpoint};
 use crate::entropy::{EntropyError, random_array};
 use crate::frames::session::Welcome;
 use crate::limits::{FAREWELL_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, SHUTDOWN_TIMEOUT};
-use crate::refuse::{RefusalCode, SessionRefusal};
+use crate::refuse::{RefusalCode, SessionRefusal, is_of_certificate};
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +152,15 @@ impl<B: Backend> Server<B> {
         let timeout = self.options.handshake_timeout;
         async {
             // TLS: certificates, names and ALPN are QUIC's business, and so are its refusals.
-            let Ok(Ok(connection)) = tokio::time::timeout(timeout, incoming).await else { return };
+            let Ok(connected) = tokio::time::timeout(timeout, incoming).await else { return };
+            let connection = match connected {
+                Ok(connection) => connection,
+                Err(ConnectionError::TransportError(error)) if is_of_certificate(error.code) => {
+                    tracing::info!(%error, "connection refused: its certificate is not taken");
+                    return stats.count_refusal(RefusalCode::BadCertificate);
+                }
+                Err(_) => return,
+            };
             stats.connections.add(1);
             let _open = stats.connections_open.enter();
             self.serve(&connection, unauthenticated).await;
@@ -196,7 +205,9 @@ impl<B: Backend> Server<B> {
                 .handshake(&*self.backend, &*self.options.entropy, connection, &mut reader, &mut writer)
                 .await?;
             link.takes(&takes);
-            self.open(hello, link.clone(), &takes).await
+            let by_certificate = matches!(hello.key, GatewayKey::Certificate(_));
+            let (session, open) = self.open(hello, link.clone(), &takes).await?;
+            Ok((session, open, by_certificate))
         };
         let opened = tokio::select! {
             biased;
@@ -211,7 +222,7 @@ impl<B: Backend> Server<B> {
                 Err(_) => HandshakeError::Gone,
             }),
         };
-        let (session, open) = match opened {
+        let (session, open, by_certificate) = match opened {
             Ok(opened) => opened,
             Err(HandshakeError::Gone) => return connection.close(0_u32.into(), b""),
             Err(HandshakeError::Refused(refusal)) => {
@@ -223,7 +234,7 @@ impl<B: Backend> Server<B> {
         drop(unauthenticated);
         tracing::Span::current().record("gateway", tracing::field::display(&session.gateway));
         tracing::Span::current().record("session", session.grant.session);
-        tracing::info!("session opened");
+        tracing::info!(by_certificate, "session opened");
         reader.set_limit(FRAME_BYTES_MAX);
         let welcome = Welcome {
             session: session.grant.session,
@@ -237,6 +248,9 @@ impl<B: Backend> Server<B> {
             return connection.close(0_u32.into(), b"");
         }
         stats.sessions.add(1);
+        if by_certificate {
+            stats.sessions_by_certificate.add(1);
+        }
         let _open = stats.sessions_open.enter();
         let link = session.link.clone();
         tokio::select! {

@@ -8,10 +8,11 @@ use twin_core::command::Command;
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, TwinId};
 use twin_core::limits::ADMITTED_BYTES_MAX;
-use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Version};
+use twin_core::numbers::{Boot, OutboxId, OwnerOrder, Version, WallTime};
 use twin_core::op::Op;
 use twin_core::refusal::Refusal;
 
+use crate::auth::GatewayKey;
 use crate::credit::Load;
 use crate::frames::device::Call;
 use crate::frames::session::Heartbeat;
@@ -21,10 +22,13 @@ use crate::frames::session::Heartbeat;
 pub struct GatewayCredential {
     /// Product key.
     pub product_key: String,
-    /// Ed25519 public key, 32 bytes.
-    pub public_key: [u8; 32],
+    /// Its key.
+    pub key: GatewayKey,
     /// The key before it, while that still works.
-    pub ending_key: Option<[u8; 32]>,
+    pub ending_key: Option<GatewayKey>,
+    /// When this was looked up: a certificate that had ended by then is refused. (As with tokens, the wall clock decides about the end
+    /// of a credential, and about nothing else.)
+    pub now: WallTime,
 }
 
 /// A hello whose proof was verified.
@@ -43,7 +47,9 @@ pub struct VerifiedHello {
     /// Where it connects from, for people.
     pub peer: String,
     /// The key that its proof was made with.
-    pub public_key: [u8; 32],
+    pub key: GatewayKey,
+    /// When the certificate ends that it showed, if it did and that has an end.
+    pub ends_at: Option<WallTime>,
 }
 
 /// An open session, as the backend knows it.
@@ -74,9 +80,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Credentials of a gateway; `None` if there is none (never existed, or revoked).
     fn credential(&self, gateway: &GatewayId) -> impl Future<Output = Option<GatewayCredential>> + Send;
 
-    /// A proof did not hold, or there is no such gateway. For whoever watches.
-    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr) {
-        let _ = (gateway, peer);
+    /// A proof did not hold, or there is no such gateway. `how` says what was shown. For whoever watches.
+    fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr, how: &str) {
+        let _ = (gateway, peer, how);
     }
 
     /// Commits the outbox and the boot of a verified hello and opens the session. A boot that is not above the committed one

@@ -1,10 +1,12 @@
 //! From a connection to a verified hello.
 
 use quinn::{Connection, RecvStream, SendStream};
+use rustls_pki_types::CertificateDer;
 use twin_core::ids::GatewayId;
+use twin_core::numbers::WallTime;
 
 use super::backend::{Backend, VerifiedHello};
-use crate::auth::{GatewaySecret, export, proof_input, verify};
+use crate::auth::{GatewayKey, GatewaySecret, export, hex, proof_input, read_certificate, verify};
 use crate::codec::{Frame, FrameError, FrameReader, FrameWriter};
 use crate::entropy::{Entropy, EntropyError, random_array};
 use crate::frames::session::{Challenge, Hello, Open, PROTOCOL_VERSION, Proof, StreamClass};
@@ -78,14 +80,19 @@ impl Verifier {
             other => return Err(unexpected("Hello", &other)),
         };
         check_hello(&hello)?;
-        let challenge = Challenge { nonce: random_array(entropy)? };
-        writer.send(challenge.clone()).await?;
-        let proof = match next(reader).await? {
-            Frame::Proof(proof) => proof,
-            other => return Err(unexpected("Proof", &other)),
-        };
         let gateway = GatewayId { site: hello.site.clone(), name: hello.name.clone() };
-        let public_key = self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?;
+        let (key, ends_at) = if hello.by_certificate {
+            // TLS has verified the possession of its key, on this connection: there is nothing to be challenged.
+            by_certificate(backend, connection, &gateway, &hello).await?
+        } else {
+            let challenge = Challenge { nonce: random_array(entropy)? };
+            writer.send(challenge.clone()).await?;
+            let proof = match next(reader).await? {
+                Frame::Proof(proof) => proof,
+                other => return Err(unexpected("Proof", &other)),
+            };
+            (self.verify(backend, connection, &gateway, &hello, &challenge, &proof).await?, None)
+        };
         let takes = Takes { desired_many: hello.desired_many, credit: hello.credit };
         let verified = VerifiedHello {
             gateway,
@@ -94,13 +101,14 @@ impl Verifier {
             boot_nonce: hello.boot_nonce,
             agent: hello.agent,
             peer: connection.remote_address().to_string(),
-            public_key,
+            key,
+            ends_at,
         };
         Ok((verified, takes))
     }
 
-    /// An unknown gateway costs the same signature checks as a known one and gets the same words: there are always two, as a gateway
-    /// may have two keys. Gives the key that the proof was made with.
+    /// An unknown gateway costs the same signature checks as a known one and gets the same words, and so does one that has a certificate:
+    /// there are always two, as a gateway may have two keys. Gives the key that the proof was made with.
     async fn verify<B: Backend>(
         &self,
         backend: &B,
@@ -109,26 +117,77 @@ impl Verifier {
         hello: &Hello,
         challenge: &Challenge,
         proof: &Proof,
-    ) -> Result<[u8; 32], HandshakeError> {
+    ) -> Result<GatewayKey, HandshakeError> {
         let exporter =
             export(connection).map_err(|error| SessionRefusal::new(RefusalCode::Internal, error.to_string()))?;
         let credential = backend.credential(gateway).await;
-        let (known, public_key, ending_key, product_key) = match &credential {
-            Some(credential) => (true, credential.public_key, credential.ending_key, credential.product_key.as_str()),
-            None => (false, self.dummy_key, None, ""),
-        };
+        let product_key = credential.as_ref().map_or("", |credential| credential.product_key.as_str());
         let input = proof_input(hello, challenge, &exporter);
-        let signed = verify(&public_key, &input, &proof.signature);
-        let before = ending_key.unwrap_or(self.dummy_key);
-        let signed_before = verify(&before, &input, &proof.signature) & ending_key.is_some();
+        let signed = |key: Option<GatewayKey>| {
+            let public_key = match key {
+                Some(GatewayKey::Secret(public_key)) => Some(public_key),
+                Some(GatewayKey::Certificate(_)) | None => None,
+            };
+            let holds = verify(&public_key.unwrap_or(self.dummy_key), &input, &proof.signature);
+            key.filter(|_| holds & public_key.is_some())
+        };
+        let current = signed(credential.as_ref().map(|credential| credential.key));
+        let before = signed(credential.as_ref().and_then(|credential| credential.ending_key));
         let product = bool::from(subtle::ConstantTimeEq::ct_eq(product_key.as_bytes(), hello.product_key.as_bytes()));
-        let proven = signed | signed_before;
-        if known & proven & product {
-            return Ok(if signed { public_key } else { before });
+        if let Some(key) = current.or(before).filter(|_| product) {
+            return Ok(key);
         }
-        backend.credential_refused(gateway, connection.remote_address());
+        backend.credential_refused(gateway, connection.remote_address(), "its secret or product key is wrong");
         Err(SessionRefusal::bad_credential().into())
     }
+}
+
+/// Is the key of the certificate that TLS showed the gateway's? Gives it, and when the certificate ends.
+///
+/// A gateway that is unknown, revoked or has a secret gets the words of one that has another certificate, so that nobody learns which
+/// gateways exist. They name the key that was shown: whoever showed it knows it.
+async fn by_certificate<B: Backend>(
+    backend: &B,
+    connection: &Connection,
+    gateway: &GatewayId,
+    hello: &Hello,
+) -> Result<(GatewayKey, Option<WallTime>), HandshakeError> {
+    let refused = |code: RefusalCode, message: String| {
+        backend.credential_refused(gateway, connection.remote_address(), &message);
+        HandshakeError::from(SessionRefusal::new(code, message))
+    };
+    let identity = connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let Some(certificate) = identity.as_ref().and_then(|chain| chain.first()) else {
+        let message =
+            "the hello is by certificate, but the connection showed none: give the gateway its certificate and key";
+        return Err(refused(RefusalCode::CertificateMissing, message.into()));
+    };
+    let shown =
+        read_certificate(certificate).map_err(|error| refused(RefusalCode::BadCertificate, error.to_string()))?;
+    let key = GatewayKey::Certificate(shown.sha256);
+    let sha256 = hex(&shown.sha256);
+    let unknown = || {
+        let message = format!(
+            "the certificate's public key (SHA-256 {sha256}) is not registered for gateway {gateway}: register the certificate, or show the one that is"
+        );
+        refused(RefusalCode::CertificateUnknown, message)
+    };
+    let Some(credential) = backend.credential(gateway).await else { return Err(unknown()) };
+    if credential.key != key && credential.ending_key != Some(key) {
+        return Err(unknown());
+    }
+    if credential.product_key != hello.product_key {
+        let message =
+            "the certificate is right, but the product key is another cluster's: get the credentials file anew";
+        return Err(refused(RefusalCode::BadCredential, message.into()));
+    }
+    if shown.ends_at.is_some_and(|ends_at| ends_at <= credential.now) {
+        let message = format!(
+            "the certificate (public key SHA-256 {sha256}) has ended by the node's clock: renew it; for the same key nothing needs to be told to the node"
+        );
+        return Err(refused(RefusalCode::CertificateExpired, message));
+    }
+    Ok((key, shown.ends_at))
 }
 
 async fn next(reader: &mut FrameReader<RecvStream>) -> Result<Frame, HandshakeError> {

@@ -53,6 +53,8 @@ pub struct TransportStats {
     pub connections_open: Gauge,
     /// Sessions opened.
     pub sessions: Counter,
+    /// Of them, those that were opened by a certificate.
+    pub sessions_by_certificate: Counter,
     /// Sessions open now.
     pub sessions_open: Gauge,
     /// Frames received.

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use twin_core::command::{Answer, Command, DesiredDelta, StateBody};
 use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
-use twin_core::numbers::{AttachmentNo, OwnerOrder, Version};
+use twin_core::numbers::{AttachmentNo, OwnerOrder, Version, WallTime};
 use twin_core::op::Op;
 use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
-use twin_transports::auth::{Credentials, GatewaySecret};
+use twin_transports::auth::{Credentials, GatewayKey, GatewaySecret};
 use twin_transports::credit::Load;
 use twin_transports::entropy::SystemEntropy;
 use twin_transports::frames::device::CallResult;
@@ -80,17 +80,22 @@ impl Recorder {
         let secret = GatewaySecret::generate(&SystemEntropy::new()).unwrap();
         let id = GatewayId { site: SiteId::new(site).unwrap(), name: GatewayName::new(name).unwrap() };
         let product_key = format!("pk-{site}-{name}");
-        let credential =
-            GatewayCredential { product_key: product_key.clone(), public_key: secret.public_key(), ending_key: None };
-        self.credentials.lock().insert(id.clone(), credential);
+        self.register(&id, &product_key, GatewayKey::Secret(secret.public_key()));
         Credentials {
             site: id.site,
             name: id.name,
             product_key,
-            secret,
+            identity: secret.into(),
             ca: String::new(),
             server_name: twin_transports::tls::SERVER_NAME.into(),
         }
+    }
+
+    /// Registers a gateway by its key; nothing has ended by its clock but what ends in 1970.
+    pub(crate) fn register(&self, id: &GatewayId, product_key: &str, key: GatewayKey) {
+        let (product_key, now) = (product_key.to_owned(), WallTime::new(1000));
+        let credential = GatewayCredential { product_key, key, ending_key: None, now };
+        self.credentials.lock().insert(id.clone(), credential);
     }
 
     pub(crate) fn answer_with(

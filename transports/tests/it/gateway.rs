@@ -37,6 +37,7 @@ pub(crate) fn hello(credentials: &Credentials) -> Hello {
         agent: "test".into(),
         desired_many: false,
         credit: false,
+        by_certificate: false,
     }
 }
 
@@ -64,7 +65,7 @@ impl Gateway {
     /// The proof for this connection.
     pub(crate) fn proof(&self, credentials: &Credentials, hello: &Hello, challenge: &Challenge) -> Proof {
         let exporter = export(&self.connection).unwrap();
-        Proof { signature: credentials.secret.sign(&proof_input(hello, challenge, &exporter)) }
+        Proof { signature: credentials.identity.sign(&proof_input(hello, challenge, &exporter)).unwrap() }
     }
 
     pub(crate) async fn handshake(&mut self, credentials: &Credentials, hello: &Hello) -> Frame {

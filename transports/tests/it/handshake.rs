@@ -47,7 +47,7 @@ async fn wrong_credentials_of_any_kind_get_the_same_words_and_reach_nothing() {
     let other_site = server.gateway("store-2", "gw-2");
 
     let mut wrong_secret = good.clone();
-    wrong_secret.secret = GatewaySecret::generate(&SystemEntropy::new()).unwrap();
+    wrong_secret.identity = GatewaySecret::generate(&SystemEntropy::new()).unwrap().into();
     let mut unknown = good.clone();
     unknown.name = GatewayName::new("nobody").unwrap();
     let mut wrong_product = good.clone();

@@ -6,6 +6,7 @@
 mod backend;
 mod batcher;
 mod batches;
+mod by_certificate;
 mod codec;
 mod control;
 mod credit;

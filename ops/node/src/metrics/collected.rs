@@ -123,6 +123,9 @@ impl Collected {
         out.counter("twinmesh_quic_connections", "QUIC connections accepted", stats.connections.get())?;
         out.gauge("twinmesh_quic_connections_open", "QUIC connections open now", stats.connections_open.get())?;
         out.counter("twinmesh_quic_sessions", "Gateway sessions opened", stats.sessions.get())?;
+        let by_certificate = stats.sessions_by_certificate.get();
+        let help = "Gateway sessions opened by a certificate rather than a secret";
+        out.counter("twinmesh_quic_sessions_by_certificate", help, by_certificate)?;
         out.counter("twinmesh_frames_received", "Frames received", stats.frames_received.get())?;
         out.counter("twinmesh_frame_bytes_received", "Bytes of frames received", stats.bytes_received.get())?;
         out.counter(

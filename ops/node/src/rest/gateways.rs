@@ -5,9 +5,10 @@ use std::time::Duration;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use twin_cluster::NewGateway;
+use twin_cluster::{NewGateway, NewKey};
 use twin_core::value::{Number, Value};
-use twin_transports::auth::{Credentials, GatewaySecret};
+use twin_transports::auth::{Credentials, CredentialsFile, GatewayKey, GatewaySecret, read_certificate_pem};
+use twin_transports::limits::PEM_BYTES_MAX;
 use utoipa::ToSchema;
 
 use super::Rest;
@@ -27,22 +28,32 @@ pub(crate) struct PostBody {
     /// The gateway's name in its site.
     #[schema(min_length = 1, max_length = 64, pattern = r"^(?!\.{1,2}$)[A-Za-z0-9._-]+$")]
     name: String,
+    /// PEM text of a certificate of the gateway's own; with it no secret is made. What is kept is the SHA-256 of its public key: who
+    /// signed it and what names it has is not looked at, and one that is renewed for the same key needs no word here. Its key is ECDSA
+    /// P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits. Of several the first counts. Never send a private key.
+    #[schema(max_length = 65536)]
+    certificate: Option<String>,
 }
 
-/// The credentials file. The secret is shown this once and stored nowhere.
+/// The credentials file. A secret is shown this once and stored nowhere; a gateway with a certificate has none, and names the files of its
+/// certificate and key instead.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "documents the shape of what twin-transports writes")]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Credentials)]
 pub(crate) struct CredentialsBody {
-    /// Version of the format.
+    /// Version of the format: 1 with a secret, 2 with a certificate.
     version: u32,
     site: String,
     /// The gateway's name.
     name: String,
     product_key: String,
-    /// Base64 of the seed of its Ed25519 key pair.
-    secret: String,
+    /// Base64 of the seed of its Ed25519 key pair; absent with a certificate.
+    secret: Option<String>,
+    /// Where the gateway has its certificate, beside this file unless the name is absolute; absent with a secret.
+    certificate_file: Option<String>,
+    /// Where it has the certificate's private key, likewise.
+    key_file: Option<String>,
     /// PEM text of the node's CA.
     ca: String,
     /// The name in the node's certificate.
@@ -51,7 +62,8 @@ pub(crate) struct CredentialsBody {
 
 #[utoipa::path(
     post, path = "/api/v1/sites/{id}/gateways", tag = "sites", operation_id = "addGateway",
-    summary = "Makes a gateway's credentials",
+    summary = "Makes a gateway's credentials, or registers its certificate",
+    description = "A certificate is taken until it ends by the node's clock (its beginning is not looked at), and its session ends with it.",
     request_body(content = PostBody, content_type = "application/json"),
     responses(
         (status = 201, description = "The credentials, shown once", body = CredentialsBody),
@@ -63,7 +75,7 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
     Query::read(&request, &[])?;
     let site = site_id(&request)?;
     let body = read_json(&request, payload, Accepts::Json).await?;
-    let given = members(body.value, &["name"], "a new gateway")?;
+    let given = members(body.value, &["name", "certificate"], "a new gateway")?;
     let name = match given.get("name") {
         Some(Value::String(text)) => parse_gateway(text).map_err(|problem| problem.at("/name"))?,
         Some(_) => return Err(Problem::rule("not-a-string", "/name", "name is a string")),
@@ -71,25 +83,54 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
             return Err(Problem::rule("missing-member", "/name", "name is missing: what the gateway shall be called"));
         }
     };
-    audit_detail(&request, format!("gateway {name}"));
-    let made = rest.cluster.add_gateway(&site, &name).await?;
+    let key = new_key(given.get("certificate"))?;
+    audit_detail(&request, format!("gateway {name}{}", said(key)));
+    let made = rest.cluster.add_gateway_with(&site, &name, key).await?;
     shown_once(&rest, made)
+}
+
+/// By a certificate, if one is given.
+fn new_key(given: Option<&Value>) -> Result<NewKey, Problem> {
+    match given {
+        None | Some(Value::Null) => Ok(NewKey::Secret),
+        Some(Value::String(pem)) if pem.len() as u64 > PEM_BYTES_MAX => {
+            let detail = format!("certificate has {} bytes, the limit is {PEM_BYTES_MAX}", pem.len());
+            Err(Problem::rule("too-long", "/certificate", detail).with_limit(PEM_BYTES_MAX))
+        }
+        Some(Value::String(pem)) => match read_certificate_pem(pem) {
+            Ok(key) => Ok(NewKey::Certificate(key.sha256)),
+            Err(error) => Err(Problem::rule("not-a-certificate", "/certificate", error.to_string())),
+        },
+        Some(_) => Err(Problem::rule("not-a-string", "/certificate", "certificate is a string: PEM text")),
+    }
+}
+
+/// For the audit log.
+fn said(key: NewKey) -> String {
+    match key {
+        NewKey::Secret => String::new(),
+        NewKey::Certificate(sha256) => {
+            let sha256 = GatewayKey::Certificate(sha256).certificate_sha256().unwrap_or_default();
+            format!(", by a certificate with public key SHA-256 {sha256}")
+        }
+    }
 }
 
 /// The credentials file.
 fn shown_once(rest: &Rest, made: NewGateway) -> Result<HttpResponse, Problem> {
-    let credentials = Credentials {
-        site: made.site,
-        name: made.name,
-        product_key: made.product_key,
-        secret: GatewaySecret::from_bytes(&made.secret).map_err(|error| Problem::internal(error.to_string()))?,
-        ca: rest.certificates.ca_pem(),
-        server_name: rest.certificates.server_name().to_owned(),
+    let (ca, server_name) = (rest.certificates.ca_pem(), rest.certificates.server_name().to_owned());
+    let NewGateway { site, name, product_key, secret } = made;
+    let file = match secret {
+        Some(secret) => {
+            let secret = GatewaySecret::from_bytes(&secret).map_err(|error| Problem::internal(error.to_string()))?;
+            Credentials { site, name, product_key, identity: secret.into(), ca, server_name }.to_json()
+        }
+        None => CredentialsFile::of_certificate(site, name, product_key, ca, server_name).to_json(),
     };
     Ok(HttpResponse::build(StatusCode::CREATED)
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .content_type(JSON)
-        .body(credentials.to_json()))
+        .body(file))
 }
 
 #[utoipa::path(
@@ -113,13 +154,16 @@ pub(crate) struct RotateBody {
     /// How long the old credentials still work; a day unless given, 0 for not at all.
     #[schema(minimum = 0, maximum = 31_622_400)]
     overlap_seconds: Option<u64>,
+    /// PEM text of the gateway's new certificate, as in the POST that makes a gateway; without it a secret is made, whatever there was before.
+    #[schema(max_length = 65536)]
+    certificate: Option<String>,
 }
 
 #[utoipa::path(
     post, path = "/api/v1/sites/{id}/gateways/{name}/keys", tag = "sites", operation_id = "rotateGateway",
-    summary = "Makes new credentials for a gateway; the old ones work a while longer",
+    summary = "Makes new credentials for a gateway, or registers its new certificate; the old ones work a while longer",
     description = "A gateway has at most two keys: where old credentials still work from an earlier call, those end now. A session that \
-                   was opened with credentials that have ended is closed.",
+                   was opened with credentials that have ended is closed. A certificate for the key that is registered changes nothing.",
     params(("name" = String, Path, description = "The gateway's name", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
     request_body(content = RotateBody, content_type = "application/json"),
     responses(
@@ -131,10 +175,11 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
     Query::read(&request, &[])?;
     let (site, name) = (site_id(&request)?, gateway_name(&request)?);
     let body = read_json(&request, payload, Accepts::Json).await?;
-    let given = members(body.value, &["overlapSeconds"], "a new key")?;
+    let given = members(body.value, &["overlapSeconds", "certificate"], "a new key")?;
     let overlap = overlap(given.get("overlapSeconds"))?;
-    audit_detail(&request, format!("the old key works for {} s", overlap.as_secs()));
-    let (made, _) = rest.cluster.rotate_gateway(&site, &name, overlap).await?;
+    let key = new_key(given.get("certificate"))?;
+    audit_detail(&request, format!("the old key works for {} s{}", overlap.as_secs(), said(key)));
+    let (made, _) = rest.cluster.rotate_gateway(&site, &name, key, overlap).await?;
     shown_once(&rest, made)
 }
 

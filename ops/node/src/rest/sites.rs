@@ -110,6 +110,11 @@ pub(crate) struct GatewayBody {
     last_seen: Option<String>,
     /// Its last heartbeat.
     status: Option<StatusBody>,
+    /// SHA-256 of its certificate's public key (SubjectPublicKeyInfo) in hexadecimal; null: it proves itself by a secret.
+    certificate_sha256: Option<String>,
+    /// When the certificate ends that it showed for its session; null: it has none now, or no end.
+    #[schema(format = DateTime)]
+    certificate_ends_at: Option<String>,
 }
 
 /// What a gateway says of itself.
@@ -163,6 +168,8 @@ impl From<GatewayView> for GatewayBody {
             old_key_until: gateway.old_key_until.and_then(time),
             last_seen: gateway.last_seen.and_then(time),
             status: gateway.status.map(Into::into),
+            certificate_sha256: gateway.certificate_sha256,
+            certificate_ends_at: gateway.certificate_ends_at.and_then(time),
         }
     }
 }

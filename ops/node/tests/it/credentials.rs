@@ -87,7 +87,7 @@ async fn a_gateway_gets_new_credentials_while_the_old_ones_work_on_until_they_ar
     connected(&old);
     let session = old.status().session;
     let new = store.rotate(10_000);
-    assert_ne!(new.secret.as_bytes(), store.credentials.secret.as_bytes());
+    assert_ne!(new.identity, store.credentials.identity);
     old.report(&label, &json!({"n": 1})).await.unwrap().acked().await.unwrap();
     assert_eq!(old.status().session, session, "the session goes on");
     let shown = store.client.get("sites/store").expect(200).json()["gateways"][0].take();

@@ -9,6 +9,7 @@ mod batch_clients;
 mod batch_get;
 mod batch_stream;
 mod certificates;
+mod certified;
 mod conditional;
 mod credentials;
 mod credit;

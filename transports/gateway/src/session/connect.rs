@@ -111,7 +111,13 @@ impl Connector {
             Run { outbox: core.outbox, boot: core.boot, boot_nonce: self.boot_nonce }
         };
         let credentials = &self.options.credentials;
-        let control = handshake(&link.connection, credentials, run, &self.options.agent, &*self.shared.entropy).await?;
+        let control = handshake(&link.connection, credentials, run, &self.options.agent, &*self.shared.entropy).await;
+        // A frame that cannot be sent or read may only be the first sign of a close, which says why: so does TLS's refusal of a
+        // certificate, which comes when this side takes the connection for made.
+        let control = control.map_err(|end| match (end, link.connection.close_reason()) {
+            (End::Failed(_), Some(reason)) => reason.into(),
+            (end, _) => end,
+        })?;
         Ok((link, control))
     }
 
@@ -141,9 +147,12 @@ impl Connector {
             .await
             .map_err(|error| End::Failed(format!("cannot look up {node:?} (host:port): {error}")))?;
         let mut last = End::Failed(format!("{node:?} has no address"));
+        // A certificate whose files were replaced is shown from the next connection on.
+        let renewed = self.options.credentials.renewed();
+        let credentials = renewed.as_ref().unwrap_or(&self.options.credentials);
         for address in addresses {
             let endpoint = client_endpoint(address).map_err(End::failed)?;
-            match connect(&endpoint, address, &self.options.credentials).await {
+            match connect(&endpoint, address, credentials).await {
                 Ok(connection) => return Ok(Link { endpoint, connection }),
                 Err(error) => last = not_connected(error),
             }

@@ -1,4 +1,4 @@
-//! Who we are: hello, challenge, proof, welcome.
+//! Who we are: hello, challenge, proof, welcome. Whoever has a certificate has proven itself by TLS, and is welcomed at once.
 
 use quinn::{Connection, RecvStream, SendStream};
 use twin_core::numbers::{Boot, OutboxId};
@@ -48,17 +48,20 @@ pub(crate) async fn handshake(
         agent: agent.to_owned(),
         desired_many: true,
         credit: true,
+        by_certificate: credentials.identity.certificate().is_some(),
     };
     writer.put(&Open { class: StreamClass::Control }.into())?;
     writer.put(&hello.clone().into())?;
     writer.flush().await?;
-    let challenge = match next(&mut reader, connection).await? {
-        Frame::Challenge(challenge) => challenge,
-        other => return Err(unexpected("challenge", &other)),
-    };
-    let exporter = export(connection).map_err(End::failed)?;
-    let signature = credentials.secret.sign(&proof_input(&hello, &challenge, &exporter));
-    writer.send(Proof { signature }).await?;
+    if !hello.by_certificate {
+        let challenge = match next(&mut reader, connection).await? {
+            Frame::Challenge(challenge) => challenge,
+            other => return Err(unexpected("challenge", &other)),
+        };
+        let exporter = export(connection).map_err(End::failed)?;
+        let signature = credentials.identity.sign(&proof_input(&hello, &challenge, &exporter)).unwrap_or_default();
+        writer.send(Proof { signature }).await?;
+    }
     match next(&mut reader, connection).await? {
         Frame::Welcome(welcome) => {
             let limit_bytes = (welcome.frame_bytes_max as usize).min(FRAME_BYTES_MAX);

@@ -18,7 +18,7 @@ use twin_core::refusal::Refusal;
 use twin_core::twin::{StepContext, Twin};
 use twin_core::value::Value;
 use twin_gateway::{Credentials, Gateway, Options};
-use twin_transports::auth::GatewaySecret;
+use twin_transports::auth::{GatewayKey, GatewaySecret};
 use twin_transports::entropy::SystemEntropy;
 use twin_transports::frames::device::{Call, CallResult};
 use twin_transports::frames::session::Heartbeat;
@@ -174,7 +174,8 @@ pub fn gateway_id(name: &str) -> GatewayId {
 
 impl Backend for World {
     async fn credential(&self, _: &GatewayId) -> Option<GatewayCredential> {
-        Some(GatewayCredential { product_key: "pk".into(), public_key: self.secret.public_key(), ending_key: None })
+        let (key, now) = (GatewayKey::Secret(self.secret.public_key()), WallTime::default());
+        Some(GatewayCredential { product_key: "pk".into(), key, ending_key: None, now })
     }
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {
@@ -271,7 +272,7 @@ impl Node {
             site: id.site,
             name: id.name,
             product_key: "pk".into(),
-            secret: self.world.secret.clone(),
+            identity: self.world.secret.clone().into(),
             ca: self.certificates.ca_pem(),
             server_name: self.certificates.server_name().into(),
         }
