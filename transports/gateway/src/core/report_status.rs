@@ -32,6 +32,9 @@ impl Core {
             conflicts,
             unregistered,
             disk_failure: self.writes.failed().map(ToString::to_string),
+            disk_full: self.space.is_full(),
+            flash_written_bytes: self.space.written_bytes(),
+            flash_left_bytes: self.flash.left_bytes(),
             counters: self.counters,
         }
     }

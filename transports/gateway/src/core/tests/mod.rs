@@ -3,6 +3,8 @@
 mod cap;
 mod chunks;
 mod cost;
+mod flash;
 mod harness;
 mod history;
+mod power;
 mod promises;
