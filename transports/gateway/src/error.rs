@@ -1,5 +1,7 @@
 //! What can go wrong, and what to do about it.
 
+use std::time::Duration;
+
 use twin_core::refusal::{Refusal, RuleViolation};
 
 use crate::core::append::AppendError;
@@ -54,9 +56,20 @@ impl From<RuleViolation> for ReportError {
 }
 
 impl ReportError {
-    /// Is the outbox full, so that trying again later makes sense?
+    /// Is there no room now, in the outbox, on its disk or in its flash budget, so that trying again later makes sense?
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Append(AppendError::Full { .. }))
+        matches!(
+            self,
+            Self::Append(AppendError::Full { .. } | AppendError::NoRoom { .. } | AppendError::FlashBudget { .. })
+        )
+    }
+
+    /// When trying again makes sense, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Append(error) => error.retry_after(),
+            _ => None,
+        }
     }
 }
 

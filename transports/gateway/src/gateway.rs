@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use twin_core::alarm::Severity;
@@ -18,11 +19,14 @@ use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};
 use crate::draft::{self, Report};
 use crate::error::{GetError, OpenError, ReportError};
-use crate::limits::{GET_TIMEOUT, OUTBOX_BYTES_MIN, READ_CALL_MAX, UNCOMMITTED_BYTES_MAX};
+use crate::limits::{
+    FLASH_BYTES_PER_DAY_MIN, GET_TIMEOUT, OUTBOX_BYTES_MIN, READ_CALL_MAX, RETRY_AFTER_MAX, UNCOMMITTED_BYTES_MAX,
+};
 use crate::method::{MethodAnswer, MethodCall};
 use crate::options::Options;
 use crate::outbox::body::Body;
 use crate::outbox::dead_letters::DeadLetter;
+use crate::outbox::disk::DirectoryDisk;
 use crate::outbox::{file, writer};
 use crate::readings::Viewed;
 use crate::receipt::{Receipt, Receipts};
@@ -40,7 +44,7 @@ pub struct Gateway {
 
 struct Running {
     wait_at_cap: bool,
-    drain_timeout: std::time::Duration,
+    drain_timeout: Duration,
     session: Mutex<Option<tokio::task::JoinHandle<()>>>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     shared: Arc<Shared>,
@@ -52,8 +56,7 @@ impl Drop for Running {
         self.shared.stop.cancel();
         self.shared.with(|core, _| {
             core.closing = true;
-            core.writes.close();
-            core.wakes.writer = true;
+            core.close();
         });
     }
 }
@@ -69,12 +72,23 @@ impl Gateway {
                 rule: format!("it must be at least {OUTBOX_BYTES_MIN}"),
             });
         }
-        let opened = file::open(&options.state_dir, &*options.entropy)?;
+        if let Some(bytes) = options.flash_bytes_per_day.filter(|bytes| *bytes < FLASH_BYTES_PER_DAY_MIN) {
+            return Err(OpenError::Option {
+                name: "flash_bytes_per_day",
+                value: bytes.to_string(),
+                rule: format!("it must be at least {FLASH_BYTES_PER_DAY_MIN}, or none"),
+            });
+        }
+        let disk = options.disk.clone().unwrap_or_else(|| Arc::new(DirectoryDisk::new(&options.state_dir)));
+        let opened = file::open(&*disk, &*options.entropy)?;
+        // From here on a write that finds no room waits for it.
+        opened.space.be_patient();
         let rules = Rules {
             cap_bytes: options.outbox_bytes_max,
             coalesce: options.coalesce,
             send_before_durable: options.send_before_durable,
             patience_max: options.patience_max,
+            flash_bytes_per_day: options.flash_bytes_per_day,
         };
         let seed = u64::from_be_bytes(twin_transports::entropy::random_array(&*options.entropy)?);
         let core = Core::new(opened, rules, seed);
@@ -105,6 +119,9 @@ impl Gateway {
 
     /// Reports: a merge patch of the device's `reported` (null removes). Returns once it is durable: in the outbox, or with the
     /// node, whichever is first.
+    ///
+    /// While the disk is full it is refused with a time to try again ([`AppendError::NoRoom`]), unless the node's ack is all that it needs.
+    /// What was taken before that waits for whichever comes first: the ack, or room.
     pub async fn report(&self, twin: &TwinId, patch: &serde_json::Value) -> Result<Receipt, ReportError> {
         self.report_value(twin, draft::value_of(patch)?).await
     }
@@ -320,10 +337,7 @@ impl Gateway {
             // It ends by the token; a panic in it was reported.
             drop(session.await);
         }
-        self.shared.with(|core, _| {
-            core.writes.close();
-            core.wakes.writer = true;
-        });
+        self.shared.with(|core, _| core.close());
         let writer = self.running.writer.lock().take();
         if let Some(writer) = writer {
             drop(tokio::task::spawn_blocking(move || writer.join()).await);
@@ -373,23 +387,39 @@ impl Gateway {
             return Ok(Receipts { shared: Arc::clone(&self.shared), stamped: Vec::new() });
         }
         let mut drafts = Some(drafts);
-        let Appended { stamped, promises } = self
-            .shared
-            .until(|core, now| {
+        let Appended { stamped, promises } = loop {
+            let taken = self.shared.until(|core, now| {
                 if core.writes.queued_bytes() > UNCOMMITTED_BYTES_MAX && core.failure().is_none() {
                     return None;
                 }
-                let taken = drafts.take()?;
-                match core.append(taken, now) {
+                match core.append(drafts.take()?, now) {
                     Ok(appended) => Some(Ok(appended)),
-                    Err((AppendError::Full { .. }, back)) if wait_at_cap => {
+                    Err((error @ AppendError::FlashBudget { .. }, back)) => {
+                        drafts = Some(back);
+                        Some(Err(error))
+                    }
+                    Err((AppendError::Full { .. } | AppendError::NoRoom { .. }, back)) if wait_at_cap => {
                         drafts = Some(back);
                         None
                     }
-                    Err((error, _)) => Some(Err(ReportError::from(error))),
+                    Err((error, _)) => Some(Err(error)),
                 }
-            })
-            .await?;
+            });
+            match taken.await {
+                Ok(appended) => break appended,
+                // Nothing but time brings that back, and nobody tells of it; an ack may make it needless.
+                Err(AppendError::FlashBudget { retry_after_ms, .. }) if wait_at_cap => {
+                    let until =
+                        tokio::time::Instant::now() + Duration::from_millis(retry_after_ms).min(RETRY_AFTER_MAX);
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until) => {}
+                        () = self.shared.room_wake.notified() => {}
+                        () = self.shared.stop.cancelled() => return Err(AppendError::ShutDown.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         promises.wait().await.map_err(|message| ReportError::NotDurable { message: message.to_string() })?;
         Ok(Receipts { shared: Arc::clone(&self.shared), stamped })
     }

@@ -40,11 +40,14 @@ pub use crate::method::{MethodAnswer, MethodCall};
 pub use crate::options::{Options, TraceBatch};
 pub use crate::outbox::body::Body;
 pub use crate::outbox::dead_letters::DeadLetter;
-pub use crate::outbox::file::{OUTBOX_FILE, OutboxError};
+pub use crate::outbox::disk::{DirectoryDisk, OUTBOX_FILE, OutboxDisk};
+pub use crate::outbox::file::OutboxError;
 pub use crate::outbox::format::Class;
 pub use crate::receipt::{NotAcked, Receipt, Receipts};
 pub use crate::status::{Counters, CreditLeft, Status};
 pub use crate::update::{Property, Update};
+/// Whose file the outbox is: [`OutboxDisk`] names its types.
+pub use redb;
 pub use twin_core::alarm::Severity;
 pub use twin_core::view::{TwinView, ViewError};
 pub use twin_transports::auth::{ClientCertificate, Credentials, Identity};

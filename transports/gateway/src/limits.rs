@@ -51,6 +51,34 @@ pub const OUTBOX_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// much as one of many messages, and a crash before only sends them again.
 pub const IDLE_FLUSH_AFTER: Duration = Duration::from_millis(500);
 
+/// How often a write that found no room on the disk tries again.
+pub const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Before this a report that was refused for want of room need not be tried again: people make room.
+pub const DISK_FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// What a disk writes at once: bytes written are counted in these.
+pub const DISK_BLOCK_BYTES: u64 = 4096;
+/// Unwritten rows in memory while nothing can be written, or should: what is acked meanwhile never needs to be.
+pub const UNWRITTEN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Messages of a device that are looked at to see whether one of them waits for the disk; where more are unsent, one may.
+pub const HELD_LOOK_MAX: usize = 64;
+/// Smallest budget of bytes written to flash a day: what some dozen restarts and some hundred commits take.
+pub const FLASH_BYTES_PER_DAY_MIN: u64 = 16 * 1024 * 1024;
+/// Flash is scarce once less than this part of the day's budget is left.
+pub const FLASH_SCARCE_PART: i64 = 2;
+/// This part of the day's budget is kept for events: state that would need a write is refused below it.
+pub const FLASH_RESERVE_PART: i64 = 8;
+/// The file is told what is left of the budget whenever this part of it was used: a page each time.
+pub const FLASH_STEP_PART: i64 = 64;
+/// Longest patience with acks where flash is scarce: a caller waits so long for a node that is busy or far, instead of a write.
+pub const FLASH_PATIENCE_MAX: Duration = Duration::from_secs(10);
+/// Without a link, longest that a commit waits for more to go with it where flash is scarce.
+pub const FLASH_GATHER_MAX: Duration = Duration::from_secs(1);
+/// How much longer removals wait there for a commit to ride along with: a crash before only sends again.
+pub const FLASH_IDLE_FLUSH_MAX: Duration = Duration::from_secs(60);
+/// Before this a report that was refused for want of budget need not be tried again.
+pub const FLASH_RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
 /// Dead letters kept, the oldest go first (and are counted).
 pub const DEAD_LETTERS_MAX: usize = 4096;
 /// Their bytes, likewise.

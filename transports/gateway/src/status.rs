@@ -42,6 +42,13 @@ pub struct Status {
     pub unregistered: u64,
     /// Why the outbox cannot be written, if so.
     pub disk_failure: Option<String>,
+    /// Does the outbox wait for room on its disk?
+    pub disk_full: bool,
+    /// Bytes written to the outbox file in this run, in blocks of 4 KiB: what it costs of the flash's life, before what the file system
+    /// adds.
+    pub flash_written_bytes: u64,
+    /// What is left of the flash budget; `None`: there is none.
+    pub flash_left_bytes: Option<u64>,
     /// What happened so far in this run.
     pub counters: Counters,
     /// Alarms in the outbox: not acked yet.

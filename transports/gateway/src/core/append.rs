@@ -1,6 +1,7 @@
 //! Taking what the application says: stamp, mirror, queue for the disk. A few microseconds; the fsync comes later, shared, or not at
 //! all where the node's ack is quicker.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use twin_core::numbers::{Seq, Stay};
 use crate::core::twin::Twin;
 use crate::core::{Core, TwinIndex, lane_of};
 use crate::limits::{
-    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES, NEAR_ACK_MAX, PATIENCE_MIN,
-    REWRITES_MAX, SOURCES_MAX, TWINS_MAX,
+    COALESCE_FROM_PERCENT, COALESCE_NEIGHBOURS_MAX, FLASH_GATHER_MAX, GARBAGE_PART, MESSAGE_OVERHEAD_BYTES,
+    NEAR_ACK_MAX, PATIENCE_MIN, REWRITES_MAX, SOURCES_MAX, TWINS_MAX,
 };
 use crate::outbox::body::{Body, decode_body, encode_body};
 use crate::outbox::chunks::{ChunkIndex, Left};
@@ -68,6 +69,27 @@ pub enum AppendError {
         /// Known.
         last: u64,
     },
+    /// The disk has no room, and the message would need some.
+    #[error(
+        "the disk of the outbox {} is full: make room; what was promised stays and goes on; try again in {retry_after_ms} ms",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The budget of bytes written to flash is used up, but for what is kept for events, and the message would need a write.
+    #[error(
+        "the flash budget of {day_bytes} bytes a day is used up: try again in {retry_after_ms} ms, let the node's acks spare the write,          or raise flash_bytes_per_day"
+    )]
+    FlashBudget {
+        /// The budget.
+        day_bytes: u64,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
     /// The disk failed.
     #[error("the outbox cannot be written: {message}; mend the disk and open the gateway again")]
     Disk {
@@ -77,6 +99,18 @@ pub enum AppendError {
     /// The gateway is closing.
     #[error("the gateway is shut down")]
     ShutDown,
+}
+
+impl AppendError {
+    /// When trying again makes sense, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoRoom { retry_after_ms, .. } | Self::FlashBudget { retry_after_ms, .. } => {
+                Some(Duration::from_millis(*retry_after_ms))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Messages, validated and encoded, that have no numbers yet.
@@ -99,6 +133,13 @@ pub(crate) struct Draft {
     pub(crate) source: Option<(Arc<str>, u64)>,
     /// Found at admission.
     index: Option<TwinIndex>,
+}
+
+impl Draft {
+    /// Its device, if it is known. Found at admission.
+    pub(crate) fn index(&self) -> Option<TwinIndex> {
+        self.index
+    }
 }
 
 impl Drafts {
@@ -186,7 +227,7 @@ impl Core {
         for draft in &mut drafts.items {
             draft.index = self.by_id.get(&draft.twin).copied();
         }
-        if let Err(error) = self.admit(&drafts) {
+        if let Err(error) = self.admit(&drafts, now) {
             self.heard(&drafts, now);
             return Err((error, drafts));
         }
@@ -211,7 +252,9 @@ impl Core {
             }
             all_sent &= self.twins[index as usize].queued[lane_of(draft.class)];
         }
-        if patience.is_zero() || !all_sent {
+        if !all_sent && self.flash.scarcity() > 0.0 {
+            self.writes.hasten(now + patience.min(FLASH_GATHER_MAX));
+        } else if patience.is_zero() || !all_sent {
             self.writes.urge();
         }
         self.wakes.writer = true;
@@ -223,6 +266,10 @@ impl Core {
     /// much to do: as long as they take, up to what the options say. Writing rows would only take from the machine what their acks
     /// need, and from flash its life.
     pub(crate) fn patience(&self) -> Duration {
+        self.stretched(self.usual_patience())
+    }
+
+    fn usual_patience(&self) -> Duration {
         if self.session.is_none() || !self.rules.send_before_durable {
             return Duration::ZERO;
         }
@@ -244,7 +291,7 @@ impl Core {
         }
     }
 
-    fn admit(&mut self, drafts: &Drafts) -> Result<(), AppendError> {
+    fn admit(&mut self, drafts: &Drafts, now: Duration) -> Result<(), AppendError> {
         if self.closing {
             return Err(AppendError::ShutDown);
         }
@@ -258,6 +305,8 @@ impl Core {
         if size_bytes > cap_bytes {
             return Err(AppendError::TooLarge { size_bytes, cap_bytes });
         }
+        // Before anything that reads the file: its writer may be stuck.
+        self.admit_write(drafts, size_bytes, now)?;
         // What is done and still in the file takes room, too; it is the first to go.
         if self.chunks.garbage_bytes() > cap_bytes / GARBAGE_PART {
             self.rewrite(false);
@@ -332,9 +381,8 @@ impl Core {
                 (Stay { boot, counter: 0 }, twin.last_event)
             }
         };
-        let near = self.used_bytes * 100 >= self.rules.cap_bytes * COALESCE_FROM_PERCENT;
         let mut merged = None;
-        if near && self.rules.coalesce && class == Class::State {
+        if self.merges() && class == Class::State {
             merged = self.coalesced(index, stay, number, body);
         }
         let (first, body, paths) =
@@ -411,6 +459,11 @@ impl Core {
         let mut body = Vec::new();
         let paths = encode_body(&Body::State(StateBody::Report(ops)), &mut self.dictionary.write(), &mut body);
         Some(Merged { first, body, paths })
+    }
+
+    /// Is the outbox so full that unsent reports are merged?
+    pub(crate) fn is_near_cap(&self) -> bool {
+        self.used_bytes * 100 >= self.rules.cap_bytes * COALESCE_FROM_PERCENT
     }
 
     /// What counts against the cap: messages, and what of their rows is done.

@@ -2,7 +2,7 @@
 //!
 //! [`append`] takes what the application says, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
 //! their answers, [`refusals`] decides what becomes of what was refused, [`desired`] keeps the way down. [`twin`] is one device;
-//! [`ready`] says what may happen to it next.
+//! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
 pub(crate) mod append;
 pub(crate) mod attaching;
@@ -16,6 +16,7 @@ pub(crate) mod sending;
 #[cfg(test)]
 mod tests;
 pub(crate) mod twin;
+pub(crate) mod unwritten;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -39,8 +40,10 @@ use crate::outbox::chunks::{Chunks, Left, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::file::{Opened, OpenedChunk};
-use crate::outbox::format::{Class, OutboxMeta, encode_record};
+use crate::outbox::flash::Flash;
+use crate::outbox::format::{Class, FlashRow, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
+use crate::outbox::patient_file::Space;
 use crate::outbox::queue::{Extent, Taken, Write, WriteQueue};
 use crate::shared::Wakes;
 
@@ -54,6 +57,7 @@ pub(crate) struct Rules {
     pub(crate) coalesce: bool,
     pub(crate) send_before_durable: bool,
     pub(crate) patience_max: Duration,
+    pub(crate) flash_bytes_per_day: Option<u64>,
 }
 
 /// An open session.
@@ -82,6 +86,10 @@ pub(crate) struct Core {
     paths_filed: usize,
     pub(crate) chunks: Chunks,
     pub(crate) writes: WriteQueue,
+    pub(crate) space: Arc<Space>,
+    pub(crate) flash: Flash,
+    /// Nothing can, or should, be written: see [`unwritten`].
+    unwritten: bool,
     pub(crate) wakes: Wakes,
     pub(crate) counters: Counters,
     pub(crate) dead: DeadLetters,
@@ -145,6 +153,8 @@ impl Core {
     /// As the file says.
     pub(crate) fn new(opened: Opened, rules: Rules, random: u64) -> Self {
         let mut core = Self {
+            flash: Flash::load(rules.flash_bytes_per_day, opened.flash_left_bytes),
+            unwritten: false,
             rules,
             outbox: opened.outbox,
             boot: opened.boot,
@@ -154,6 +164,7 @@ impl Core {
             dictionary: Arc::new(RwLock::new(opened.dictionary)),
             chunks: Chunks::default(),
             writes: WriteQueue::default(),
+            space: opened.space,
             wakes: Wakes::default(),
             counters: Counters::default(),
             dead: opened.dead,
@@ -291,6 +302,11 @@ impl Core {
         }
         let mut writes = self.writes.take(upto);
         writes.extend(self.chunks.notes(notes, upto));
+        if !writes.is_empty()
+            && let Some(left_bytes) = self.flash.to_file()
+        {
+            writes.push(Write::Flash { row: encode_record(&FlashRow { left_bytes }) });
+        }
         Taken { writes, upto, file_bytes: self.chunks.file_bytes() }
     }
 
@@ -307,12 +323,20 @@ impl Core {
     /// go on.
     pub(crate) fn written(&mut self, upto: u64, now: Duration) {
         self.writes.finished(upto);
+        self.flash.advance(now, self.space.written_bytes());
         self.chunks.evict(self.writes.durable());
         for index in std::mem::take(&mut self.held) {
             self.twin_mut(index).held = false;
             self.refresh(index, now);
         }
         self.wakes.room = true;
+    }
+
+    /// No more writes will come. What is queued is written if there is room for it, and not waited for if there is none.
+    pub(crate) fn close(&mut self) {
+        self.writes.close();
+        self.wakes.writer = true;
+        self.space.give_up();
     }
 
     /// The node has seen a higher boot of this outbox: the disk was rolled back, or copied. What this boot stamped is new, and

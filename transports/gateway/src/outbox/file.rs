@@ -1,9 +1,10 @@
 //! Opens the outbox file and reads what it holds.
 
 use std::collections::HashMap;
-use std::fs::{File, TryLockError};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -14,16 +15,14 @@ use twin_transports::entropy::{Entropy, random_array};
 use crate::limits::OUTBOX_CACHE_BYTES;
 use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
 use crate::outbox::dictionary::Dictionary;
+use crate::outbox::disk::OutboxDisk;
 use crate::outbox::format::{
-    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS,
+    CHUNKS, DEAD_LETTERS, FLASH_KEY, FORMAT_VERSION, FORMAT_VERSION_MIN, FlashRow, Header, META, META_KEY, NOTES, Note,
+    OutboxMeta, PATHS,
     POSITIONS, TWINS, TwinRow, encode_record,
 };
+use crate::outbox::patient_file::{PatientFile, Space};
 use crate::outbox::row::{Laid, RowError, decode_header, messages};
-
-/// Name of the file in the state directory.
-pub const OUTBOX_FILE: &str = "outbox.redb";
-/// Name under which it is made.
-const OUTBOX_FILE_NEW: &str = "outbox.redb.new";
 
 /// Why the outbox could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +42,16 @@ pub enum OutboxError {
         path: PathBuf,
         /// What happened.
         source: Box<redb::Error>,
+    },
+    /// Something else.
+    #[error(
+        "{path} is not the outbox of a gateway ({cause}): give the gateway another state directory, or move the file away"
+    )]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// How we know.
+        cause: &'static str,
     },
     /// A newer release wrote it.
     #[error("the outbox {path} has format {found}, this release reads {FORMAT_VERSION}: run the newer release")]
@@ -82,7 +91,9 @@ pub enum OutboxError {
 fn remedy(error: &redb::Error) -> &'static str {
     match error {
         redb::Error::DatabaseAlreadyOpen => "another gateway runs on it: stop that one first",
-        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+        redb::Error::Io(error)
+            if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
             "check that the state directory is writable by this user and has room"
         }
         _ => "move the file away to begin a new outbox",
@@ -99,6 +110,9 @@ pub(crate) struct Opened {
     pub(crate) dictionary: Dictionary,
     pub(crate) positions: HashMap<String, u64>,
     pub(crate) dead: DeadLetters,
+    pub(crate) space: Arc<Space>,
+    /// What was left of the flash budget, if there was one.
+    pub(crate) flash_left_bytes: Option<i64>,
 }
 
 /// A row of messages.
@@ -109,20 +123,47 @@ pub(crate) struct OpenedChunk {
     pub(crate) messages: Vec<(Laid, Header)>,
 }
 
-/// Opens or makes the outbox in this folder. **Invariant:** the boot is durable before anything is stamped with it, so no two
-/// runs ever stamp different content with the same numbers.
-pub(crate) fn open(directory: &Path, entropy: &dyn Entropy) -> Result<Opened, OutboxError> {
-    private_directory(directory).map_err(|source| OutboxError::Directory { path: directory.to_owned(), source })?;
-    let path = directory.join(OUTBOX_FILE);
+/// Opens or makes the outbox. **Invariant:** the boot is durable before anything is stamped with it, so no two runs ever stamp
+/// different content with the same numbers.
+pub(crate) fn open(disk: &dyn OutboxDisk, entropy: &dyn Entropy) -> Result<Opened, OutboxError> {
+    let path = disk.path();
+    disk.prepare()
+        .map_err(|source| OutboxError::Directory { path: path.parent().unwrap_or(&path).to_owned(), source })?;
+    let failed = |source: redb::Error| OutboxError::Open { path: path.clone(), source: Box::new(source) };
+    let (backend, is_new) = disk.open().map_err(|error| {
+        failed(match error.kind() {
+            io::ErrorKind::WouldBlock => redb::Error::DatabaseAlreadyOpen,
+            _ => redb::Error::Io(error),
+        })
+    })?;
+    if !is_new && backend.len().map_err(|error| failed(redb::Error::Io(error)))? == 0 {
+        // An outbox is never empty in its place; redb would take it for a new one, and what it once held would be lost in silence.
+        return Err(OutboxError::Foreign { path, cause: "it is empty" });
+    }
+    let space = Space::new(path.clone());
+    let file = PatientFile::new(backend, Arc::clone(&space));
+    // redb checks its own structures with assertions: on a damaged file they become an error, not the end of the application.
+    let opened = catch_unwind(AssertUnwindSafe(|| read(file, space, is_new, disk, entropy)));
+    opened.unwrap_or_else(|_| {
+        Err(OutboxError::Damaged { path, what: "its pages".into(), message: "its structure contradicts itself".into() })
+    })
+}
+
+fn read(
+    file: PatientFile,
+    space: Arc<Space>,
+    is_new: bool,
+    disk: &dyn OutboxDisk,
+    entropy: &dyn Entropy,
+) -> Result<Opened, OutboxError> {
+    let path = disk.path();
     let failed = |source: redb::Error| OutboxError::Open { path: path.clone(), source: Box::new(source) };
     let mut builder = Database::builder();
     builder.set_cache_size(OUTBOX_CACHE_BYTES);
-    let new = directory.join(OUTBOX_FILE_NEW);
-    let (file, is_new) = file_of(&path, &new).map_err(&failed)?;
-    let db = builder.create_file(file).map_err(|error| failed(error.into()))?;
-    let meta = raise_boot(&db, &path, entropy, &failed)?;
+    let db = builder.create_with_backend(file).map_err(|error| failed(error.into()))?;
+    let meta = raise_boot(&db, is_new, &path, entropy, &failed)?;
     if is_new {
-        put_in_place(&new, &path, directory).map_err(|error| failed(redb::Error::Io(error)))?;
+        disk.put_in_place().map_err(|error| failed(redb::Error::Io(error)))?;
     }
     let mut opened = Opened {
         db,
@@ -133,60 +174,19 @@ pub(crate) fn open(directory: &Path, entropy: &dyn Entropy) -> Result<Opened, Ou
         dictionary: Dictionary::load([]),
         positions: HashMap::new(),
         dead: DeadLetters::default(),
+        space,
+        flash_left_bytes: None,
     };
-    load(&mut opened, meta.dead_letters_dropped, &path).map_err(|error| match error {
+    load(&mut opened, meta.dead_letters_dropped).map_err(|error| match error {
         LoadError::Redb(error) => failed(error),
         LoadError::Row(what, message) => OutboxError::Damaged { path: path.clone(), what, message },
     })?;
     Ok(opened)
 }
 
-/// Makes what is not there, for the owner only.
-fn private_directory(directory: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-fn open_private(path: &Path, create: bool) -> io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(create).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// The outbox, or an empty file under its first name (`true`). **Invariant:** a file is put in its place only when it is
-/// complete and durable, so what a first start that was cut short left is emptied here and made anew.
-fn file_of(path: &Path, new: &Path) -> Result<(File, bool), redb::Error> {
-    match open_private(path, false) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return Ok((opened.map_err(redb::Error::Io)?, false)),
-    }
-    let file = open_private(new, true).map_err(redb::Error::Io)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => return Err(redb::Error::DatabaseAlreadyOpen),
-        // Where there are no locks redb does without them, too.
-        Err(TryLockError::Error(_)) | Ok(()) => {}
-    }
-    // Under the lock: another gateway may have put this very file in its place since it was opened.
-    if path.exists() {
-        return Err(redb::Error::DatabaseAlreadyOpen);
-    }
-    file.set_len(0).map_err(redb::Error::Io)?;
-    Ok((file, true))
-}
-
-fn put_in_place(new: &Path, path: &Path, directory: &Path) -> io::Result<()> {
-    std::fs::rename(new, path)?;
-    // The rename itself is durable only with its folder.
-    File::open(directory)?.sync_all()
-}
-
 fn raise_boot(
     db: &Database,
+    is_new: bool,
     path: &Path,
     entropy: &dyn Entropy,
     failed: &impl Fn(redb::Error) -> OutboxError,
@@ -197,6 +197,9 @@ fn raise_boot(
         let mut table = txn.open_table(META).map_err(|error| failed(error.into()))?;
         let row = table.get(META_KEY).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec());
         let mut meta = match row {
+            None if !is_new => {
+                return Err(OutboxError::Foreign { path: path.to_owned(), cause: "a redb file of something else" });
+            }
             None => OutboxMeta {
                 format: FORMAT_VERSION,
                 outbox: OutboxId(random_array(entropy)?),
@@ -245,8 +248,13 @@ impl<E: Into<redb::Error>> From<E> for LoadError {
     }
 }
 
-fn load(opened: &mut Opened, dropped: u64, _path: &Path) -> Result<(), LoadError> {
+fn load(opened: &mut Opened, dropped: u64) -> Result<(), LoadError> {
     let txn = opened.db.begin_read()?;
+    if let Some(row) = txn.open_table(META)?.get(FLASH_KEY)? {
+        let row: FlashRow = rmp_serde::from_slice(row.value())
+            .map_err(|error| LoadError::Row("the flash budget".into(), error.to_string()))?;
+        opened.flash_left_bytes = Some(row.left_bytes);
+    }
     for row in txn.open_table(TWINS)?.iter()? {
         let (key, row) = row?;
         let damaged = |message: String| LoadError::Row(format!("twin {:?}", key.value()), message);
@@ -336,13 +344,18 @@ mod tests {
     use twin_transports::entropy::SystemEntropy;
 
     use super::*;
+    use crate::outbox::disk::{DirectoryDisk, OUTBOX_FILE, OUTBOX_FILE_NEW};
+
+    fn open_in(directory: &Path) -> Result<Opened, OutboxError> {
+        open(&DirectoryDisk::new(directory), &SystemEntropy::new())
+    }
 
     #[test]
     fn a_file_of_another_format_is_refused_with_what_to_do_and_left_as_it_is() {
         for (format, told) in [(1, "let the release that wrote it send"), (FORMAT_VERSION + 1, "run the newer release")]
         {
             let dir = tempfile::tempdir().unwrap();
-            drop(open(dir.path(), &SystemEntropy::new()).unwrap());
+            drop(open_in(dir.path()).unwrap());
             let meta = OutboxMeta { format, outbox: OutboxId([7; 16]), boot: 3, dead_letters_dropped: 0 };
             let rewrite = |meta: Option<&OutboxMeta>| {
                 let db = Database::open(dir.path().join(OUTBOX_FILE)).unwrap();
@@ -358,7 +371,7 @@ mod tests {
                 row
             };
             let before = rewrite(Some(&meta));
-            let error = open(dir.path(), &SystemEntropy::new()).err().unwrap();
+            let error = open_in(dir.path()).err().unwrap();
             assert!(error.to_string().contains(told), "{error}");
             assert_eq!(rewrite(None), before);
         }
@@ -394,16 +407,16 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         // Of the right length, without redb's magic number, which is written last.
         std::fs::write(folder.join(OUTBOX_FILE_NEW), vec![0; 64 * 1024]).unwrap();
-        let first = open(&folder, &SystemEntropy::new()).unwrap().outbox;
+        let first = open_in(&folder).unwrap().outbox;
         assert!(!folder.join(OUTBOX_FILE_NEW).exists());
-        assert_eq!(open(&folder, &SystemEntropy::new()).unwrap().outbox, first);
+        assert_eq!(open_in(&folder).unwrap().outbox, first);
     }
 
     #[test]
     fn a_file_that_another_gateway_makes_is_left_to_it() {
         let folder = tempfile::tempdir().unwrap();
         let _other = Database::create(folder.path().join(OUTBOX_FILE_NEW)).unwrap();
-        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        let error = open_in(folder.path()).err().unwrap().to_string();
         assert!(error.contains("another gateway"), "{error}");
     }
 
@@ -411,12 +424,92 @@ mod tests {
     fn only_an_outbox_in_use_is_blamed_on_another_gateway() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(OUTBOX_FILE), "no database ".repeat(1000)).unwrap();
-        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        let error = open_in(folder.path()).err().unwrap().to_string();
         assert!(!error.contains("another gateway") && error.contains("move the file away"), "{error}");
         let folder = tempfile::tempdir().unwrap();
-        let _opened = open(folder.path(), &SystemEntropy::new()).unwrap();
-        let error = open(folder.path(), &SystemEntropy::new()).err().unwrap().to_string();
+        let _opened = open_in(folder.path()).unwrap();
+        let error = open_in(folder.path()).err().unwrap().to_string();
         assert!(error.contains("another gateway"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_file_is_refused_by_name_and_left_as_it_is() {
+        const OTHER: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("other");
+        for empty in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(OUTBOX_FILE);
+            if empty {
+                std::fs::write(&path, "").unwrap();
+            } else {
+                let db = Database::create(&path).unwrap();
+                let txn = db.begin_write().unwrap();
+                txn.open_table(OTHER).unwrap().insert("key", 7).unwrap();
+                txn.commit().unwrap();
+            }
+            let error = open_in(dir.path()).err().unwrap();
+            assert!(matches!(error, OutboxError::Foreign { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("outbox.redb") && told.contains("move the file away"), "{told}");
+            if empty {
+                assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+            } else {
+                let txn = Database::open(&path).unwrap().begin_read().unwrap();
+                assert_eq!(txn.list_tables().unwrap().count(), 1);
+                assert_eq!(txn.open_table(OTHER).unwrap().get("key").unwrap().unwrap().value(), 7);
+            }
+        }
+    }
+
+    /// With chunks, devices and a dead letter's table.
+    fn with_content(directory: &Path) {
+        let opened = open_in(directory).unwrap();
+        let txn = opened.db.begin_write().unwrap();
+        for key in 1..40 {
+            let mut row = Vec::new();
+            let twin = TwinId::new(&format!("label-{key}")).unwrap();
+            let stamp = crate::outbox::row::Stamp {
+                twin: &twin,
+                stay: twin_core::numbers::Stay { boot: opened.boot, counter: 1 },
+                first: twin_core::numbers::Seq::new(1),
+                last: twin_core::numbers::Seq::new(1),
+                class: crate::outbox::format::Class::State,
+                paths: 0,
+            };
+            crate::outbox::row::push(&mut row, 0, &stamp, &[7; 300]);
+            txn.open_table(CHUNKS).unwrap().insert(key, row.as_slice()).unwrap();
+            txn.open_table(TWINS)
+                .unwrap()
+                .insert(twin.as_str(), encode_record(&TwinRow::default()).as_slice())
+                .unwrap();
+        }
+        txn.commit().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_opened_or_refused_by_name_and_never_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        with_content(dir.path());
+        let whole = std::fs::read(dir.path().join(OUTBOX_FILE)).unwrap();
+        let (mut refused, mut opened) = (0, 0);
+        // Bytes of the header and of the first pages, in turn; and the file cut short there.
+        for at in (0..4096).step_by(211).chain((4096..whole.len().min(1 << 18)).step_by(7_919)) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xff;
+            for content in [&damaged[..], &whole[..at]] {
+                let dir = tempfile::tempdir().unwrap();
+                std::fs::write(dir.path().join(OUTBOX_FILE), content).unwrap();
+                match open_in(dir.path()) {
+                    Ok(_) => opened += 1,
+                    Err(error) => {
+                        refused += 1;
+                        let told = error.to_string();
+                        assert!(told.contains("outbox.redb"), "{told}");
+                        assert!(told.contains("move the file away") || told.contains("release"), "{told}");
+                    }
+                }
+            }
+        }
+        assert!(refused > 20 && opened > 20, "{refused} refused, {opened} opened");
     }
 
     #[cfg(unix)]
@@ -425,7 +518,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("a/b");
-        drop(open(&folder, &SystemEntropy::new()).unwrap());
+        drop(open_in(&folder).unwrap());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700);
         assert_eq!(mode(&folder.join(OUTBOX_FILE)), 0o600);

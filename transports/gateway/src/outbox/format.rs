@@ -8,7 +8,7 @@ use twin_core::record;
 
 use crate::outbox::dictionary::PathsNeeded;
 
-/// `outbox` -> [`OutboxMeta`].
+/// `outbox` -> [`OutboxMeta`], `flash` -> [`FlashRow`].
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Order of append -> messages that were appended together, see [`crate::outbox::row`].
 pub(crate) const CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("chunks");
@@ -23,8 +23,10 @@ pub(crate) const POSITIONS: TableDefinition<'_, &str, u64> = TableDefinition::ne
 /// Order of refusal -> [`crate::outbox::dead_letters::DeadLetter`].
 pub(crate) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
 
-/// Key of the one row of [`META`].
+/// Key of the identity's row in [`META`].
 pub(crate) const META_KEY: &str = "outbox";
+/// Key of the row there of what is left of the flash budget: [`FlashRow`].
+pub(crate) const FLASH_KEY: &str = "flash";
 /// Version of this layout. Version 1 had a row for each message, version 2 knew no alarms.
 pub(crate) const FORMAT_VERSION: u32 = 3;
 /// The oldest version that is read, and becomes the present one by being opened: what differs is only what it never holds.
@@ -42,6 +44,15 @@ record! {
         pub(crate) boot: u64,
         /// Dead letters dropped for room so far.
         pub(crate) dead_letters_dropped: u64 = 0,
+    }
+}
+
+record! {
+    /// What is left of the flash budget, at least.
+    #[derive(Clone, Debug, PartialEq)]
+    pub(crate) struct FlashRow {
+        /// In bytes; below nothing, if more was written than there was.
+        pub(crate) left_bytes: i64,
     }
 }
 

@@ -67,6 +67,10 @@ pub(crate) enum Write {
     Meta {
         row: Vec<u8>,
     },
+    /// What is left of the flash budget. Never queued: it goes with a commit.
+    Flash {
+        row: Vec<u8>,
+    },
     /// A chunk that was done before its turn came: there is nothing to write.
     Spared,
 }
@@ -247,6 +251,11 @@ impl WriteQueue {
     /// Is somebody waiting for what is queued, now?
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent
+    }
+
+    /// What is queued is written at this time at the latest.
+    pub(crate) fn hasten(&mut self, by: Duration) {
+        self.dues.iter_mut().for_each(|(_, due)| *due = (*due).min(by));
     }
 
     /// What is queued is waited for, now.

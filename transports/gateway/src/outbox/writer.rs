@@ -12,8 +12,8 @@ use parking_lot::MutexGuard;
 use redb::{Database, WriteTransaction};
 
 use crate::core::Core;
-use crate::limits::{IDLE_FLUSH_AFTER, QUICK_REPAIR_FROM_BYTES};
-use crate::outbox::format::{CHUNKS, DEAD_LETTERS, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS};
+use crate::limits::QUICK_REPAIR_FROM_BYTES;
+use crate::outbox::format::{CHUNKS, DEAD_LETTERS, FLASH_KEY, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS};
 use crate::outbox::queue::{Extent, Promise, Taken, Write};
 use crate::shared::Shared;
 
@@ -87,7 +87,7 @@ fn wait(shared: &Shared, core: &mut MutexGuard<'_, Core>) -> Option<(Extent, boo
             // What has waited for half its time is likely to be due soon: so commits are at least as far apart.
             return Some((Extent::Due(now + core.patience() / 2), false));
         }
-        idle_until = waiting.then(|| idle_until.unwrap_or(now + IDLE_FLUSH_AFTER));
+        idle_until = waiting.then(|| idle_until.unwrap_or(now + core.idle_flush_after()));
         if idle_until.is_some_and(|until| until <= now) {
             return Some((Extent::Idle, true));
         }
@@ -157,30 +157,22 @@ fn apply_rare(txn: &WriteTransaction, writes: &[Write]) -> Result<(), redb::Erro
                     dead_letters.remove(key)?;
                 }
             }
+            Write::Flash { row } => drop(txn.open_table(META)?.insert(FLASH_KEY, row.as_slice())?),
             Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
         }
     }
     Ok(())
 }
 
-/// Commits what is queued and what could wait, as the writer would in idle time: for tests that drive the state by hand.
+/// Commits what is queued, as the writer would that has more to do; `all`: and what could wait, as in idle time. `accounts`: as if
+/// the file were large. For tests that drive the state by hand.
 #[cfg(test)]
-pub(crate) fn commit_now(core: &mut Core, now: Duration) {
-    commit(core, true, now);
-}
-
-/// Commits what is queued, as the writer would that has more to do.
-#[cfg(test)]
-pub(crate) fn commit_urgent(core: &mut Core, now: Duration) {
-    commit(core, false, now);
-}
-
-#[cfg(test)]
-fn commit(core: &mut Core, all: bool, now: Duration) {
+pub(crate) fn commit(core: &mut Core, all: bool, accounts: bool, now: Duration) -> Result<(), redb::Error> {
     let Taken { writes, upto, file_bytes } = core.take_writes(Extent::All, all);
     if let Some(db) = core.db.clone() {
-        apply(&db, &writes, file_bytes).unwrap();
+        apply(&db, &writes, if accounts { u64::MAX } else { file_bytes })?;
     }
     core.written(upto, now);
     finish(&writes, &Ok(()));
+    Ok(())
 }

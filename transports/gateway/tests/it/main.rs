@@ -3,6 +3,7 @@
 
 mod crashes;
 mod desired;
+mod disk_full;
 mod node;
 mod readings;
 mod refusals;

@@ -1,6 +1,7 @@
 //! A gateway without sockets and a node without storage, moved by hand.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
@@ -8,7 +9,7 @@ use twin_core::alarm::{Alarm, Severity};
 use twin_core::command::StateBody;
 use twin_core::ids::TwinId;
 use twin_core::merge::apply_ops;
-use twin_core::numbers::{AttachmentNo, OwnerOrder, Seq, Stay, WallTime};
+use twin_core::numbers::{AttachmentNo, Boot, OwnerOrder, Seq, Stay, WallTime};
 use twin_core::op::Op;
 use twin_core::path::Path;
 use twin_core::refusal::Refusal;
@@ -17,12 +18,13 @@ use twin_transports::entropy::SystemEntropy;
 
 use crate::core::append::{AppendError, Appended, Drafts, Promises, Stamped};
 use crate::core::sending::{Outgoing, Outgoings};
-use crate::core::{Core, Rules, Session};
+use crate::core::{CLASSES, Core, Rules, Session};
 use crate::limits::PATIENCE_MAX_DEFAULT;
 use crate::outbox::body::{Body, decode_body, encode_body};
-use crate::outbox::file::{self, Filed};
+use crate::outbox::disk::{DirectoryDisk, OutboxDisk};
+use crate::outbox::file::{self, Filed, OutboxError};
 use crate::outbox::format::{CHUNKS, Class, NOTES};
-use crate::outbox::writer::{commit_now, commit_urgent};
+use crate::outbox::writer;
 
 pub(super) struct Bench {
     pub(super) core: Core,
@@ -31,12 +33,17 @@ pub(super) struct Bench {
     pub(super) read: usize,
     /// Of the last call.
     pub(super) promises: Promises,
-    dir: tempfile::TempDir,
+    /// Does each commit keep account of the file's pages, as where the file is large?
+    pub(super) accounts: bool,
+    disk: Arc<dyn OutboxDisk>,
+    /// Its folder, if it is a real one.
+    _dir: Option<tempfile::TempDir>,
     rules: Rules,
 }
 
 /// A batch that was taken.
 pub(super) struct Taken {
+    pub(super) class: Class,
     pub(super) batch: u64,
     pub(super) messages: Vec<Outgoing>,
     pub(super) bodies: Vec<Body>,
@@ -45,25 +52,51 @@ pub(super) struct Taken {
 impl Bench {
     pub(super) fn new(cap_bytes: u64, coalesce: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let rules = Rules { cap_bytes, coalesce, send_before_durable: true, patience_max: PATIENCE_MAX_DEFAULT };
-        let core = Core::new(file::open(dir.path(), &SystemEntropy::new()).unwrap(), rules.clone(), 1);
-        Self { core, now: Duration::from_secs(1), read: 0, promises: Promises::default(), dir, rules }
+        let bench = Self::on(Arc::new(DirectoryDisk::new(dir.path())), cap_bytes, coalesce).unwrap();
+        Self { _dir: Some(dir), ..bench }
+    }
+
+    /// On this disk.
+    pub(super) fn on(disk: Arc<dyn OutboxDisk>, cap_bytes: u64, coalesce: bool) -> Result<Self, OutboxError> {
+        Self::with_budget(disk, cap_bytes, coalesce, None)
+    }
+
+    /// With so many bytes to be written a day.
+    pub(super) fn with_budget(
+        disk: Arc<dyn OutboxDisk>,
+        cap_bytes: u64,
+        coalesce: bool,
+        flash_bytes_per_day: Option<u64>,
+    ) -> Result<Self, OutboxError> {
+        let patience_max = PATIENCE_MAX_DEFAULT;
+        let rules = Rules { cap_bytes, coalesce, send_before_durable: true, patience_max, flash_bytes_per_day };
+        let core = Core::new(file::open(&*disk, &SystemEntropy::new())?, rules.clone(), 1);
+        let now = Duration::from_secs(1);
+        Ok(Self { core, now, read: 0, promises: Promises::default(), accounts: false, disk, _dir: None, rules })
     }
 
     /// Kill -9, and a new start: what was queued and not committed is gone.
     pub(super) fn crash(&mut self) {
+        self.restart().unwrap();
+    }
+
+    pub(super) fn restart(&mut self) -> Result<(), OutboxError> {
         self.core.db = None;
-        let opened = file::open(self.dir.path(), &SystemEntropy::new()).unwrap();
-        self.core = Core::new(opened, self.rules.clone(), 1);
+        self.core = Core::new(file::open(&*self.disk, &SystemEntropy::new())?, self.rules.clone(), 1);
+        Ok(())
     }
 
     pub(super) fn commit(&mut self) {
-        commit_now(&mut self.core, self.now);
+        self.try_commit(true).unwrap();
     }
 
     /// Commits as the writer does that has more to do: what can wait waits.
     pub(super) fn commit_busy(&mut self) {
-        commit_urgent(&mut self.core, self.now);
+        self.try_commit(false).unwrap();
+    }
+
+    pub(super) fn try_commit(&mut self, all: bool) -> Result<(), redb::Error> {
+        writer::commit(&mut self.core, all, self.accounts, self.now)
     }
 
     /// Rows of messages and notes in the file.
@@ -112,7 +145,7 @@ impl Bench {
         self.append(drafts)
     }
 
-    fn append(&mut self, drafts: Drafts) -> Result<Vec<Stamped>, AppendError> {
+    pub(super) fn append(&mut self, drafts: Drafts) -> Result<Vec<Stamped>, AppendError> {
         let Appended { stamped, promises } = self.core.append(drafts, self.now).map_err(|(error, _)| error)?;
         self.promises = promises;
         Ok(stamped)
@@ -158,12 +191,16 @@ impl Bench {
         let bodies =
             messages.iter().map(|message| decode_body(class, message.body.as_ref().unwrap(), &dictionary).unwrap());
         let bodies = bodies.collect();
-        Some(Taken { batch, messages, bodies })
+        Some(Taken { class, batch, messages, bodies })
     }
 
     /// Sends a batch and brings back its answer.
     pub(super) fn exchange(&mut self, node: &mut NaiveNode) -> bool {
-        self.exchange_of(Class::State, node)
+        let mut any = false;
+        for class in CLASSES {
+            any |= self.exchange_of(class, node);
+        }
+        any
     }
 
     /// The same of any class.
@@ -204,6 +241,8 @@ struct NaiveTwin {
     stay: Stay,
     seen: u64,
     alarms_seen: u64,
+    /// The highest boot that events came from, and how many.
+    events: (Boot, u64),
     document: Value,
 }
 
@@ -216,6 +255,8 @@ pub(super) struct NaiveNode {
     pub(super) refuse: Option<Refuse>,
     /// What was sent under a first number: the same for ever.
     sent: BTreeMap<(TwinId, Stay, Seq, bool), (Seq, Body)>,
+    /// How often each value that was set took effect.
+    pub(super) values: BTreeMap<(TwinId, String), u32>,
     /// How often each number took effect.
     pub(super) effects: BTreeMap<(TwinId, Stay, u64), u32>,
     /// Alarms taken, by twin and name, in the order of coming.
@@ -262,6 +303,19 @@ impl NaiveNode {
             assert_eq!(*before, (message.last, body.clone()), "a number is sent with other content");
             let twin = self.twins.entry(message.twin.clone()).or_default();
             let (first, last) = (message.first.get(), message.last.get());
+            if batch.class == Class::Event {
+                let boot = message.stay.boot;
+                let seen = if twin.events.0 == boot { twin.events.1 } else { 0 };
+                if boot < twin.events.0 {
+                    refused.push((place as u32, Refusal::Superseded));
+                } else if first > seen + 1 {
+                    refused.push((place as u32, Refusal::Gap { next: Seq::new(seen + 1) }));
+                } else if last > seen {
+                    twin.events = (boot, last);
+                    *self.effects.entry((message.twin.clone(), message.stay, last)).or_default() += 1;
+                }
+                continue;
+            }
             let seen = if is_alarm { &mut twin.alarms_seen } else { &mut twin.seen };
             let refusal = if twin.stay != message.stay {
                 Some(if message.stay < twin.stay { Refusal::Superseded } else { Refusal::NotAttached })
@@ -286,6 +340,12 @@ impl NaiveNode {
                 *self.effects.entry((message.twin.clone(), message.stay, number)).or_default() += 1;
             }
             if let Body::State(StateBody::Report(ops)) = body {
+                for op in &ops {
+                    if let Op::Set { value, .. } = op {
+                        let value = twin_core::json::to_compact(value);
+                        *self.values.entry((message.twin.clone(), value)).or_default() += 1;
+                    }
+                }
                 apply_ops(&mut twin.document, ops);
             }
         }

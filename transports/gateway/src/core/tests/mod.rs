@@ -5,6 +5,8 @@ mod cap;
 mod chunks;
 mod cost;
 mod credit;
+mod flash;
 mod harness;
 mod history;
+mod power;
 mod promises;

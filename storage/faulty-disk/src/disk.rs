@@ -1,20 +1,20 @@
 //! The disk, and its files as redb sees them.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use twin_storage::redb::StorageBackend;
-use twin_storage::{DataFile, Disk};
+use redb::StorageBackend;
 
-use super::content::PAGE_BYTES;
-use super::fate::{Chance, Fate};
-use super::file::{FaultyFile, Unsynced};
+use crate::content::PAGE_BYTES;
+use crate::fate::{Chance, Fate};
+use crate::file::{FaultyFile, Unsynced};
 
+#[derive(Default)]
 struct Inner {
-    files: [FaultyFile; 2],
+    files: BTreeMap<String, FaultyFile>,
     /// Writes, syncs, changes of length and files put in place, since the disk was made or the power came back.
     calls: u64,
     /// The call at which the power goes, and what that does.
@@ -26,8 +26,8 @@ struct Inner {
 }
 
 /// The disk. Clones are the same.
-#[derive(Clone)]
-pub(crate) struct FaultyDisk(Arc<Mutex<Inner>>);
+#[derive(Clone, Default)]
+pub struct FaultyDisk(Arc<Mutex<Inner>>);
 
 impl std::fmt::Debug for FaultyDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,30 +39,57 @@ fn no_power() -> io::Error {
     io::Error::other("there is no power")
 }
 
+fn no_file() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
 impl FaultyDisk {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            files: Default::default(),
-            calls: 0,
-            cut: None,
-            off: false,
-            free_pages: None,
-            slow: Duration::ZERO,
-        })))
+    /// An empty one, with power, room and speed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The file with this name; an empty one that is not in its place yet (`true`) if there is none.
+    pub fn open(&self, name: &str) -> io::Result<(Box<dyn StorageBackend>, bool)> {
+        let mut inner = self.0.lock();
+        if inner.off {
+            return Err(no_power());
+        }
+        let file = inner.files.entry(name.to_owned()).or_default();
+        let is_new = !file.in_place;
+        if is_new {
+            *file = FaultyFile::default();
+        }
+        Ok((Box::new(OpenFile { disk: self.clone(), name: name.to_owned() }), is_new))
+    }
+
+    /// Puts a file that was opened empty in its place, for good: until then a power cut leaves nothing of it.
+    pub fn put_in_place(&self, name: &str) -> io::Result<()> {
+        self.call(name, |_| 0, None, |file| file.in_place = true)
+    }
+
+    /// What can still be written; `None`: there is no end of it.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.0.lock().free_pages.map(|pages| pages * PAGE_BYTES as u64)
+    }
+
+    /// Writes, syncs, changes of length and files put in place, since the disk was made or the power came back.
+    pub fn calls(&self) -> u64 {
+        self.0.lock().calls
     }
 
     /// The power goes at the call with this number, from 0; the call itself is not carried out, but a write may be torn.
-    pub(crate) fn cut_at(&self, call: u64, fate: Fate, seed: u64) {
+    pub fn cut_at(&self, call: u64, fate: Fate, seed: u64) {
         self.0.lock().cut = Some((call, fate, Chance(seed)));
     }
 
     /// Did the power go?
-    pub(crate) fn is_off(&self) -> bool {
+    pub fn is_off(&self) -> bool {
         self.0.lock().off
     }
 
     /// The power is back: what was synced is there, and what fate kept. (If it never went, it goes now, and everything is kept.)
-    pub(crate) fn power_on(&self) {
+    pub fn power_on(&self) {
         let mut inner = self.0.lock();
         if !inner.off {
             inner.cut = Some((0, Fate::AllKept, Chance(0)));
@@ -74,24 +101,24 @@ impl FaultyDisk {
     }
 
     /// Leaves room for this many bytes more; `None`: as many as there are.
-    pub(crate) fn leave_room(&self, bytes: Option<u64>) {
+    pub fn leave_room(&self, bytes: Option<u64>) {
         self.0.lock().free_pages = bytes.map(|bytes| bytes / PAGE_BYTES as u64);
     }
 
     /// Each write and sync takes this long from now on.
-    pub(crate) fn be_slow(&self, slow: Duration) {
+    pub fn be_slow(&self, slow: Duration) {
         self.0.lock().slow = slow;
     }
 
-    fn with<T>(&self, file: DataFile, work: impl FnOnce(&mut FaultyFile) -> T) -> io::Result<T> {
-        let mut inner = self.0.lock();
-        if inner.off { Err(no_power()) } else { Ok(work(&mut inner.files[at(file)])) }
+    fn with<T>(&self, name: &str, work: impl FnOnce(&FaultyFile) -> T) -> io::Result<T> {
+        let inner = self.0.lock();
+        if inner.off { Err(no_power()) } else { inner.files.get(name).map(work).ok_or_else(no_file) }
     }
 
     /// One of the calls at which the power may go. `pages` is what it takes of the room.
     fn call(
         &self,
-        file: DataFile,
+        name: &str,
         pages: impl FnOnce(&FaultyFile) -> u64,
         unsynced: Option<Unsynced>,
         work: impl FnOnce(&mut FaultyFile),
@@ -101,25 +128,26 @@ impl FaultyDisk {
             std::thread::sleep(slow);
         }
         let mut inner = self.0.lock();
+        let inner = &mut *inner;
         if inner.off {
             return Err(no_power());
         }
         let call = inner.calls;
         inner.calls += 1;
+        let file = inner.files.get_mut(name).ok_or_else(no_file)?;
         if inner.cut.as_ref().is_some_and(|(cut, ..)| *cut == call) {
             // What was under way may be on the disk in part, or wholly.
-            inner.files[at(file)].unsynced.extend(unsynced);
+            file.unsynced.extend(unsynced);
             inner.go_off();
             return Err(no_power());
         }
-        let wanted = pages(&inner.files[at(file)]);
+        let wanted = pages(file);
         if let Some(free) = &mut inner.free_pages {
             if wanted > *free {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             *free -= wanted;
         }
-        let file = &mut inner.files[at(file)];
         file.unsynced.extend(unsynced);
         work(file);
         Ok(())
@@ -130,56 +158,26 @@ impl Inner {
     fn go_off(&mut self) {
         self.off = true;
         if let Some((_, fate, chance)) = &mut self.cut {
-            for file in &mut self.files {
+            for file in self.files.values_mut() {
                 file.cut(*fate, chance);
             }
         }
     }
 }
 
-const fn at(file: DataFile) -> usize {
-    match file {
-        DataFile::Log => 0,
-        DataFile::State => 1,
-    }
-}
-
-impl Disk for FaultyDisk {
-    fn open(&self, file: DataFile) -> io::Result<Box<dyn StorageBackend>> {
-        self.with(file, |content| {
-            if !content.in_place {
-                *content = FaultyFile::default();
-            }
-        })?;
-        Ok(Box::new(OpenFile { disk: self.clone(), file }))
-    }
-
-    fn put_in_place(&self, file: DataFile) -> io::Result<()> {
-        self.call(file, |_| 0, None, |file| file.in_place = true)
-    }
-
-    fn path(&self, file: DataFile) -> PathBuf {
-        PathBuf::from("/faulty").join(file.file_name())
-    }
-
-    fn free_bytes(&self) -> io::Result<Option<u64>> {
-        Ok(self.0.lock().free_pages.map(|pages| pages * PAGE_BYTES as u64))
-    }
-}
-
 #[derive(Debug)]
 struct OpenFile {
     disk: FaultyDisk,
-    file: DataFile,
+    name: String,
 }
 
 impl StorageBackend for OpenFile {
     fn len(&self) -> Result<u64, io::Error> {
-        self.disk.with(self.file, |file| file.now.len)
+        self.disk.with(&self.name, |file| file.now.len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.disk.with(self.file, |file| {
+        self.disk.with(&self.name, |file| {
             if offset + out.len() as u64 > file.now.len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -189,7 +187,7 @@ impl StorageBackend for OpenFile {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.disk.call(self.file, |_| 0, Some(Unsynced::Len(len)), |file| file.now.set_len(len))
+        self.disk.call(&self.name, |_| 0, Some(Unsynced::Len(len)), |file| file.now.set_len(len))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
@@ -198,12 +196,12 @@ impl StorageBackend for OpenFile {
                 change.put(&mut file.durable);
             }
         };
-        self.disk.call(self.file, |_| 0, None, work)
+        self.disk.call(&self.name, |_| 0, None, work)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let change = Unsynced::Write { offset, data: data.into() };
         let pages = |file: &FaultyFile| file.now.missing(offset, data.len());
-        self.disk.call(self.file, pages, Some(change), |file| file.now.write(offset, data))
+        self.disk.call(&self.name, pages, Some(change), |file| file.now.write(offset, data))
     }
 }

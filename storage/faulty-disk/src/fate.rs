@@ -2,8 +2,10 @@
 
 /// What the power cut does to writes that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
+    /// None is there.
     AllLost,
+    /// All are there.
     AllKept,
     /// Each by itself is lost, kept or torn.
     Mixed,
@@ -12,15 +14,17 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    pub(crate) const ALL: [Self; 4] = [Self::AllLost, Self::AllKept, Self::Mixed, Self::LastTorn];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AllLost, Self::AllKept, Self::Mixed, Self::LastTorn];
 }
 
 /// Chance under a seed (SplitMix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(pub(crate) u64);
+pub struct Chance(pub u64);
 
 impl Chance {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// 64 bits.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +32,8 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    /// A number below the bound.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::content::Content;
-use super::fate::{Chance, Fate};
+use crate::content::Content;
+use crate::fate::{Chance, Fate};
 
 /// What a disk writes at once, or not.
 const SECTOR_BYTES: usize = 512;
