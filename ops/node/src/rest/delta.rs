@@ -38,7 +38,7 @@ pub(crate) struct DeltaBody<'a> {
 pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["since"])?;
     let twin = twin_id(&request)?;
-    let Some(since) = query.number("since", 0..=u64::MAX)? else {
+    let Some(since) = query.number("since", 0..=i64::MAX as u64)? else {
         let detail = "query parameter \"since\" is missing: the `$version` of desired that you know, or 0";
         return Err(Problem::bad_request("missing-parameter", detail));
     };

@@ -32,6 +32,20 @@ use super::segments::twin_id;
 use super::twins::document_of;
 use crate::limits::{EVENTS_CHUNK_BYTES, EVENTS_GONE_AFTER, EVENTS_KEEP_ALIVE, EVENTS_PER_CHUNK, OBSERVERS_MAX};
 
+/// One event of a stream, as server-sent events are read.
+#[derive(ToSchema)]
+#[schema(as = StreamedEvent)]
+#[expect(dead_code, reason = "says what `write_event` and its like write")]
+pub(crate) struct StreamedEvent<'a> {
+    /// Its kind.
+    event: &'a str,
+    /// What to send as Last-Event-ID. `lagged` has none of its own.
+    id: Option<&'a str>,
+    /// An `Event`; of a `reset` an object with `reason`, of `lagged` one with `missed`.
+    #[schema(content_media_type = "application/json")]
+    data: &'a str,
+}
+
 /// The `data` of an event; its kind stands in `event`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -97,13 +111,13 @@ struct What<'a> {
                    everything after it, if it comes within half a minute and the node was not restarted meanwhile. With `path` \
                    only created, deleted and what concerns that place is told, each event whole.",
     params(
-        ("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"),
-        ("prefix" = Option<String>, Query, description = "Only twins whose id begins so", min_length = 1, max_length = 128),
-        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer: `/desired/price`, `/reported`", max_length = 4096, pattern = r"^/(tags|desired|reported)(/[^~]*)?$"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard", max_length = 64),
+        ("site" = Option<String>, Query, description = "Only twins of this site", max_length = 64, pattern = "^[A-Za-z0-9._-]*$"),
+        ("prefix" = Option<String>, Query, description = "Only twins whose id begins so", max_length = 128),
+        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer: `/desired/price`, `/reported`", max_length = 4096, pattern = r"^(/(tags|desired|reported)(/[^~]*)?)?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard"),
     ),
     responses(
-        (status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream"),
+        (status = 200, description = "A stream that does not end, of such events", body = StreamedEvent<'_>, content_type = "text/event-stream"),
         (status = 404, description = "There is no such site"),
     ),
 )]
@@ -121,11 +135,11 @@ pub(crate) async fn all(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     get, path = "/api/v1/twins/{id}/events", tag = "events", operation_id = "observeTwin",
     summary = "What happens to one twin, after its commit, as server-sent events",
     params(
-        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer", max_length = 4096, pattern = r"^/(tags|desired|reported)(/[^~]*)?$"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard", max_length = 64),
+        ("path" = Option<String>, Query, description = "Only what concerns this place of the twin, as a JSON pointer", max_length = 4096, pattern = r"^(/(tags|desired|reported)(/[^~]*)?)?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the observer heard"),
     ),
     responses(
-        (status = 200, description = "A stream that does not end", body = EventBody<'_>, content_type = "text/event-stream"),
+        (status = 200, description = "A stream that does not end, of such events", body = StreamedEvent<'_>, content_type = "text/event-stream"),
         (status = 404, description = "There is no such twin"),
     ),
 )]

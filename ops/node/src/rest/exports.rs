@@ -91,8 +91,8 @@ pub(crate) enum ExportLine<'a> {
                    own: it shows what was committed when the request came, or later. Twins made or deleted meanwhile may or may not be \
                    there. Where lines are not read for 30 s the connection is closed.",
     params(
-        ("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"),
-        ("prefix" = Option<String>, Query, description = "Only twins whose ids begin so", min_length = 1, max_length = 127, pattern = r"^[A-Za-z0-9\-._%#*?!(),:=@$'+]+$"),
+        ("site" = Option<String>, Query, description = "Only twins of this site", max_length = 64, pattern = "^[A-Za-z0-9._-]*$"),
+        ("prefix" = Option<String>, Query, description = "Only twins whose ids begin so", max_length = 127, pattern = r"^[A-Za-z0-9\-._%#*?!(),:=@$'+]*$"),
         ("cursor" = Option<String>, Query, description = "Only what comes after this twin: `<site>/<id>`", max_length = 512),
     ),
     responses(

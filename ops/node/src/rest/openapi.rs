@@ -40,7 +40,7 @@ use super::{
         tokens::list, tokens::post, tokens::delete, audit::list, certificates::reload, backup::post,
         health::healthz, health::readyz, metrics::metrics, openapi_json,
     ),
-    components(schemas(ProblemBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),
+    components(schemas(ProblemBody<'_>, events::EventBody<'_>, document::ConvergenceBody, SectionInput, ValueInput)),
     modifiers(&Sections, &Parameters, &Keys, &Waits, &Problems, &Token, &Scopes),
 )]
 struct Description;
@@ -159,20 +159,22 @@ fn shared_parameters(path: &str, conditional: bool, is_read: bool) -> Vec<Parame
         // The last alternative is what the body shows as `etag`, sent back as it is.
         let any_or_tags = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*|[!#-)+\--~]+)$"#;
         let (matching, none, none_pattern) = if is_read {
-            ("Etags: 412 unless one is current", "Etags: 304 if one is current", any_or_tags)
+            // Whatever else it may be, it is no current etag.
+            ("Etags: 412 unless one is current", "Etags: 304 if one is current", "^[!-~]([ -~]*[!-~])?$")
         } else {
             ("Etags, or `*` for any: 412 unless one is current", "`*`: 412 if the twin exists", r"^\*$")
         };
-        let bounds = |pattern| (1, HEADER_CHARACTERS_MAX, pattern);
+        let bounds = |pattern| (1, UNBOUNDED, pattern);
         parameters.push(text_parameter("If-Match", ParameterIn::Header, matching, bounds(any_or_tags)));
         parameters.push(text_parameter("If-None-Match", ParameterIn::Header, none, bounds(none_pattern)));
     }
     parameters
 }
 
-/// Longest pointer and header that are described as possible; more may work.
+/// Longest pointer that is described as possible; more may work.
 const POINTER_CHARACTERS_MAX: usize = 4096;
-const HEADER_CHARACTERS_MAX: usize = 1024;
+/// A text that only the size of a request's head bounds.
+const UNBOUNDED: usize = usize::MAX;
 
 pub(crate) fn text_parameter(
     name: &str,
@@ -184,7 +186,7 @@ pub(crate) fn text_parameter(
     let schema = ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
         .min_length(Some(length_min))
-        .max_length(Some(length_max))
+        .max_length((length_max != UNBOUNDED).then_some(length_max))
         .pattern(Some(pattern));
     ParameterBuilder::new()
         .name(name)

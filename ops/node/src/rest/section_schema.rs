@@ -40,14 +40,16 @@ impl PartialSchema for SectionInput {
 impl PartialSchema for ValueInput {
     fn schema() -> RefOr<Schema> {
         let of = |kind: Type| ObjectBuilder::new().schema_type(kind);
-        let range = INTEGER_MAX as f64;
-        let any = AnyOfBuilder::new()
-            .item(of(Type::Null))
-            .item(of(Type::Boolean))
-            .item(of(Type::Number).minimum(Some(-range)).maximum(Some(range)))
-            .item(of(Type::String).max_length(Some(STRING_BYTES_MAX)))
-            .item(ArrayBuilder::new().items(Ref::from_schema_name(VALUE_INPUT)).max_items(Some(NODES_MAX)))
-            .item(Ref::from_schema_name(SECTION_INPUT));
+        let any =
+            AnyOfBuilder::new()
+                .item(of(Type::Null))
+                .item(of(Type::Boolean))
+                .item(of(Type::Number).description(Some(format!(
+                    "Written without fraction and exponent it is within {INTEGER_MAX} of 0."
+                ))))
+                .item(of(Type::String).max_length(Some(STRING_BYTES_MAX)))
+                .item(ArrayBuilder::new().items(Ref::from_schema_name(VALUE_INPUT)).max_items(Some(NODES_MAX)))
+                .item(Ref::from_schema_name(SECTION_INPUT));
         RefOr::T(Schema::AnyOf(any.build()))
     }
 }

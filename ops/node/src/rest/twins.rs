@@ -83,7 +83,7 @@ pub(crate) async fn document_of(
     get, path = "/api/v1/twins", tag = "twins", operation_id = "listTwins",
     summary = "Twins, by site and id, in pages",
     params(
-        ("site" = Option<String>, Query, description = "Only twins of this site", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$"),
+        ("site" = Option<String>, Query, description = "Only twins of this site", max_length = 64, pattern = "^[A-Za-z0-9._-]*$"),
         ("limit" = Option<u64>, Query, description = "Most twins of the page; 100 unless given", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "`next` of the page before", max_length = 512),
     ),
