@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Everything that is measured, beside the raw limits of the machine and what a user would run instead
     All(AllArgs),
+    /// Half of what a node can do for a long while, with clients coming and going: does its memory stay flat?
+    Soak(SoakArgs),
     /// The scenarios of `all`
     List,
     /// Time until a node is ready, and its memory when idle
@@ -153,6 +155,44 @@ pub(crate) struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// How long; a sixth of it is warm-up
+    #[arg(long, value_name = "N", default_value_t = 30.0, value_parser = positive)]
+    pub(crate) minutes: f64,
+    /// Reports a second; none: half of what a closed loop of the same gateways does first
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// Gateways that report
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) gateways: u32,
+    /// Devices of each
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) devices: u32,
+    /// More twins, that are used now and then
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) registered: u64,
+    /// Let the node leak so much, to see that it is found
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub(crate) leak_bytes_per_s: Option<u64>,
+    /// Write figures and curves to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the plots into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) svg_dir: Option<PathBuf>,
+    /// Where the data directory goes; none: a temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err(format!("{text} is no number above 0")),
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[arg(long)]
     pub(crate) data_dir: PathBuf,
@@ -162,6 +202,11 @@ pub(crate) struct NodeArgs {
     pub(crate) quic: SocketAddr,
     #[arg(long, value_enum)]
     pub(crate) plant: Option<Plant>,
+    /// Seals what is on the disk, with a key that everybody knows
+    #[arg(long)]
+    pub(crate) sealed: bool,
+    #[arg(long)]
+    pub(crate) leak_bytes_per_s: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod rest;
 mod scenarios;
 mod scratch;
 mod seeded;
+mod soak;
 mod stage;
 mod thin;
 mod thin_devices;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Audit(args) => audit::run(&args),
         Command::All(args) => all::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::List => {
             all::list();
             Ok(true)

@@ -1,4 +1,4 @@
-//! A client of `POST /api/v1/twins:batchUpdate`: sends lines and reads results at the same time, over one connection.
+//! A client of `POST /api/v1/twins:batchUpdate` and its likes: sends lines and reads results at the same time, over one connection.
 
 use std::net::SocketAddr;
 
@@ -9,17 +9,27 @@ use tokio::net::TcpStream;
 /// Bytes of lines that are sent as one chunk.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// Posts these lines; how many results said 200. Any other result is an error.
+/// Posts these lines to be updated; how many results said 200. Any other result is an error.
 pub(crate) async fn batch_update(
     addr: SocketAddr,
     token: &str,
+    lines: impl Iterator<Item = String> + Send,
+) -> anyhow::Result<u64> {
+    batch(addr, token, "/api/v1/twins:batchUpdate", lines).await
+}
+
+/// Posts these lines there; how many results said 200. Any other result is an error.
+pub(crate) async fn batch(
+    addr: SocketAddr,
+    token: &str,
+    path: &str,
     lines: impl Iterator<Item = String> + Send,
 ) -> anyhow::Result<u64> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let (mut recv, mut send) = stream.split();
     let head = format!(
-        "POST /api/v1/twins:batchUpdate HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
     let write = async {
@@ -94,7 +104,7 @@ impl Results {
             self.line.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
             // Looked for rather than parsed: a million lines are the client's to bear.
-            if !self.line.windows(12).any(|part| part == b"\"status\":200") {
+            if !self.line.windows(11).any(|part| part == b"\"status\":20") {
                 bail!("an item was refused: {}", String::from_utf8_lossy(&self.line));
             }
             self.line.clear();

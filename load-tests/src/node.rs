@@ -1,16 +1,22 @@
 //! The hidden subcommand `node`: what `twind dev` does, plus bugs on demand.
 
 use std::io::{BufRead as _, Read as _, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
 use twin_node::telemetry::{self, Telemetry, TelemetryOptions};
-use twin_node::{Node, NodeOptions};
+use twin_node::{Node, NodeOptions, StateKey};
 
 use crate::cli::NodeArgs;
 
 /// The word on standard input that makes a node stop as an operator's signal would.
 pub(crate) const STOP: &str = "stop";
+
+/// What a sealed node is sealed with here: a measurement has no secrets.
+const SEALED_WITH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// How often a leak leaks.
+const LEAK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs a node until it is killed, told to [`STOP`], or until its standard input ends: it must not outlive whoever started it.
 pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
@@ -30,6 +36,12 @@ pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
         options.http = args.http;
         options.quic = args.quic;
         options.cluster.planted = args.plant.map(Into::into);
+        if args.sealed {
+            options.state_key = Some(StateKey::from_text(SEALED_WITH).context("the key of the measurements")?);
+        }
+        if let Some(bytes_per_s) = args.leak_bytes_per_s {
+            std::thread::spawn(move || leak(bytes_per_s));
+        }
         let node = Node::start(options).await?;
         node.ready().await;
         let line =
@@ -48,6 +60,16 @@ pub(crate) fn run(args: NodeArgs) -> anyhow::Result<()> {
         node.shutdown().await;
         Ok(())
     })
+}
+
+/// Takes memory and never gives it back, as a bug would: a soak must find it.
+fn leak(bytes_per_s: u64) {
+    let bytes = (bytes_per_s as f64 * LEAK_INTERVAL.as_secs_f64()) as usize;
+    loop {
+        // Ones, because zeros that nobody wrote take no memory.
+        std::mem::forget(vec![1_u8; bytes]);
+        std::thread::sleep(LEAK_INTERVAL);
+    }
 }
 
 /// Logs what `RUST_LOG` says, or warnings.

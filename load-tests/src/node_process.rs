@@ -35,6 +35,10 @@ pub(crate) struct NodeSpec {
     pub(crate) quic: SocketAddr,
     /// The bug it is given.
     pub(crate) plant: Option<Plant>,
+    /// Is what it writes sealed?
+    pub(crate) sealed: bool,
+    /// What it leaks, likewise as a bug.
+    pub(crate) leak_bytes_per_s: Option<u64>,
 }
 
 impl NodeSpec {
@@ -42,7 +46,7 @@ impl NodeSpec {
     pub(crate) fn new(twind: Option<PathBuf>, data_dir: PathBuf) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let log = data_dir.with_extension("log");
-        Self { twind, data_dir, log, http: any, quic: any, plant: None }
+        Self { twind, data_dir, log, http: any, quic: any, plant: None, sealed: false, leak_bytes_per_s: None }
     }
 
     /// Spawns it and waits until it is ready. Afterwards the spec names the ports it got, so that it starts on them again.
@@ -55,11 +59,17 @@ impl NodeSpec {
         command.arg(subcommand);
         command.arg("--data-dir").arg(&self.data_dir);
         command.arg("--http").arg(self.http.to_string()).arg("--quic").arg(self.quic.to_string());
+        if self.twind.is_some() && (self.plant.is_some() || self.sealed || self.leak_bytes_per_s.is_some()) {
+            bail!("only this binary's own node can be given a bug or a key, not twind");
+        }
         if let Some(plant) = self.plant {
-            if self.twind.is_some() {
-                bail!("a bug can be planted into this binary's own node only, not into twind");
-            }
             command.arg("--plant").arg(plant.name());
+        }
+        if self.sealed {
+            command.arg("--sealed");
+        }
+        if let Some(bytes_per_s) = self.leak_bytes_per_s {
+            command.arg("--leak-bytes-per-s").arg(bytes_per_s.to_string());
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log).context("the node's log")?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use http::Method;
 use serde_json::Value;
 use ureq::Agent;
 
@@ -33,10 +34,13 @@ pub(crate) struct Reported {
     pub(crate) counter: u64,
 }
 
+fn agent(timeout: Option<Duration>) -> Agent {
+    Agent::config_builder().timeout_global(timeout).http_status_as_error(false).build().into()
+}
+
 impl Rest {
     pub(crate) fn new(base: String, token: &str) -> Self {
-        let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
-        Self { agent, base, authorization: format!("Bearer {token}"), token: token.to_owned() }
+        Self { agent: agent(Some(TIMEOUT)), base, authorization: format!("Bearer {token}"), token: token.to_owned() }
     }
 
     /// The bearer token, for clients that make their own requests.
@@ -95,6 +99,58 @@ impl Rest {
             let Some(next) = page["next"].as_str() else { return Ok(all) };
             cursor = format!("&cursor={next}");
         }
+    }
+
+    /// The same node, over connections of its own.
+    pub(crate) fn anew(&self) -> Self {
+        Self { agent: agent(Some(TIMEOUT)), ..self.clone() }
+    }
+
+    /// The same, for answers that take long.
+    pub(crate) fn patient(&self) -> Self {
+        Self { agent: agent(None), ..self.clone() }
+    }
+
+    /// Sends a request and reads its answer to the end: the status, whatever it is. `key`: sent as `Idempotency-Key`.
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<u16> {
+        Ok(self.exchange(method, path, body, key)?.0)
+    }
+
+    /// As [`Rest::send`]: status, and bytes of the answer.
+    pub(crate) fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<(u16, u64)> {
+        let mut request = http::Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.base))
+            .header("Authorization", &self.authorization);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let answer = match body {
+            // What changes a part of a twin is a merge patch.
+            Some(body) => {
+                let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+                let body = serde_json::to_vec(body)?;
+                self.agent.run(request.header("Content-Type", kind).body(body)?)
+            }
+            None => self.agent.run(request.body(())?),
+        };
+        let answer = answer.with_context(|| format!("{method} {path}"))?;
+        let status = answer.status().as_u16();
+        let bytes = std::io::copy(&mut answer.into_body().into_reader(), &mut std::io::sink())
+            .with_context(|| format!("the answer to {method} {path}"))?;
+        Ok((status, bytes))
     }
 
     /// The event stream of a site, until it breaks: calls back for each `reported` event with its data.

@@ -37,7 +37,18 @@ impl Stage {
         hot: u32,
         documents: &Arc<Documents>,
     ) -> anyhow::Result<Self> {
-        let mut spec = bench.seeded(SITE, cold, documents)?;
+        let spec = bench.seeded(SITE, cold, documents)?;
+        Self::on(bench, spec, gateways, hot, documents)
+    }
+
+    /// As [`Stage::with`], on this node, which does not run.
+    pub(crate) fn on(
+        bench: &mut Bench,
+        mut spec: NodeSpec,
+        gateways: u32,
+        hot: u32,
+        documents: &Arc<Documents>,
+    ) -> anyhow::Result<Self> {
         let node = spec.start()?;
         let rest = spec.rest()?;
         let dir = bench.directory("stage")?;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::bench::Bench;
 use crate::fleet::By;
+use crate::measure::procfs::written_bytes;
 use crate::measure::{CpuUse, CpuWatch, Loaded, closed_loop};
 use crate::rest::Metrics;
 use crate::stage::Stage;
@@ -14,6 +15,8 @@ use crate::stage::Stage;
 pub(crate) struct Slice {
     loaded: Loaded,
     used: CpuUse,
+    /// Bytes that the node gave to the disk, until it was quiet again.
+    written_bytes: u64,
     before: Metrics,
     after: Metrics,
 }
@@ -28,6 +31,7 @@ pub(crate) fn write_slice(
 ) -> anyhow::Result<Slice> {
     let before = stage.rest.metrics()?;
     let pids = [stage.node()?.pid()];
+    let written_before = written_bytes(pids[0])?;
     let (mut watch, mut used) = (None, None);
     let mark = || match &watch {
         None => watch = CpuWatch::begin(&pids).ok(),
@@ -45,7 +49,8 @@ pub(crate) fn write_slice(
     runtime.block_on(stage.fleet.drained())?;
     let after = stage.rest.metrics()?;
     std::thread::sleep(bench.plan.settle);
-    Ok(Slice { loaded, used, before, after })
+    let written_bytes = written_bytes(pids[0])?.saturating_sub(written_before);
+    Ok(Slice { loaded, used, written_bytes, before, after })
 }
 
 impl Slice {
@@ -106,6 +111,13 @@ impl Slice {
     /// Bytes of frames for each update.
     pub(crate) fn bytes_per_update(&self) -> f64 {
         self.ratio("twinmesh_frame_bytes_received_total", "twinmesh_messages_total")
+    }
+
+    /// Bytes that the node gave to the disk for each update: log, checkpoints, and what redb keeps about its pages. Those of the warm-up
+    /// and of the quiet behind it count, as their updates do.
+    pub(crate) fn written_per_update(&self) -> f64 {
+        let updates = self.rise("twinmesh_messages_total");
+        if updates > 0.0 { self.written_bytes as f64 / updates } else { 0.0 }
     }
 
     pub(crate) fn checkpoints(&self) -> f64 {

@@ -28,10 +28,32 @@ pub(crate) fn machine_s() -> anyhow::Result<(f64, f64)> {
 
 /// Resident bytes of a process.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Those of them that no file backs: heap and stacks.
+pub(crate) fn anonymous_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "RssAnon:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("odd VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("odd {field}"))?;
     Ok(kib * 1024)
+}
+
+/// Bytes that a process gave to disks, since it began.
+pub(crate) fn written_bytes(pid: u32) -> anyhow::Result<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).with_context(|| format!("process {pid}"))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
+    line.trim().parse().context("odd write_bytes")
+}
+
+/// Files, sockets and pipes that a process has open.
+pub(crate) fn open_files(pid: u32) -> anyhow::Result<u64> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("process {pid}"))?;
+    Ok(open.count() as u64)
 }
 
 #[cfg(test)]
@@ -44,5 +66,8 @@ mod tests {
         assert!(cpu_s(pid).unwrap() >= 0.0);
         assert!(machine_s().unwrap().0 > 0.0);
         assert!(resident_bytes(pid).unwrap() > 1_000_000);
+        assert!(anonymous_bytes(pid).unwrap() <= resident_bytes(pid).unwrap() + 1_000_000);
+        written_bytes(pid).unwrap();
+        assert!(open_files(pid).unwrap() >= 3);
     }
 }

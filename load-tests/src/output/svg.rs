@@ -12,6 +12,8 @@ const TOP: f64 = 48.0;
 const BOTTOM: f64 = 56.0;
 /// The colours of Okabe and Ito, dark enough for white.
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00", "#000000"];
+/// Points of a line up to which each is marked.
+const MARKED_MAX: usize = 40;
 /// Steps of a linear axis, about.
 const STEPS: f64 = 5.0;
 
@@ -121,7 +123,8 @@ pub(crate) fn render(plot: &Plot) -> String {
         let line: Vec<String> = places.iter().map(|(px, py)| format!("{px:.1},{py:.1}")).collect();
         let _ =
             writeln!(svg, r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#, line.join(" "));
-        for (px, py) in places {
+        // Where they are close the line says it all.
+        for (px, py) in places.into_iter().filter(|_| series.points.len() <= MARKED_MAX) {
             let _ = writeln!(svg, r#"<circle cx="{px:.1}" cy="{py:.1}" r="3.5" fill="{colour}"/>"#);
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Idle: an empty node after some quiet. Per active grain: twins are read until a fifth of the grains is active, and then until all
 //! are; the slope between the two, less the document, so that what grows once (caches, buffers) does not count. With many registered
-//! twins: the node's resident memory before and with all these grains.
+//! twins: the node's resident memory before and with all these grains. Per registered twin that is not active: the slope between the nodes
+//! with the fewest and the most of them, just started; and what each takes of the state file as it was seeded, which is denser than
+//! one that grew row by row.
 
 use std::time::Duration;
 
@@ -41,6 +43,13 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             anyhow::Ok((resident_bytes(stage.node()?.pid())? as f64 / 1e6, active))
         };
         resting.push((registered as f64, look()?.0));
+        let file_bytes = std::fs::metadata(stage.spec.data_dir.join("state.redb"))?.len() as f64;
+        bench.figures.push(Figure::once(
+            "M1",
+            format!("state file per registered twin, of {registered}"),
+            "B",
+            file_bytes / registered.max(1) as f64,
+        ));
         let grains = bench.plan.active.min(registered);
         let ids = ColdIds::of(registered);
         bench.doing(format!("activating {grains} of {registered} twins"));
@@ -61,6 +70,14 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let figure = Figure::once("M1", name, "MB", peak_mb.max(all_mb)).note("the highest that was seen");
         bench.figures.push(if is_last { figure.target(Target::AtMost(FULL_MB_MAX)) } else { figure });
         stage.end(bench)?;
+    }
+    if let [fewest, .., most] = resting[..] {
+        let name = format!("memory per registered twin that is not active, {} / {}", fewest.0, most.0);
+        let slope = (most.1 - fewest.1) * 1e6 / (most.0 - fewest.0).max(1.0);
+        bench.figures.push(
+            Figure::once("M1", name, "B", slope)
+                .note(format!("just started: {:.1} and {:.1} MB resident", fewest.1, most.1)),
+        );
     }
     bench.plots.push(Plot {
         file: "memory-over-twins",

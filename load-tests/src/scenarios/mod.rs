@@ -4,6 +4,8 @@ mod a1;
 mod b1;
 mod c1;
 mod d1;
+mod e1;
+mod k1;
 mod m1;
 mod r1;
 mod s1;
@@ -36,5 +38,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "D1", about: "the overnight price change, in through batchUpdate", run: d1::run },
     Scenario { name: "S1", about: "what is left of W1 and R1 with ever more registered twins", run: s1::run },
     Scenario { name: "T1", about: "start to serving with many twins, clean and after kill -9", run: t1::run },
+    Scenario { name: "E1", about: "sealing the disk: what is left of W1, beside a node that does not", run: e1::run },
+    Scenario { name: "K1", about: "acks at a fixed rate while backups are taken, and without", run: k1::run },
     Scenario { name: "B1", about: "bytes of frames per reported number", run: b1::run },
 ];

@@ -64,6 +64,9 @@ fn seeded_twins_are_read_and_weighed_as_any_other() {
     assert!(median(&report, "A1", "cold activations") > 0.0, "{report}");
     assert!(median(&report, "A1", "cold read p99") > 0.0, "{report}");
     assert!(median(&report, "M1", "idle node") > 1.0, "{report}");
+    assert!(median(&report, "M1", "state file per registered twin, of 2000") > 100.0, "{report}");
+    // Of so few it may be anything.
+    median(&report, "M1", "memory per registered twin that is not active");
     assert_eq!(plots, ["memory-over-twins.svg"]);
 }
 
@@ -82,4 +85,17 @@ fn reports_of_any_seeded_twin_stand_beside_redb_alone() {
     assert!(median(&report, "S1", "most log / budget, random") <= 1.0, "{report}");
     assert!(median(&report, "T1", "start to serving, 2000 twins, clean") > 0.0, "{report}");
     assert_eq!(plots, ["throughput-over-twins.svg"]);
+}
+
+#[test]
+fn sealing_and_backups_stand_beside_a_node_without() {
+    let (table, report, _) = tiny("E1,K1");
+    for name in ["durable updates, sealed", "CPU of the node, sealed", "state file a twin, sealed"] {
+        assert!(median(&report, "E1", name) > 0.0, "{name} in {report}");
+    }
+    for name in ["p99 of acks at 2000/s without", "p99 of acks at 2000/s during backups", "a backup, 2000 seeded twins"]
+    {
+        assert!(median(&report, "K1", name) > 0.0, "{name} in {report}");
+    }
+    assert!(table.contains("of plain"), "{table}");
 }

@@ -3,3 +3,4 @@
 mod all;
 mod audit;
 mod figures;
+mod soak;
