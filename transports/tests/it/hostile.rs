@@ -2,8 +2,10 @@
 
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Seq, Stay};
+use twin_transports::codec::encode_datagram;
 use twin_transports::frames::batch::{StateBatch, StateMessage, WireBody, WireOp};
-use twin_transports::frames::session::{Open, StreamClass, Welcome};
+use twin_transports::frames::health::Health;
+use twin_transports::frames::session::{Heartbeat, Open, StreamClass, Welcome};
 use twin_transports::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED};
 use twin_transports::refuse::RefusalCode;
 
@@ -182,6 +184,20 @@ async fn a_frame_on_the_wrong_stream_is_refused() {
     writer.send(Open { class: StreamClass::Control }).await.unwrap();
     assert_eq!(gateway.refused().await.code, "bad-frame");
     assert!(server.backend.commands.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_heartbeat_with_a_value_that_none_can_have_is_refused_by_name() {
+    let server = TestServer::start();
+    let credentials = server.gateway("store-1", "gw-1");
+    let (gateway, _) = Gateway::open(&server, &credentials).await;
+    let health = Health { battery_percent: Some(200), ..Health::default() };
+    let heartbeat = Heartbeat { number: 1, health, ..Heartbeat::default() };
+    gateway.connection.send_datagram(encode_datagram(&heartbeat)).unwrap();
+    let refused = gateway.refused().await;
+    assert_eq!(refused.code, "bad-frame");
+    assert!(refused.message.contains("battery_percent is 200"), "{refused:?}");
+    assert!(server.backend.heartbeats.lock().is_empty());
 }
 
 #[tokio::test]

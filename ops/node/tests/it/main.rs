@@ -15,6 +15,7 @@ mod deployment;
 mod events;
 mod exports;
 mod gateway;
+mod health;
 mod http;
 mod keys;
 mod lifecycle;

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod desired;
+mod health;
 mod node;
 mod readings;
 mod refusals;
