@@ -39,6 +39,7 @@ use crate::security::OnSecurityEvent;
 use crate::sessions::Sessions;
 use crate::site_removal::Removals;
 use crate::stats::Counters;
+use crate::summary::GatewaysSummary;
 use crate::view::{ClusterStats, NodeView, TwinPage, TwinQuery};
 use crate::{DIRECTORY, FIRST_CELL, listing};
 
@@ -375,7 +376,13 @@ impl Cluster {
             quic: self.inner.options.quic.clone(),
             started_at: self.inner.started_at,
             groups,
+            gateways: self.gateways_summary(),
         }])
+    }
+
+    /// What the gateways with sessions here say of themselves, in sum.
+    pub fn gateways_summary(&self) -> GatewaysSummary {
+        self.inner.sessions.summary()
     }
 
     /// Counters and levels.

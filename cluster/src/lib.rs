@@ -35,6 +35,7 @@ mod site_removal;
 mod sites;
 pub mod slots;
 pub mod stats;
+mod summary;
 pub mod tokens;
 pub mod view;
 
@@ -45,6 +46,7 @@ pub use committer::PlantedBug;
 pub use export::{ExportPage, ExportPlace, ExportQuery};
 pub use gateways::NewKey;
 pub use site_removal::SiteRemoval;
+pub use summary::{GatewaysSummary, RSSI_STEPS_DBM};
 pub use view::{
     ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView,
     SiteChange, SiteView, TwinPage, TwinQuery,

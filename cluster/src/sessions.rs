@@ -12,6 +12,7 @@ use twin_transports::frames::device::Call;
 use twin_transports::frames::session::Heartbeat;
 use twin_transports::server::{Downlink, VerifiedHello};
 
+use crate::summary::GatewaysSummary;
 use crate::view::GatewayStatus;
 
 /// A gateway's session.
@@ -184,6 +185,7 @@ impl Sessions {
                 backlog_bytes_max: heartbeat.backlog_bytes_max,
                 dead_letters: heartbeat.dead_letters,
                 devices: heartbeat.devices,
+                health: heartbeat.health,
             });
             table.heard.insert(gateway.clone(), LastHeard { at: now, status });
         }
@@ -217,6 +219,17 @@ impl Sessions {
     pub fn look<T>(&self, gateway: &GatewayId, read: impl FnOnce(Option<&Session>, Option<&LastHeard>) -> T) -> T {
         let table = self.table.read();
         read(table.open.get(gateway), table.heard.get(gateway))
+    }
+
+    /// What all gateways with sessions say of themselves, in sum.
+    pub fn summary(&self) -> GatewaysSummary {
+        let table = self.table.read();
+        let mut summary = GatewaysSummary::default();
+        for (gateway, session) in &table.open {
+            let by_certificate = matches!(session.hello.key, GatewayKey::Certificate(_));
+            summary.add(by_certificate, table.heard.get(gateway).and_then(|heard| heard.status));
+        }
+        summary
     }
 
     /// Open sessions.

@@ -5,6 +5,9 @@ use twin_core::document::TwinDocument;
 use twin_core::ids::{GatewayName, SiteId};
 use twin_core::numbers::{CellId, WallTime};
 use twin_core::value::Value;
+use twin_transports::frames::health::Health;
+
+use crate::summary::GatewaysSummary;
 
 /// Who may have a twin in a site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +124,8 @@ pub struct GatewayStatus {
     pub dead_letters: u64,
     /// Devices attached.
     pub devices: u64,
+    /// How its box and its link are.
+    pub health: Health,
 }
 
 /// New credentials. A secret is shown once and stored nowhere.
@@ -151,6 +156,8 @@ pub struct NodeView {
     pub started_at: WallTime,
     /// Its Raft groups.
     pub groups: Vec<GroupView>,
+    /// The gateways with sessions on it.
+    pub gateways: GatewaysSummary,
 }
 
 /// A Raft group on a node.

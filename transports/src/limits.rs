@@ -67,6 +67,14 @@ pub const CERTIFICATE_CHAIN_MAX: usize = 4;
 pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 12 * 1024;
 /// Shortest RSA key in its encoding, which has a few bytes more: 2048 bits.
 pub const RSA_KEY_BYTES_MIN: usize = 256;
+/// Weakest signal that a gateway may tell of itself, in dBm.
+pub const RSSI_DBM_MIN: i16 = -200;
+/// Strongest, likewise.
+pub const RSSI_DBM_MAX: i16 = 50;
+/// Fullest battery.
+pub const BATTERY_PERCENT_MAX: u8 = 100;
+/// Highest load average, in hundredths: ten thousand processes that want to run.
+pub const LOAD_HUNDREDTHS_MAX: u32 = 1_000_000;
 /// Largest PEM text of a gateway's certificates, or of its key.
 pub const PEM_BYTES_MAX: u64 = 64 * 1024;
 /// Length prefix of a frame on a stream.

@@ -64,3 +64,11 @@ pub(crate) const NAMES_LISTED_MAX: usize = 5;
 pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest certificate file of a gateway that is read: a node takes no larger one.
 pub(crate) const CERTIFICATE_BYTES_MAX: u64 = 64 * 1024;
+/// Age of a gateway's oldest message from which on somebody should look: at a healthy node messages leave within seconds.
+pub(crate) const BACKLOG_AGE_MS_MAX: u64 = 60_000;
+/// Charge of a gateway's battery below which its end is near.
+pub(crate) const BATTERY_PERCENT_MIN: u8 = 20;
+/// Share of packets that even mobile links lose without anybody minding.
+pub(crate) const LOSS_SHARE_MAX: f64 = 0.05;
+/// Fewer packets say nothing about a link.
+pub(crate) const PACKETS_SENT_MIN: u64 = 200;

@@ -12,6 +12,7 @@ use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_core::view::TwinView;
+use twin_transports::frames::health::{Health, HealthError};
 
 use crate::core::append::{AppendError, Appended, Drafts};
 use crate::core::attaching::TwinLink;
@@ -19,6 +20,7 @@ use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};
 use crate::draft::{self, Report};
 use crate::error::{GetError, OpenError, ReportError};
+use crate::health::GatewayHealth;
 use crate::limits::{
     FLASH_BYTES_PER_DAY_MIN, GET_TIMEOUT, OUTBOX_BYTES_MIN, READ_CALL_MAX, RETRY_AFTER_MAX, UNCOMMITTED_BYTES_MAX,
 };
@@ -305,6 +307,16 @@ impl Gateway {
                 Box::pin(async move { answer.await.into() })
             }),
         );
+    }
+
+    /// Says how the box is: its uplink's signal, its battery. Operators see it after the next heartbeat, until it is said again; a value
+    /// that none can have changes nothing.
+    pub fn set_health(&self, health: GatewayHealth) -> Result<(), HealthError> {
+        let mut checked = Health::default();
+        health.put_into(&mut checked);
+        checked.check()?;
+        self.shared.core.lock().health = health;
+        Ok(())
     }
 
     /// How the gateway is.

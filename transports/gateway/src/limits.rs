@@ -158,3 +158,8 @@ pub const HEARTBEAT_INTERVALS: std::ops::RangeInclusive<Duration> =
 
 /// How long a stopping gateway leaves its last heartbeat before it closes the connection: some scheduling and one datagram.
 pub const GOODBYE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Notes of when messages were appended are this far apart at least: the age of a backlog is right by as much.
+pub const AGE_NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Most of these notes: a kilobyte.
+pub const AGE_NOTES_MAX: usize = 64;

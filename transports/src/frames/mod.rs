@@ -18,6 +18,7 @@
 
 pub mod batch;
 pub mod device;
+pub mod health;
 pub mod incoming;
 pub mod readings;
 mod record;

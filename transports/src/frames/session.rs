@@ -5,6 +5,8 @@ use twin_core::ids::{GatewayName, SiteId};
 use twin_core::numbers::{Boot, OutboxId, OwnerOrder};
 use twin_core::record;
 
+use super::health::Health;
+
 /// Version of the protocol that this release speaks. Others are refused by name.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -167,5 +169,7 @@ record! {
         pub dead_letters: u64,
         /// Devices attached.
         pub devices: u64,
+        /// How its box and its link are.
+        pub health: Health = Health::default(),
     }
 }

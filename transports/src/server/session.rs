@@ -181,6 +181,9 @@ async fn read_heartbeats<B: Backend>(session: Arc<Session<B>>, connection: Conne
         match decode_datagram(&datagram) {
             // Datagrams overtake each other; an older one says nothing new.
             Ok(Some(heartbeat)) if heartbeat.number > last => {
+                if let Err(error) = heartbeat.health.check() {
+                    return session.link.ending.refuse(SessionRefusal::new(RefusalCode::BadFrame, error.to_string()));
+                }
                 last = heartbeat.number;
                 session.link.stats.heartbeats.add(1);
                 session.backend.heartbeat(&session.gateway, session.grant.session, heartbeat);

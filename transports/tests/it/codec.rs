@@ -14,6 +14,7 @@ use twin_transports::codec::{
 };
 use twin_transports::frames::batch::{BatchAck, EventBatch, EventMessage};
 use twin_transports::frames::device::{Desired, DesiredMany};
+use twin_transports::frames::health::Health;
 use twin_transports::frames::session::{Heartbeat, Refused};
 use twin_transports::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 
@@ -198,8 +199,19 @@ fn a_heartbeat_is_one_small_datagram() {
         backlog_bytes_max: u64::MAX,
         dead_letters: u64::MAX,
         devices: u64::MAX,
+        health: Health {
+            oldest_message_ms: Some(u64::MAX),
+            load_hundredths: Some(u32::MAX),
+            cpus: Some(u16::MAX),
+            round_trip_us: Some(u32::MAX),
+            packets_sent: Some(u64::MAX),
+            packets_lost: Some(u64::MAX),
+            rssi_dbm: Some(i16::MIN),
+            battery_percent: Some(u8::MAX),
+            on_battery: Some(true),
+        },
     };
     let bytes = encode_datagram(&heartbeat);
-    assert!(bytes.len() <= 80, "{}", bytes.len());
+    assert!(bytes.len() <= 128, "{}", bytes.len());
     assert_eq!(decode_datagram(&bytes).unwrap(), Some(heartbeat));
 }

@@ -5,9 +5,10 @@ use twin_core::command::Command;
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Seq, Stay, WallTime};
 use twin_core::value::Value;
-use twin_transports::codec::Frame;
+use twin_transports::codec::{Frame, encode_datagram};
 use twin_transports::frames::batch::{StateBatch, StateMessage, WireBody, WireOp};
-use twin_transports::frames::session::{Open, StreamClass, Welcome};
+use twin_transports::frames::health::Health;
+use twin_transports::frames::session::{Heartbeat, Open, StreamClass, Welcome};
 use twin_transports::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED};
 use twin_transports::refuse::RefusalCode;
 
@@ -219,6 +220,20 @@ async fn a_message_of_another_class_than_its_stream_is_refused_with_the_whole_ba
     let refused = gateway.refused().await;
     assert!(refused.message.contains("class of its stream"), "{}", refused.message);
     assert!(server.backend.commands.lock().is_empty(), "nothing of a bad batch is submitted");
+}
+
+#[tokio::test]
+async fn a_heartbeat_with_a_value_that_none_can_have_is_refused_by_name() {
+    let server = TestServer::start();
+    let credentials = server.gateway("store-1", "gw-1");
+    let (gateway, _) = Gateway::open(&server, &credentials).await;
+    let health = Health { battery_percent: Some(200), ..Health::default() };
+    let heartbeat = Heartbeat { number: 1, health, ..Heartbeat::default() };
+    gateway.connection.send_datagram(encode_datagram(&heartbeat)).unwrap();
+    let refused = gateway.refused().await;
+    assert_eq!(refused.code, "bad-frame");
+    assert!(refused.message.contains("battery_percent is 200"), "{refused:?}");
+    assert!(server.backend.heartbeats.lock().is_empty());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::Semaphore;
-use twin_cluster::Cluster;
+use twin_cluster::{Cluster, RSSI_STEPS_DBM};
 use twin_core::clock::Clock;
 use twin_storage::{Budgets, LATENCY_BUCKETS_US, Latency, StorageStats};
 use twin_transports::server::{Backend as _, TransportStats};
@@ -56,6 +56,10 @@ impl Writer<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         gauge.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
     fn latency(&mut self, name: &str, help: &str, latency: &Latency) -> fmt::Result {
@@ -115,7 +119,31 @@ impl Collected {
             stats.poisonings,
         )?;
         out.counter("twinmesh_method_calls", "Method calls made", stats.method_calls)?;
-        out.gauge("twinmesh_gateway_sessions", "Open gateway sessions", stats.sessions)
+        out.gauge("twinmesh_gateway_sessions", "Open gateway sessions", stats.sessions)?;
+        self.gateways(out)
+    }
+
+    /// In sum: with a label for each gateway there would be ten thousand series.
+    fn gateways(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let all = self.0.cluster.gateways_summary();
+        let help = "Messages in the outboxes of connected gateways";
+        out.gauge("twinmesh_gateway_backlog_messages", help, all.backlog_messages)?;
+        let help = "Bytes in the outboxes of connected gateways";
+        out.gauge("twinmesh_gateway_backlog_bytes", help, all.backlog_bytes)?;
+        let help = "Age of the oldest message in the outbox of any connected gateway";
+        out.gauge("twinmesh_gateway_backlog_age_seconds_max", help, all.oldest_message_ms / 1000)?;
+        out.gauge("twinmesh_gateways_on_battery", "Connected gateways that run on their batteries", all.on_battery)?;
+        let help = "Longest round trip of any connected gateway";
+        out.seconds("twinmesh_gateway_round_trip_seconds_max", help, all.round_trip_us_max as f64 / 1e6)?;
+        let help = "Highest load average of any connected gateway, in percent of its CPUs";
+        out.gauge("twinmesh_gateway_load_percent_max", help, all.load_percent_max)?;
+        let help = "Connected gateways whose uplink's signal is at or below so many dBm";
+        let mut family = out.0.encode_descriptor("twinmesh_gateways_rssi_at_most", help, None, MetricType::Gauge)?;
+        for (step, count) in RSSI_STEPS_DBM.iter().zip(all.rssi_at_most) {
+            let labels = [("dbm", step.to_string())];
+            ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn transport(&self, out: &mut Writer<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use twin_cluster::{GroupView, NodeView};
+use twin_cluster::{GatewaysSummary, GroupView, NodeView};
 use utoipa::ToSchema;
 
 use super::Rest;
@@ -35,6 +35,43 @@ pub(crate) struct NodeBody {
     started_at: Option<String>,
     /// Its Raft groups.
     groups: Vec<GroupBody>,
+    /// The gateways with sessions on it.
+    gateways: GatewaysBody,
+}
+
+/// The gateways of a node in sum, by their last heartbeats.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NodeGateways)]
+pub(crate) struct GatewaysBody {
+    /// How many.
+    connected: u64,
+    /// Of them, those that proved themselves by a certificate.
+    by_certificate: u64,
+    /// Messages in their outboxes.
+    backlog_messages: u64,
+    /// Bytes in their outboxes.
+    backlog_bytes: u64,
+    /// Age of the oldest message in any of them; 0: there is none.
+    oldest_message_ms: u64,
+    /// Those that run on their batteries.
+    on_battery: u64,
+    /// Lowest charge of any battery; null: none tells of one.
+    battery_percent_min: Option<u8>,
+}
+
+impl From<GatewaysSummary> for GatewaysBody {
+    fn from(summary: GatewaysSummary) -> Self {
+        Self {
+            connected: summary.connected,
+            by_certificate: summary.by_certificate,
+            backlog_messages: summary.backlog_messages,
+            backlog_bytes: summary.backlog_bytes,
+            oldest_message_ms: summary.oldest_message_ms,
+            on_battery: summary.on_battery,
+            battery_percent_min: summary.battery_percent_min,
+        }
+    }
 }
 
 /// A Raft group on a node.
@@ -78,6 +115,7 @@ impl NodeBody {
             quic: node.quic.or_else(|| Some(rest.quic_addr.clone())),
             started_at: time(node.started_at),
             groups: node.groups.into_iter().map(Into::into).collect(),
+            gateways: node.gateways.into(),
         }
     }
 }

@@ -134,6 +134,26 @@ pub(crate) struct StatusBody {
     dead_letters: u64,
     /// Devices attached.
     devices: u64,
+    /// For how long the oldest message has been in its outbox, in this run of it; null: there is none.
+    oldest_message_ms: Option<u64>,
+    /// Load average of the last minute; null: its system does not tell.
+    load_average: Option<f64>,
+    /// CPUs that it may use.
+    cpus: Option<u16>,
+    /// Round trip to the node as QUIC measures it.
+    round_trip_ms: Option<f64>,
+    /// Packets that it sent on this session's connection...
+    packets_sent: Option<u64>,
+    /// ...and those of them that were lost.
+    packets_lost: Option<u64>,
+    /// Signal of its own uplink in dBm, as its software says.
+    #[schema(minimum = -200, maximum = 50)]
+    rssi_dbm: Option<i16>,
+    /// Charge of its battery or UPS, likewise.
+    #[schema(maximum = 100)]
+    battery_percent: Option<u8>,
+    /// Does it run on it?
+    on_battery: Option<bool>,
 }
 
 /// All sites.
@@ -152,6 +172,15 @@ impl From<GatewayStatus> for StatusBody {
             backlog_bytes_max: status.backlog_bytes_max,
             dead_letters: status.dead_letters,
             devices: status.devices,
+            oldest_message_ms: status.health.oldest_message_ms,
+            load_average: status.health.load_hundredths.map(|load| f64::from(load) / 100.0),
+            cpus: status.health.cpus,
+            round_trip_ms: status.health.round_trip_us.map(|us| f64::from(us) / 1000.0),
+            packets_sent: status.health.packets_sent,
+            packets_lost: status.health.packets_lost,
+            rssi_dbm: status.health.rssi_dbm,
+            battery_percent: status.health.battery_percent,
+            on_battery: status.health.on_battery,
         }
     }
 }

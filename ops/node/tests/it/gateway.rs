@@ -31,7 +31,7 @@ impl Store {
 
     /// Reads until `holds`.
     #[track_caller]
-    fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let response = self.client.get(path);

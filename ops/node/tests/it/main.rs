@@ -17,6 +17,7 @@ mod deployment;
 mod events;
 mod exports;
 mod gateway;
+mod health;
 mod http;
 mod keys;
 mod lifecycle;

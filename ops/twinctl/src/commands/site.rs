@@ -40,6 +40,7 @@ struct GatewayView {
     agent: Option<String>,
     last_seen: Option<String>,
     status: Option<GatewayStatus>,
+    certificate_sha256: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +51,22 @@ struct GatewayStatus {
     backlog_bytes_max: u64,
     dead_letters: u64,
     devices: u64,
+    oldest_message_ms: Option<u64>,
+    load_average: Option<f64>,
+    round_trip_ms: Option<f64>,
+    rssi_dbm: Option<i16>,
+    battery_percent: Option<u8>,
+    on_battery: Option<bool>,
+}
+
+impl GatewayStatus {
+    /// Charge, and whether it goes down.
+    fn battery(&self) -> String {
+        let charge = self.battery_percent.map_or_else(String::new, |percent| format!("{percent}%"));
+        let word = if self.on_battery == Some(true) { "on battery" } else { "" };
+        let text = [charge.as_str(), word].join(" ").trim().to_owned();
+        if text.is_empty() { "-".to_owned() } else { text }
+    }
 }
 
 impl SiteView {
@@ -146,12 +163,29 @@ fn remove(client: &Client, output: Output, id: &str, cascade: bool) -> Result<()
 
 /// A site's gateways with their links and backlogs.
 pub(crate) fn gateway_table(site: &SiteView) -> String {
-    let mut table =
-        Table::new(&["GATEWAY", "LINK", "DEVICES", "BACKLOG", "OUTBOX", "DEAD LETTERS", "LAST SEEN", "PEER", "AGENT"]);
+    let mut table = Table::new(&[
+        "GATEWAY",
+        "LINK",
+        "DEVICES",
+        "BACKLOG",
+        "OUTBOX",
+        "DEAD LETTERS",
+        "OLDEST",
+        "LOAD",
+        "RTT",
+        "RSSI",
+        "BATTERY",
+        "LAST SEEN",
+        "PEER",
+        "BY",
+        "AGENT",
+    ]);
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for gateway in &site.gateways {
         let status = gateway.status.as_ref();
         let number = |get: fn(&GatewayStatus) -> u64| status.map_or_else(|| "-".to_owned(), |s| get(s).to_string());
+        let told =
+            |get: &dyn Fn(&GatewayStatus) -> Option<String>| status.and_then(get).unwrap_or_else(|| "-".to_owned());
         table.row([
             gateway.name.clone(),
             if gateway.connected { "up" } else { "down" }.to_owned(),
@@ -159,8 +193,14 @@ pub(crate) fn gateway_table(site: &SiteView) -> String {
             number(|s| s.backlog_messages),
             status.map_or_else(|| "-".to_owned(), |s| percent(s.backlog_bytes, s.backlog_bytes_max)),
             number(|s| s.dead_letters),
+            told(&|s| s.oldest_message_ms.map(|ms| format!("{} s", ms / 1000))),
+            told(&|s| s.load_average.map(|load| format!("{load:.2}"))),
+            told(&|s| s.round_trip_ms.map(|ms| format!("{ms:.1} ms"))),
+            told(&|s| s.rssi_dbm.map(|dbm| format!("{dbm} dBm"))),
+            told(&|s| Some(s.battery())),
             or_dash(&gateway.last_seen),
             or_dash(&gateway.peer),
+            if gateway.certificate_sha256.is_some() { "certificate" } else { "secret" }.to_owned(),
             or_dash(&gateway.agent),
         ]);
     }

@@ -70,3 +70,49 @@ fn a_gateway_is_revoked_by_name() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "gateway s/g: revoked\n"));
     assert_eq!(server.asked().line, "DELETE /api/v1/sites/s/gateways/g");
 }
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+fn of_certificate() -> String {
+    r#"{"version":2,"site":"s","name":"g","productKey":"p","certificateFile":"g.crt","keyFile":"g.key","ca":"PEM","serverName":"n"}"#
+        .to_owned()
+}
+
+#[test]
+fn a_certificate_is_sent_and_the_file_names_where_the_gateway_has_it_and_its_key() {
+    let rotate = ["gateway", "rotate", "--site", "s", "--name", "g", "--out", "g.json", "--overlap", "1h"];
+    for (verb, line) in
+        [(&ADD[..], "POST /api/v1/sites/s/gateways"), (&rotate[..], "POST /api/v1/sites/s/gateways/g/keys")]
+    {
+        let server = Server::start([json("201 Created", &of_certificate())]);
+        let operator = Operator::new();
+        fs::write(operator.path("own.pem"), CERTIFICATE).unwrap();
+        let ran =
+            operator.run(&server.url(), &[verb, &["--certificate", "own.pem", "--key-at", "/etc/gw/own.key"]].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let file: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(operator.path("g.json")).unwrap()).unwrap();
+        assert_eq!((&file["certificateFile"], &file["keyFile"]), (&"own.pem".into(), &"/etc/gw/own.key".into()));
+        assert_eq!((&file["version"], &file["ca"]), (&2.into(), &"PEM".into()));
+        let asked = server.asked();
+        assert_eq!(asked.line, line);
+        let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+        assert_eq!(body["certificate"], CERTIFICATE);
+    }
+}
+
+#[test]
+fn a_private_key_is_not_sent_and_an_answer_with_a_secret_is_not_taken_for_a_certificates() {
+    let operator = Operator::new();
+    fs::write(operator.path("both.pem"), format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\n")).unwrap();
+    // Nobody listens there: had the node been asked, the exit code would be 3.
+    let ran = operator.run("http://127.0.0.1:9", &[&ADD[..], &["--certificate", "both.pem"]].concat());
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("a private key is in it"), "{ran:?}");
+    assert!(!operator.path("g.json").exists());
+    let server = Server::start([json("201 Created", &credentials())]);
+    fs::write(operator.path("own.pem"), CERTIFICATE).unwrap();
+    let ran = operator.run(&server.url(), &[&ADD[..], &["--certificate", "own.pem"]].concat());
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(!ran.stderr.contains(SECRET) && !operator.path("g.json").exists(), "{ran:?}");
+}

@@ -153,7 +153,13 @@ const SITES: &str = r#"{"sites":[{"id":"s","gateways":[
     {"name":"back","connected":true,"connectedAt":"2026-01-01T00:00:00.5Z",
      "status":{"uptimeMs":9000000,"backlogBytes":90,"backlogBytesMax":100,"deadLetters":2}},
     {"name":"new","connected":true,"connectedAt":"2026-01-01T00:00:10Z",
-     "status":{"uptimeMs":11000,"backlogBytes":0,"backlogBytesMax":100,"deadLetters":0}}]}]}"#;
+     "status":{"uptimeMs":11000,"backlogBytes":0,"backlogBytesMax":100,"deadLetters":0}},
+    {"name":"weak","connected":true,"connectedAt":"2026-01-01T00:00:10Z","certificateEndsAt":"2026-01-20T00:00:00Z",
+     "status":{"uptimeMs":11000,"backlogBytes":0,"backlogBytesMax":100,"deadLetters":0,"oldestMessageMs":60000,
+      "batteryPercent":19,"onBattery":true,"packetsSent":1000,"packetsLost":51}},
+    {"name":"well","connected":true,"connectedAt":"2026-01-01T00:00:10Z","certificateEndsAt":"2026-02-20T00:00:00Z",
+     "status":{"uptimeMs":11000,"backlogBytes":0,"backlogBytesMax":100,"deadLetters":0,"oldestMessageMs":59000,
+      "batteryPercent":20,"onBattery":false,"packetsSent":1000,"packetsLost":50}}]}]}"#;
 
 #[test]
 fn each_fault_is_a_line_with_its_remedy() {
@@ -182,9 +188,18 @@ fn each_fault_is_a_line_with_its_remedy() {
     says(&ran, "warn", "gateways", &["1 connected again within the last minute", ": s/back"]);
     says(&ran, "warn", "gateways", &["1 with an outbox that is nearly full: s/back"]);
     says(&ran, "warn", "gateways", &["1 with dead letters: s/back"]);
-    says(&ran, "warn", "gateways", &["124 sessions an hour"]);
+    for what in [
+        "with a backlog whose oldest message is older than a minute",
+        "on battery",
+        "with a battery that is nearly empty",
+        "whose links lose packets",
+        "with certificates that end within 30 days",
+    ] {
+        says(&ran, "warn", "gateways", &[&format!("1 {what}: s/weak")]);
+    }
+    says(&ran, "warn", "gateways", &["sessions an hour"]);
     assert!(!ran.stdout.contains("log not purged"), "{}", ran.stdout);
-    assert_eq!(ran.stderr, "twinctl: 2 wrong, 11 to look at\n");
+    assert_eq!(ran.stderr, "twinctl: 2 wrong, 16 to look at\n");
     let asked: Vec<String> = (0..6).map(|_| server.asked().line).collect();
     let paths = ["/healthz", "/openapi.json", "/metrics", "/readyz", "/api/v1/nodes", "/api/v1/sites"];
     assert_eq!(asked, paths.map(|path| format!("GET {path}")), "it reads, and changes nothing");

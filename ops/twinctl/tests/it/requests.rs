@@ -188,7 +188,9 @@ fn address_and_token_also_come_from_the_environment() {
 fn sites_and_gateways_are_shown_with_link_and_backlog() {
     let site = r#"{"id":"s","enrolment":"open","cell":1,"epoch":2,"gateways":[
         {"name":"g1","createdAt":"t","connected":true,"peer":"10.0.0.7:4433","agent":"x","connectedAt":"t","lastSeen":"2026-01-01T00:00:00Z",
-         "status":{"uptimeMs":1,"backlogMessages":7,"backlogBytes":50,"backlogBytesMax":200,"deadLetters":0,"devices":120}},
+         "status":{"uptimeMs":1,"backlogMessages":7,"backlogBytes":50,"backlogBytesMax":200,"deadLetters":0,"devices":120,
+           "oldestMessageMs":61500,"loadAverage":0.5,"cpus":4,"roundTripMs":12.34,"packetsSent":9,"packetsLost":0,"rssiDbm":-71,
+           "batteryPercent":80,"onBattery":true},"certificateSha256":"ab"},
         {"name":"g2","createdAt":"t","connected":false,"peer":null,"agent":null,"connectedAt":null,"lastSeen":null,"status":null}]}"#;
     let server = Server::start([
         json("200 OK", site),
@@ -199,7 +201,7 @@ fn sites_and_gateways_are_shown_with_link_and_backlog() {
     let operator = Operator::new();
     let show = operator.run(&server.url(), &["site", "show", "s"]).stdout;
     assert!(show.starts_with("site s  enrolment open  cell 1  epoch 2\n"), "{show}");
-    assert!(show.contains("g1       up    120      7        25%     0             2026-01-01T00:00:00Z"), "{show}");
+    assert!(show.contains("g1       up    120      7        25%     0             61 s    0.50  12.3 ms  -71 dBm  80% on battery  2026-01-01T00:00:00Z  10.0.0.7:4433  certificate  x"), "{show}");
     assert!(show.contains("g2       down  -        -        -       -"), "{show}");
     let ls = operator.run(&server.url(), &["site", "ls"]).stdout;
     assert!(ls.ends_with("s     open       1     2      2         1\n"), "{ls}");

@@ -389,6 +389,7 @@ impl Core {
             merged.as_ref().map_or((number, body, paths), |merged| (merged.first, &*merged.body, merged.paths));
         let key = self.next_key;
         self.next_key += 1;
+        self.ages.appended(key, now);
         let stamp = row::Stamp { twin: &self.twins[index as usize].id, stay, first, last: number, class, paths };
         let laid = self.chunks.push(key, &stamp, body, &mut self.writes);
         // A merged message is never sent before it is durable: a crash would bring back what it replaced, and numbers that went

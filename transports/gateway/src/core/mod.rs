@@ -4,6 +4,7 @@
 //! their answers, [`refusals`] decides what becomes of what was refused, [`desired`] keeps the way down. [`twin`] is one device;
 //! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
+pub(crate) mod ages;
 pub(crate) mod append;
 pub(crate) mod attaching;
 pub(crate) mod calls;
@@ -32,10 +33,12 @@ use twin_transports::credit::Allowance;
 use twin_transports::frames::device::CallResult;
 use twin_transports::frames::session::FirstCredit;
 
+use crate::core::ages::Ages;
 use crate::core::counters::Counters;
 use crate::core::refusals::stand_in;
 use crate::core::sending::{Acks, UnderWay};
 use crate::core::twin::Twin;
+use crate::health::GatewayHealth;
 use crate::outbox::chunks::{Chunks, Left, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
 use crate::outbox::dictionary::Dictionary;
@@ -129,6 +132,9 @@ pub(crate) struct Core {
     received: VecDeque<TwinIndex>,
     pub(crate) call_results: VecDeque<CallResult>,
     heartbeats: u64,
+    ages: Ages,
+    /// What the application knows of the box.
+    pub(crate) health: GatewayHealth,
     random: u64,
     /// To read bodies that are not in memory; gone when the writer has ended, so that the file is free although receipts live on.
     pub(crate) db: Option<Arc<redb::Database>>,
@@ -194,6 +200,8 @@ impl Core {
             received: VecDeque::new(),
             call_results: VecDeque::new(),
             heartbeats: 0,
+            ages: Ages::default(),
+            health: GatewayHealth::default(),
             random,
             db: Some(Arc::new(opened.db)),
         };

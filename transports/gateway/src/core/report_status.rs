@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use twin_transports::frames::health::Health;
 use twin_transports::frames::session::Heartbeat;
 
 use crate::core::append::AppendError;
@@ -54,6 +55,13 @@ impl Core {
     pub(crate) fn next_heartbeat(&mut self, now: Duration) -> Heartbeat {
         let (attached, ..) = self.count_attached();
         self.heartbeats += 1;
+        let oldest = self.chunks.oldest_key().filter(|_| self.messages() > 0);
+        if oldest.is_none() {
+            self.ages.none_left();
+        }
+        let oldest = oldest.map(|key| self.ages.of_oldest(key, now).as_millis() as u64);
+        let mut health = Health { oldest_message_ms: oldest, ..Health::default() };
+        self.health.put_into(&mut health);
         Heartbeat {
             number: self.heartbeats,
             uptime_ms: now.as_millis() as u64,
@@ -62,6 +70,7 @@ impl Core {
             backlog_bytes_max: self.rules.cap_bytes,
             dead_letters: self.dead.len() as u64,
             devices: attached,
+            health,
         }
     }
 

@@ -460,6 +460,12 @@ impl Chunks {
         self.order.iter().filter_map(same).filter(|index| !self.is_open(*index)).take(at_most).collect()
     }
 
+    /// Key of the first message of the oldest row. Looks past those that are gone.
+    pub(crate) fn oldest_key(&self) -> Option<u64> {
+        let is_there = |(index, key): &&(ChunkIndex, u64)| self.get(*index).is_some_and(|chunk| chunk.key == *key);
+        self.order.iter().find(is_there).map(|(_, key)| *key)
+    }
+
     /// The whole row, if it is in memory.
     pub(crate) fn row(&self, index: ChunkIndex) -> Option<Bytes> {
         self.get(index)?.bytes.clone()

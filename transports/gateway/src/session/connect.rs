@@ -200,6 +200,10 @@ fn not_connected(error: EndpointError) -> End {
                 retry_after: Some(TURNED_AWAY_PAUSE),
             }
         }
+        EndpointError::Connection { source, .. } => match End::from(source.clone()) {
+            refused @ End::Refused { .. } => refused,
+            _ => End::failed(error),
+        },
         _ => End::failed(error),
     }
 }

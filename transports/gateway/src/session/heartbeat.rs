@@ -5,8 +5,10 @@ use std::time::Duration;
 use quinn::{Connection, SendDatagramError};
 use tokio::time::MissedTickBehavior;
 use twin_transports::codec::encode_datagram;
+use twin_transports::limits::LOAD_HUNDREDTHS_MAX;
 
 use crate::core::Core;
+use crate::health::{cpus, load_hundredths};
 use crate::limits::HEARTBEAT_INTERVALS;
 use crate::session::due::Due;
 use crate::session::end::End;
@@ -34,6 +36,12 @@ pub(crate) async fn heartbeats(shared: &Shared, connection: &Connection, every_m
 /// Says how things stand, now. Also the last thing a gateway says: what a node shows of it afterwards would otherwise be up to an
 /// interval old.
 pub(crate) fn beat(shared: &Shared, connection: &Connection) -> Result<(), SendDatagramError> {
-    let heartbeat = shared.with(Core::next_heartbeat);
+    let mut heartbeat = shared.with(Core::next_heartbeat);
+    let path = connection.stats().path;
+    let health = &mut heartbeat.health;
+    health.load_hundredths = load_hundredths().map(|load| load.min(LOAD_HUNDREDTHS_MAX));
+    health.cpus = cpus();
+    health.round_trip_us = Some(u32::try_from(path.rtt.as_micros()).unwrap_or(u32::MAX));
+    (health.packets_sent, health.packets_lost) = (Some(path.sent_packets), Some(path.lost_packets));
     connection.send_datagram(encode_datagram(&heartbeat))
 }

@@ -4,6 +4,7 @@
 mod crashes;
 mod desired;
 mod disk_full;
+mod health;
 mod node;
 mod readings;
 mod refusals;

@@ -10,7 +10,8 @@ use crate::api_path::ApiPath;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::limits::{
-    BUDGET_SHARE_MAX, FLAP_CONNECTED_S_MAX, FLAP_SESSIONS_PER_HOUR_MAX, FLAP_UPTIME_MS_MIN, NAMES_LISTED_MAX,
+    BACKLOG_AGE_MS_MAX, BATTERY_PERCENT_MIN, BUDGET_SHARE_MAX, CERTIFICATE_DAYS_MIN, FLAP_CONNECTED_S_MAX,
+    FLAP_SESSIONS_PER_HOUR_MAX, FLAP_UPTIME_MS_MIN, LOSS_SHARE_MAX, NAMES_LISTED_MAX, PACKETS_SENT_MIN,
 };
 
 #[derive(Deserialize)]
@@ -30,6 +31,7 @@ struct Gateway {
     name: String,
     connected: bool,
     connected_at: Option<String>,
+    certificate_ends_at: Option<String>,
     status: Option<Status>,
 }
 
@@ -40,6 +42,19 @@ struct Status {
     backlog_bytes: u64,
     backlog_bytes_max: u64,
     dead_letters: u64,
+    oldest_message_ms: Option<u64>,
+    battery_percent: Option<u8>,
+    on_battery: Option<bool>,
+    packets_sent: Option<u64>,
+    packets_lost: Option<u64>,
+}
+
+impl Status {
+    /// Is it lost more often than a link that works?
+    fn loses_packets(&self) -> bool {
+        let (Some(sent), Some(lost)) = (self.packets_sent, self.packets_lost) else { return false };
+        sent >= PACKETS_SENT_MIN && lost as f64 > LOSS_SHARE_MAX * sent as f64
+    }
 }
 
 impl Gateway {
@@ -48,6 +63,16 @@ impl Gateway {
         let connected_at = self.connected_at.as_deref().and_then(from_rfc3339);
         let (Some(now), Some(at), Some(status)) = (now, connected_at, &self.status) else { return false };
         self.connected && now.since(at) <= FLAP_CONNECTED_S_MAX && status.uptime_ms >= FLAP_UPTIME_MS_MIN
+    }
+
+    fn says(&self, what: impl Fn(&Status) -> bool) -> bool {
+        self.connected && self.status.as_ref().is_some_and(what)
+    }
+
+    fn certificate_ends_soon(&self, now: Option<Moment>) -> bool {
+        let ends_at = self.certificate_ends_at.as_deref().and_then(from_rfc3339);
+        let (Some(now), Some(ends_at)) = (now, ends_at) else { return false };
+        ends_at.since(now) < CERTIFICATE_DAYS_MIN * 24 * 3600
     }
 
     fn is_full(&self) -> bool {
@@ -86,6 +111,35 @@ pub(super) fn look(findings: &mut Findings, client: &Client, metrics: &Metrics) 
             "with an outbox that is nearly full",
             &Gateway::is_full,
             "its reports wait for the node or for the link; at the cap the oldest state is merged and callers wait",
+        ),
+        (
+            "with a backlog whose oldest message is older than a minute",
+            &|gateway: &Gateway| {
+                gateway.says(|status| status.oldest_message_ms.is_some_and(|ms| ms >= BACKLOG_AGE_MS_MAX))
+            },
+            "if it grows (`twinctl site show`): a slow or lossy link, a node that is busy, or a device that waits to be registered",
+        ),
+        (
+            "on battery",
+            &|gateway: &Gateway| gateway.says(|status| status.on_battery == Some(true)),
+            "its power is gone: see to it before its charge is",
+        ),
+        (
+            "with a battery that is nearly empty",
+            &|gateway: &Gateway| {
+                gateway.says(|status| status.battery_percent.is_some_and(|percent| percent < BATTERY_PERCENT_MIN))
+            },
+            "it ends soon if it runs on it; what it holds stays in its outbox",
+        ),
+        (
+            "whose links lose packets",
+            &|gateway: &Gateway| gateway.says(Status::loses_packets),
+            "look at its uplink's signal (`twinctl site show`) and its WAN",
+        ),
+        (
+            "with certificates that end within 30 days",
+            &|gateway: &Gateway| gateway.certificate_ends_soon(now),
+            "renew them; for the same key nothing needs to be told to the node, another one is registered by `twinctl gateway rotate`",
         ),
         (
             "with dead letters",
