@@ -8,6 +8,7 @@ mod batcher;
 mod batches;
 mod codec;
 mod control;
+mod corpus;
 mod desired;
 mod desired_many;
 mod gateway;
