@@ -117,7 +117,8 @@ pub const CLIENT_INITIAL_RTT: Duration = Duration::from_millis(150);
 /// Connection attempts that may wait to be looked at; beyond, they are refused by QUIC itself.
 pub const INCOMING_CONNECTIONS_MAX: usize = 1024;
 
-/// Connections that have not authenticated yet, per node. Each costs about 40 KB for at most the handshake's time.
+/// Connections that have not authenticated yet, per node; a source has at most three quarters of them. Each costs about 40 KB for at
+/// most the handshake's time.
 pub const UNAUTHENTICATED_MAX: usize = 512;
 /// Connections per node: 35 KB each.
 pub const CONNECTIONS_MAX: usize = 12_000;

@@ -16,6 +16,7 @@ use super::downlink::Link;
 use super::handshake::{HandshakeError, Takes, Verifier};
 use super::options::ServerOptions;
 use super::outgoing::outgoing;
+use super::places::{Place, Places};
 use super::readings::ViewsWaiting;
 use super::session::{OpenSession, Session, farewell, run_session};
 use super::stats::TransportStats;
@@ -106,7 +107,7 @@ impl<B: Backend> Server<B> {
     pub async fn run(self) {
         let stopped = self.handle.stopped.clone();
         let _on_any_way_out = stopped.drop_guard();
-        let unauthenticated = Arc::new(Semaphore::new(self.options.unauthenticated_max));
+        let places = Places::new(self.options.unauthenticated_max);
         let connections = Arc::new(Semaphore::new(self.options.connections_max));
         let tasks = TaskTracker::new();
         let endpoint = self.endpoint.clone();
@@ -118,18 +119,18 @@ impl<B: Backend> Server<B> {
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            let places = (unauthenticated.clone().try_acquire_owned(), connections.clone().try_acquire_owned());
-            let (Ok(unauthenticated_place), Ok(connection_place)) = places else {
+            // Costs whoever can receive at its source address one round trip.
+            if places.are_crowded() && !incoming.remote_address_validated() && incoming.may_retry() {
+                server.handle.stats.retries.add(1);
+                let _retried = incoming.retry();
+                continue;
+            }
+            let place = (places.take(incoming.remote_address().ip()), connections.clone().try_acquire_owned());
+            let (Some(unauthenticated_place), Ok(connection_place)) = place else {
                 server.handle.stats.count_refusal(RefusalCode::Busy);
                 incoming.refuse();
                 continue;
             };
-            // Half full: whoever cannot receive at its source address is not let in. Costs others one round trip.
-            let crowded = unauthenticated.available_permits() < server.options.unauthenticated_max / 2;
-            if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
-                let _retried = incoming.retry();
-                continue;
-            }
             tasks.spawn(server.clone().connection(incoming, unauthenticated_place, connection_place));
         }
         tasks.close();
@@ -142,7 +143,7 @@ impl<B: Backend> Server<B> {
     async fn connection(
         self: Arc<Self>,
         incoming: Incoming,
-        unauthenticated: OwnedSemaphorePermit,
+        unauthenticated: Place,
         _connection_place: OwnedSemaphorePermit,
     ) {
         let stats = self.handle.stats.clone();
@@ -169,7 +170,7 @@ impl<B: Backend> Server<B> {
         .await;
     }
 
-    async fn serve(&self, connection: &Connection, unauthenticated: OwnedSemaphorePermit) {
+    async fn serve(&self, connection: &Connection, unauthenticated: Place) {
         let stats = &self.handle.stats;
         let deadline = tokio::time::Instant::now() + self.options.handshake_timeout;
         let too_late = || SessionRefusal::new(RefusalCode::HandshakeTimeout, "the handshake took too long");

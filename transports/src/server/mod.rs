@@ -19,6 +19,7 @@ mod ending;
 mod handshake;
 mod options;
 mod outgoing;
+mod places;
 mod readings;
 mod session;
 mod stats;

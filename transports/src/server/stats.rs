@@ -49,6 +49,8 @@ impl Drop for Inside<'_> {
 pub struct TransportStats {
     /// Connections accepted by QUIC, authenticated or not.
     pub connections: Counter,
+    /// Connections that were asked to show that they receive at their address, while many had not authenticated.
+    pub retries: Counter,
     /// Connections open now.
     pub connections_open: Gauge,
     /// Sessions opened.

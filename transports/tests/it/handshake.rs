@@ -174,14 +174,31 @@ async fn unauthenticated_connections_have_a_bound_and_free_their_place() {
 
 #[tokio::test]
 async fn in_a_crowd_a_gateway_that_can_be_reached_at_its_address_gets_in() {
-    let server = TestServer::start_with(|options| options.unauthenticated_max = 4);
+    let server = TestServer::start_with(|options| options.unauthenticated_max = 8);
     let credentials = server.gateway("store-1", "gw-1");
     let mut silent = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         silent.push(Gateway::connect(&server, &credentials).await);
     }
     let (_gateway, _) = Gateway::open(&server, &credentials).await;
     assert_eq!(server.handle.stats().refused(RefusalCode::Busy), 0);
+    assert_eq!(server.handle.stats().retries.get(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_takes_every_place_it_can_keeps_no_other_out() {
+    let server = TestServer::start_with(|options| options.unauthenticated_max = 8);
+    let credentials = server.gateway("store-1", "gw-1");
+    // All of 127/8 is this machine: a host of its own.
+    let endpoint = quinn::Endpoint::client((std::net::Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+    let mut silent = Vec::new();
+    while let Ok(connection) = twin_transports::endpoint::connect(&endpoint, server.addr(), &credentials).await {
+        silent.push(connection);
+        assert!(silent.len() < 8);
+    }
+    assert_eq!(silent.len(), 6);
+    server.refused_once(RefusalCode::Busy).await;
+    let (_gateway, _) = Gateway::open(&server, &credentials).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod by_certificate;
 mod codec;
 mod control;
 mod credit;
+mod corpus;
 mod desired;
 mod desired_many;
 mod gateway;

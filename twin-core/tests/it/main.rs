@@ -1,6 +1,7 @@
 //! The twin against naive models, under random histories.
 
 mod arbitrary;
+mod corpus;
 mod delta;
 mod json;
 mod once;

@@ -149,6 +149,8 @@ impl Collected {
     fn transport(&self, out: &mut Writer<'_>) -> fmt::Result {
         let stats = &self.0.transport;
         out.counter("twinmesh_quic_connections", "QUIC connections accepted", stats.connections.get())?;
+        let retries = "QUIC connections asked to show that they receive at their address";
+        out.counter("twinmesh_quic_retries", retries, stats.retries.get())?;
         out.gauge("twinmesh_quic_connections_open", "QUIC connections open now", stats.connections_open.get())?;
         out.counter("twinmesh_quic_sessions", "Gateway sessions opened", stats.sessions.get())?;
         let by_certificate = stats.sessions_by_certificate.get();
