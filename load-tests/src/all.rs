@@ -10,8 +10,10 @@ use crate::scenarios::{SCENARIOS, Scenario};
 
 /// Prints what there is to measure.
 pub(crate) fn list() {
-    for Scenario { name, about, .. } in SCENARIOS {
-        println!("{name}  {about}");
+    for scenario in SCENARIOS {
+        let Scenario { name, about, .. } = scenario;
+        let more = if scenario.is_quick() { "" } else { " (with --full, or by name)" };
+        println!("{name}  {about}{more}");
     }
 }
 
@@ -22,7 +24,7 @@ pub(crate) fn run(args: &AllArgs) -> anyhow::Result<bool> {
         Size { tiny: true, .. } => Plan::tiny(),
         Size { .. } => Plan::quick(),
     };
-    let wanted = chosen(&args.only)?;
+    let wanted = chosen(&args.only, args.size.full)?;
     let mut bench = Bench::new(plan, !args.no_peers, args.dir.as_deref())?;
     println!("{}\n{} run: {} repeats", bench.machine, bench.plan.name, bench.plan.repeats);
     let begun = std::time::Instant::now();
@@ -64,16 +66,18 @@ pub(crate) fn run(args: &AllArgs) -> anyhow::Result<bool> {
     Ok(failed.is_empty())
 }
 
-/// The scenarios of these names; all if none is named.
-fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
+/// The scenarios of these names; all that belong to such a run if none is named.
+fn chosen(names: &[String], full: bool) -> anyhow::Result<Vec<&'static Scenario>> {
     for name in names {
         if !SCENARIOS.iter().any(|scenario| scenario.name.eq_ignore_ascii_case(name)) {
             let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
             bail!("there is no scenario {name:?}; there are {}", known.join(", "));
         }
     }
-    let wanted =
-        |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| scenario.name.eq_ignore_ascii_case(name));
+    let wanted = |scenario: &&Scenario| match names {
+        [] => full || scenario.is_quick(),
+        names => names.iter().any(|name| scenario.name.eq_ignore_ascii_case(name)),
+    };
     Ok(SCENARIOS.iter().filter(wanted).collect())
 }
 
@@ -84,9 +88,11 @@ mod tests {
     #[test]
     fn scenarios_are_chosen_by_name_in_their_own_order() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let chosen_names: Vec<_> = chosen(&names(&["b1", "W1"])).unwrap().iter().map(|s| s.name).collect();
+        let chosen_names: Vec<_> = chosen(&names(&["b1", "W1"]), false).unwrap().iter().map(|s| s.name).collect();
         assert_eq!(chosen_names, ["W1", "B1"]);
-        assert_eq!(chosen(&[]).unwrap().len(), SCENARIOS.len());
-        assert!(chosen(&names(&["W1", "X9"])).is_err());
+        assert_eq!(chosen(&[], true).unwrap().len(), SCENARIOS.len());
+        assert!(chosen(&[], false).unwrap().iter().all(|scenario| scenario.is_quick()));
+        assert_eq!(chosen(&names(&["E1"]), false).unwrap().len(), 1);
+        assert!(chosen(&names(&["W1", "X9"]), false).is_err());
     }
 }

@@ -23,6 +23,16 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Bench) -> anyhow::Result<()>,
 }
 
+/// These are for whoever asks for them, by name or with `--full`: a quick run has its five minutes full without them.
+const FULL_ONLY: [&str; 2] = ["E1", "K1"];
+
+impl Scenario {
+    /// Is it part of a quick run?
+    pub(crate) fn is_quick(&self) -> bool {
+        !FULL_ONLY.contains(&self.name)
+    }
+}
+
 /// In the order in which they are run: W2 wants to know what W1 found.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "W1", about: "durable reported updates a second, beside Redis and others", run: w1::run },
