@@ -36,6 +36,7 @@ mod sites;
 pub mod slots;
 pub mod stats;
 pub mod tokens;
+mod tokens_read;
 pub mod view;
 
 use twin_core::numbers::CellId;
