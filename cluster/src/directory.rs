@@ -18,6 +18,7 @@ use crate::cell::owner_changed;
 use crate::committer::{Generation, Host, Lead};
 use crate::limits::SITES_MAX;
 use crate::rows::{CellRow, ClusterRow, NodeRow, SiteRow, decode, encode};
+use crate::tokens_read::TokensRead;
 use crate::view::{Enrolment, SiteChange};
 
 /// The directory on this node.
@@ -27,6 +28,7 @@ pub struct Directory {
     ready: tokio::sync::watch::Sender<bool>,
     /// Read-modify-write of sites is done by one at a time.
     writing: tokio::sync::Mutex<()>,
+    pub(crate) tokens_read: TokensRead,
 }
 
 impl Directory {
@@ -37,6 +39,7 @@ impl Directory {
             lead: RwLock::new(None),
             ready: tokio::sync::watch::Sender::new(false),
             writing: tokio::sync::Mutex::new(()),
+            tokens_read: TokensRead::default(),
         })
     }
 

@@ -37,6 +37,7 @@ pub mod slots;
 pub mod stats;
 mod summary;
 pub mod tokens;
+mod tokens_read;
 pub mod view;
 
 use twin_core::numbers::CellId;

@@ -185,7 +185,8 @@ fn claimed(text: &str) -> Option<TokenName> {
 
 impl Directory {
     fn token(&self, name: &TokenName) -> Result<Option<TokenRow>, Refusal> {
-        self.get(Family::Token, &token_family::key(name), "token")
+        let read = || self.get(Family::Token, &token_family::key(name), "token");
+        self.tokens_read.row(name, || self.reader().applied(), read)
     }
 
     fn tokens(&self) -> Result<Vec<(TokenName, TokenRow)>, Refusal> {

@@ -26,6 +26,7 @@ pub(crate) fn run(args: &AllArgs) -> anyhow::Result<bool> {
     };
     let wanted = chosen(&args.only, args.size.full)?;
     let mut bench = Bench::new(plan, !args.no_peers, args.dir.as_deref())?;
+    bench.writes_per_s = args.w1_per_s.map(f64::from);
     println!("{}\n{} run: {} repeats", bench.machine, bench.plan.name, bench.plan.repeats);
     let begun = std::time::Instant::now();
     let mut failed = Vec::new();

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     pub(crate) machine: Machine,
     /// Are peers wanted?
     pub(crate) peers: bool,
-    /// What W1 measured in this run, for those who want half of it.
+    /// What W1 measured in this run, or was said instead, for those who want half of it.
     pub(crate) writes_per_s: Option<f64>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) plots: Vec<Plot>,

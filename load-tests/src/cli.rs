@@ -124,6 +124,9 @@ pub(crate) struct AllArgs {
     /// Without Redis, NATS, etcd and mosquitto
     #[arg(long)]
     pub(crate) no_peers: bool,
+    /// W2 takes shares of this many updates a second where W1 is not run: builds can be compared under the same load
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) w1_per_s: Option<u32>,
     /// Write the figures to this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

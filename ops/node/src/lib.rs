@@ -5,6 +5,7 @@
 //! `metrics` what it shows under `/metrics`.
 
 mod audit;
+mod consensus;
 mod error;
 pub mod identity;
 pub mod limits;

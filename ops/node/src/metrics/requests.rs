@@ -1,5 +1,6 @@
 //! Requests of the REST, by route template: never by path, whose labels would be without bound.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,14 +12,14 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
-    route: String,
+    route: Arc<str>,
     status: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteLabels {
     method: &'static str,
-    route: String,
+    route: Arc<str>,
 }
 
 /// Upper bounds of the latency's buckets, in seconds.
@@ -49,13 +50,12 @@ impl RequestMetrics {
 
     /// One request was answered. Routes are templates and statuses are ours, so both are few; methods are anything a client
     /// says, so unknown ones share a label.
-    pub(crate) fn observe(&self, method: &str, route: &str, status: u16, took: Duration) {
+    pub(crate) fn observe(&self, method: &str, route: Arc<str>, status: u16, took: Duration) {
         let method = ["GET", "PUT", "PATCH", "DELETE", "POST", "HEAD", "OPTIONS"]
             .into_iter()
             .find(|known| *known == method)
             .unwrap_or("other");
-        let route = route.replace(":.*}", "}");
-        self.requests.get_or_create(&RequestLabels { method, route: route.clone(), status }).inc();
+        self.requests.get_or_create(&RequestLabels { method, route: Arc::clone(&route), status }).inc();
         self.latency.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
     }
 }

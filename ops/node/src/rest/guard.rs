@@ -59,6 +59,19 @@ pub(crate) async fn guard(
     let Some(kind) = kind else {
         return Ok(while_admitted(next.call(request).await?, admin, rest));
     };
+    // Boxed, so that reads do not carry the room that this needs from hand to hand.
+    Box::pin(recorded(kind, route, admin, rest, request, next)).await
+}
+
+/// A change, with its lines in the audit log.
+async fn recorded(
+    kind: Kind,
+    route: &'static str,
+    admin: Admin,
+    rest: Data<Rest>,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let mut record = Record::new(kind, format!("{} {route}", request.method()));
     record.who = Some(admin.name.to_string());
     record.from = request.peer_addr().map(|peer| peer.to_string());

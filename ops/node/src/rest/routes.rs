@@ -1,6 +1,8 @@
 //! The table of routes, each with the scope that it needs. Whatever is not in it is 404; a method that a route lacks is 405 and told
 //! which it has.
 
+use actix_web::HttpMessage as _;
+use actix_web::dev::ServiceRequest;
 use actix_web::guard;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
@@ -10,6 +12,7 @@ use twin_cluster::tokens::Scope;
 
 use super::guard::guard as scope_guard;
 use super::problem::Problem;
+use super::request_log::RouteTemplate;
 use super::{
     alarms, audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics,
     nodes, openapi, sections, sites, tokens, twins,
@@ -64,9 +67,15 @@ impl Endpoint {
     fn guarded(mut self) -> Self {
         let path = self.path;
         let (reads, changes) = (self.reads, self.changes);
+        let template = RouteTemplate::of(&format!("{API}{path}"));
         let routes = std::mem::take(&mut self.routes).into_iter().map(|(method, route)| {
             let scope = if method == Method::GET { reads } else { changes };
-            (method, route.wrap(from_fn(move |request, next| scope_guard(scope, path, request, next))))
+            let template = template.clone();
+            let guarded = from_fn(move |request: ServiceRequest, next| {
+                request.extensions_mut().insert(template.clone());
+                scope_guard(scope, path, request, next)
+            });
+            (method, route.wrap(guarded))
         });
         self.routes = routes.collect();
         self

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
 use tokio::sync::oneshot;
@@ -63,15 +63,15 @@ async fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(rest.clone())
-            .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .wrap(from_fn(observe))
-            .configure(|config| mount(config, open()))
+            // First what is asked for most: routes are tried in order.
             .service(
                 web::scope(API)
                     .wrap(from_fn(require_token))
                     .configure(|config| mount_guarded(config, api()))
                     .default_service(web::to(not_found)),
             )
+            .configure(|config| mount(config, open()))
             .default_service(web::to(not_found))
     })
     .workers(WORKERS)

@@ -60,6 +60,22 @@ async fn tokens_are_made_listed_and_revoked_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_refused_by_the_next_request_however_often_it_was_used() {
+    let world = World::start().await;
+    let admin = world.client();
+    admin.put("twins/t", json!({})).expect(201);
+    for _ in 0..8 {
+        let ci = made(&admin, "ci", "read");
+        for _ in 0..16 {
+            ci.get("twins/t").expect(200);
+        }
+        admin.delete("tokens/ci").expect(204);
+        assert_eq!(ci.get("twins/t").problem(401), "unauthorized");
+    }
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_is_answered_like_any_other_and_counted() {
     let world = World::start().await;
     let admin = world.client();
