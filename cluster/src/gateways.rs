@@ -8,12 +8,13 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::numbers::{Boot, WallTime};
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::{KeyedChange, UsedKeys};
 use twin_storage::RowChange;
 use twin_storage::families::{Family, gateway as gateway_family};
 use twin_transports::server::{GatewayCredential, VerifiedHello};
 
 use crate::cell::Cell;
-use crate::limits::SITE_GATEWAYS_MAX;
+use crate::limits::{GATEWAY_KEYS_MAX, SITE_GATEWAYS_MAX};
 use crate::rows::{EndingKey, GatewayRow, decode, encode};
 use crate::view::ConflictPolicy;
 
@@ -97,10 +98,13 @@ impl Gateways {
         product_key: String,
         now: WallTime,
         random: &dyn SecureRandom,
+        once: Option<KeyedChange>,
     ) -> Result<[u8; 32], Refusal> {
         let _adding = self.adding.lock().await;
         let _writing = self.lock(gateway).await;
         let before = self.row(gateway)?;
+        let mut keys = before.as_ref().map(|row| row.keys.clone()).unwrap_or_default();
+        self.spend(gateway, &mut keys, once).await?;
         if before.as_ref().is_some_and(|row| !row.removed) {
             return Err(Refusal::GatewayExists { site: gateway.site.clone(), name: gateway.name.clone() });
         }
@@ -116,7 +120,7 @@ impl Gateways {
         let (secret, public_key) = new_key(random)?;
         let row = match before {
             Some(before) => {
-                GatewayRow { created_at: now, product_key, public_key, removed: false, ending: None, ..before }
+                GatewayRow { created_at: now, product_key, public_key, removed: false, ending: None, keys, ..before }
             }
             None => GatewayRow {
                 created_at: now,
@@ -128,6 +132,7 @@ impl Gateways {
                 retired: Vec::new(),
                 ending: None,
                 removed: false,
+                keys,
             },
         };
         changes.push(RowChange::put(Family::Gateway, gateway_family::key(gateway), encode(&row)));
@@ -142,15 +147,40 @@ impl Gateways {
         overlap: Duration,
         now: WallTime,
         random: &dyn SecureRandom,
+        once: Option<KeyedChange>,
     ) -> Result<([u8; 32], GatewayRow), Refusal> {
         let _writing = self.lock(gateway).await;
         let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
+        self.spend(gateway, &mut row.keys, once).await?;
         let (secret, public_key) = new_key(random)?;
         let before = std::mem::replace(&mut row.public_key, public_key);
         let until = WallTime::new(now.get().saturating_add(i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX)));
         row.ending = (!overlap.is_zero()).then_some(EndingKey { public_key: before, until });
         self.put(gateway, &row).await?;
         Ok((secret, row))
+    }
+
+    /// Puts the key of a change that makes credentials among those that are used, to be committed with them.
+    ///
+    /// **Invariant:** a key makes credentials of a gateway once, also where the gateway was removed since: the secret of the first time
+    /// is stored nowhere and cannot be shown again, and second ones would put an end to the first, which may be in use.
+    async fn spend(&self, gateway: &GatewayId, keys: &mut UsedKeys, once: Option<KeyedChange>) -> Result<(), Refusal> {
+        let Some(once) = once else { return Ok(()) };
+        let time = self.cell.time()?;
+        if keys.find(&once, time, GATEWAY_KEYS_MAX)?.is_some() {
+            self.cell.confirm().await?;
+            let GatewayId { site, name } = gateway;
+            return Err(Refusal::KeySpent {
+                key: once.key.to_string(),
+                what: format!("credentials of gateway {name} of site {site}"),
+                instead: format!(
+                    "make others with a new key: POST /api/v1/sites/{site}/gateways/{name}/keys, or POST \
+                     /api/v1/sites/{site}/gateways if the gateway was removed since"
+                ),
+            });
+        }
+        keys.remember(once, true, time, GATEWAY_KEYS_MAX);
+        Ok(())
     }
 
     /// Ends the key before the current one, if it still works. Gives the row.
@@ -312,6 +342,7 @@ mod tests {
             retired: vec![OutboxId([9; 16])],
             ending: None,
             removed: false,
+            keys: UsedKeys::default(),
         }
     }
 

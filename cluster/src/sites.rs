@@ -2,15 +2,26 @@
 
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::KeyedChange;
 
 use crate::cluster::Cluster;
 use crate::rows::{GatewayRow, SiteRow};
-use crate::view::{GatewayView, NewGateway, SiteChange, SiteView};
+use crate::view::{GatewayView, NewGateway, SiteChange, SiteMade, SiteView};
 
 impl Cluster {
     /// Creates a site or changes it; says whether it is new.
     pub async fn put_site(&self, site: &SiteId, change: impl Into<SiteChange>) -> Result<bool, Refusal> {
-        self.inner.directory.put_site(site, change.into()).await
+        Ok(self.put_site_once(site, change, None).await?.created)
+    }
+
+    /// The same, with an idempotency key if it has one.
+    pub async fn put_site_once(
+        &self,
+        site: &SiteId,
+        change: impl Into<SiteChange>,
+        once: Option<KeyedChange>,
+    ) -> Result<SiteMade, Refusal> {
+        self.inner.directory.put_site(site, change.into(), once).await
     }
 
     /// A site.
@@ -57,14 +68,22 @@ impl Cluster {
     }
 
     /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
-    pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
+    ///
+    /// With a key that made credentials of this gateway before, nothing is made: [`Refusal::KeySpent`].
+    pub async fn add_gateway(
+        &self,
+        site: &SiteId,
+        name: &GatewayName,
+        once: Option<KeyedChange>,
+    ) -> Result<NewGateway, Refusal> {
         // A commit that is given and whose caller has gone is waited for by whoever closes the gate, as all commits are.
         let inside = self.inner.gates.enter(site)?;
         self.inner.directory.open_site(site)?;
         let product_key = self.inner.directory.cluster()?.product_key;
         let gateway = GatewayId { site: site.clone(), name: name.clone() };
         let random = &*self.inner.options.random;
-        let secret = self.inner.gateways.add(&gateway, product_key.clone(), self.inner.clock.wall(), random).await?;
+        let now = self.inner.clock.wall();
+        let secret = self.inner.gateways.add(&gateway, product_key.clone(), now, random, once).await?;
         drop(inside);
         Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
     }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::Rest;
 use super::body::{Accepts, JSON, members, read_json};
 use super::guard::audit_detail;
+use super::once::{keyed, keyless};
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{gateway_name, parse_gateway, site_id};
@@ -72,7 +73,8 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
         }
     };
     audit_detail(&request, format!("gateway {name}"));
-    let made = rest.cluster.add_gateway(&site, &name).await?;
+    let once = keyed(&request, "gateway 1", &[])?;
+    let made = rest.cluster.add_gateway(&site, &name, once).await?;
     shown_once(&rest, made)
 }
 
@@ -100,6 +102,7 @@ fn shown_once(rest: &Rest, made: NewGateway) -> Result<HttpResponse, Problem> {
 )]
 pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "revoking credentials (a repeat is 404 once they are gone)")?;
     rest.cluster.remove_gateway(&site_id(&request)?, &gateway_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -125,6 +128,7 @@ pub(crate) struct RotateBody {
     responses(
         (status = 201, description = "The new credentials, shown once", body = CredentialsBody),
         (status = 404, description = "There is no such site, or no such gateway in it"),
+        (status = 409, description = "The idempotency key made credentials before"),
     ),
 )]
 pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
@@ -134,7 +138,8 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
     let given = members(body.value, &["overlapSeconds"], "a new key")?;
     let overlap = overlap(given.get("overlapSeconds"))?;
     audit_detail(&request, format!("the old key works for {} s", overlap.as_secs()));
-    let (made, _) = rest.cluster.rotate_gateway(&site, &name, overlap).await?;
+    let once = keyed(&request, "rotate 1", &[&overlap.as_secs().to_string()])?;
+    let (made, _) = rest.cluster.rotate_gateway(&site, &name, overlap, once).await?;
     shown_once(&rest, made)
 }
 
@@ -149,6 +154,7 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
 )]
 pub(crate) async fn end_old_key(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "ending old credentials (which may be asked for again)")?;
     rest.cluster.end_old_key(&site_id(&request)?, &gateway_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

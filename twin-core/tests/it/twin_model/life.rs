@@ -72,7 +72,7 @@ pub(super) fn outcome(answer: &Result<Answer, Refusal>) -> Expected {
         Ok(Answer::Attached { attachment, .. }) => Expected::Attached(attachment.get()),
         Ok(Answer::Document { .. } | Answer::View { .. }) => Expected::Document,
         Ok(Answer::Delta(_)) => Expected::Delta,
-        Ok(Answer::CallOpened { .. } | Answer::Steered { .. } | Answer::Once(_)) => {
+        Ok(Answer::CallOpened { .. } | Answer::CallKnown { .. } | Answer::Steered { .. } | Answer::Once(_)) => {
             panic!("no calls, no brief steering and no keys here")
         }
         Err(Refusal::Gap { next }) => Expected::Gap(next.get()),
