@@ -197,6 +197,11 @@ impl Cell {
         self.lead()?.commit_rows(rows).await
     }
 
+    /// What the clock of its present owner says.
+    pub fn time(&self) -> Result<OwnerTime, Refusal> {
+        self.tenure.read().as_ref().map(|tenure| tenure.time()).ok_or_else(owner_changed)
+    }
+
     /// Resolves when everything committed before the call can be read here.
     pub async fn confirm(&self) -> Result<(), Refusal> {
         self.lead()?.confirmed().await

@@ -17,6 +17,7 @@ use twin_core::ids::{GatewayId, SiteId, TwinId};
 use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER};
 use twin_core::numbers::{OwnerOrder, WallTime};
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::UsedKeys;
 use twin_storage::Storage;
 use twin_transports::server::Submission;
 
@@ -158,7 +159,7 @@ impl Cluster {
             storage.budgets(),
             counters.clone(),
         );
-        let directory = Directory::new(reader(DIRECTORY)?);
+        let directory = Directory::new(reader(DIRECTORY)?, clock.clone());
 
         let directory_group = Group::start(
             directory_files,
@@ -444,6 +445,7 @@ fn new_cluster(random: &dyn SecureRandom) -> ClusterRow {
         product_key: format!("pk-{product_key:016x}"),
         handed_over: None,
         site_epoch_floor: 0,
+        token_keys: UsedKeys::default(),
     }
 }
 

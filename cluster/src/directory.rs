@@ -1,11 +1,16 @@
 //! The directory: group 0. Nodes, cells and sites, and where each site lives. No twins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use twin_core::clock::Clock;
 use twin_core::event::Outbound;
 use twin_core::ids::SiteId;
+use twin_core::numbers::OwnerOrder;
+use twin_core::once::OwnerTime;
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::KeyedChange;
 use twin_storage::GroupReader;
 use twin_storage::RowChange;
 use twin_storage::consensus::NodeId;
@@ -16,15 +21,18 @@ use twin_storage::families::{
 use crate::FIRST_CELL;
 use crate::cell::owner_changed;
 use crate::committer::{Generation, Host, Lead};
-use crate::limits::SITES_MAX;
+use crate::limits::{SITE_KEYS_MAX, SITES_MAX};
 use crate::rows::{CellRow, ClusterRow, NodeRow, SiteRow, decode, encode};
 use crate::tokens_read::TokensRead;
-use crate::view::{Enrolment, SiteChange};
+use crate::view::{Enrolment, SiteChange, SiteMade};
 
 /// The directory on this node.
 pub struct Directory {
     reader: GroupReader,
+    clock: Arc<dyn Clock>,
     lead: RwLock<Option<Lead>>,
+    /// When it began to lead, by the clock.
+    begun: RwLock<Duration>,
     ready: tokio::sync::watch::Sender<bool>,
     /// Read-modify-write of sites is done by one at a time.
     writing: tokio::sync::Mutex<()>,
@@ -33,10 +41,12 @@ pub struct Directory {
 
 impl Directory {
     /// A directory without a leader yet.
-    pub fn new(reader: GroupReader) -> Arc<Self> {
+    pub fn new(reader: GroupReader, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             reader,
+            clock,
             lead: RwLock::new(None),
+            begun: RwLock::default(),
             ready: tokio::sync::watch::Sender::new(false),
             writing: tokio::sync::Mutex::new(()),
             tokens_read: TokensRead::default(),
@@ -92,14 +102,27 @@ impl Directory {
             .collect()
     }
 
-    /// Creates a site or changes it; says whether it is new.
-    pub async fn put_site(&self, site: &SiteId, change: SiteChange) -> Result<bool, Refusal> {
+    /// Creates a site or changes it. With a key it does so once: a repeat must not undo what others changed meanwhile.
+    pub async fn put_site(
+        &self,
+        site: &SiteId,
+        change: SiteChange,
+        once: Option<KeyedChange>,
+    ) -> Result<SiteMade, Refusal> {
         let _writing = self.writing.lock().await;
         let known = self.site(site)?;
         let created = known.is_none();
+        let time = self.time()?;
         if known.as_ref().is_some_and(|row| row.deleting) {
             self.confirm().await?;
             return Err(Refusal::SiteDeleting { site: site.clone() });
+        }
+        if let (Some(once), Some(row)) = (&once, &known)
+            && let Some(used) = row.keys.find(once, time, SITE_KEYS_MAX)?
+        {
+            let created = used.created;
+            self.confirm().await?;
+            return Ok(SiteMade { created, replayed: true });
         }
         if created && self.sites()?.len() >= SITES_MAX {
             return Err(Refusal::Invalid { message: format!("a cluster has at most {SITES_MAX} sites") });
@@ -110,12 +133,15 @@ impl Directory {
         };
         row.enrolment = change.enrolment.unwrap_or(row.enrolment);
         row.conflict = change.conflict.unwrap_or(row.conflict);
-        if known.is_some_and(|known| known == row) {
+        if once.is_none() && known.is_some_and(|known| known == row) {
             self.confirm().await?;
-            return Ok(false);
+            return Ok(SiteMade { created: false, replayed: false });
+        }
+        if let Some(once) = once {
+            row.keys.remember(once, created, time, SITE_KEYS_MAX);
         }
         self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await?;
-        Ok(created)
+        Ok(SiteMade { created, replayed: false })
     }
 
     /// A site in which something new may begin.
@@ -158,6 +184,12 @@ impl Directory {
         &self.reader
     }
 
+    /// What its clock says. A term is one process's, whose clock this is.
+    pub(crate) fn time(&self) -> Result<OwnerTime, Refusal> {
+        let owner = OwnerOrder { site_epoch: 1, lineage: 1, term: self.lead()?.term };
+        Ok(OwnerTime { owner, begun: *self.begun.read(), now: self.clock.monotonic() })
+    }
+
     fn lead(&self) -> Result<Lead, Refusal> {
         self.lead.read().clone().ok_or_else(owner_changed)
     }
@@ -184,6 +216,7 @@ pub(crate) fn unreadable(error: impl std::fmt::Display) -> Refusal {
 
 impl Host for Directory {
     fn begin(&self, lead: Lead) {
+        *self.begun.write() = self.clock.monotonic();
         *self.lead.write() = Some(lead);
         self.ready.send_replace(true);
     }

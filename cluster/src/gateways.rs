@@ -8,13 +8,14 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::numbers::{Boot, WallTime};
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::{KeyedChange, UsedKeys};
 use twin_storage::RowChange;
 use twin_storage::families::{Family, gateway as gateway_family};
 use twin_transports::auth::GatewayKey;
 use twin_transports::server::{GatewayCredential, VerifiedHello};
 
 use crate::cell::Cell;
-use crate::limits::SITE_GATEWAYS_MAX;
+use crate::limits::{GATEWAY_KEYS_MAX, SITE_GATEWAYS_MAX};
 use crate::rows::{EndingKey, GatewayRow, decode, encode};
 use crate::view::ConflictPolicy;
 
@@ -100,10 +101,13 @@ impl Gateways {
         key: NewKey,
         now: WallTime,
         random: &dyn SecureRandom,
+        once: Option<KeyedChange>,
     ) -> Result<Option<[u8; 32]>, Refusal> {
         let _adding = self.adding.lock().await;
         let _writing = self.lock(gateway).await;
         let before = self.row(gateway)?;
+        let mut keys = before.as_ref().map(|row| row.keys.clone()).unwrap_or_default();
+        self.spend(gateway, &mut keys, once).await?;
         if before.as_ref().is_some_and(|row| !row.removed) {
             return Err(Refusal::GatewayExists { site: gateway.site.clone(), name: gateway.name.clone() });
         }
@@ -118,7 +122,7 @@ impl Gateways {
         }
         let (secret, key) = new_key(key, random)?;
         let mut row = match before {
-            Some(before) => GatewayRow { created_at: now, product_key, removed: false, ending: None, ..before },
+            Some(before) => GatewayRow { created_at: now, product_key, removed: false, ending: None, keys, ..before },
             None => GatewayRow {
                 created_at: now,
                 product_key,
@@ -130,6 +134,7 @@ impl Gateways {
                 ending: None,
                 removed: false,
                 by_certificate: false,
+                keys,
             },
         };
         row.set_key(key);
@@ -147,9 +152,11 @@ impl Gateways {
         overlap: Duration,
         now: WallTime,
         random: &dyn SecureRandom,
+        once: Option<KeyedChange>,
     ) -> Result<(Option<[u8; 32]>, GatewayRow), Refusal> {
         let _writing = self.lock(gateway).await;
         let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
+        self.spend(gateway, &mut row.keys, once).await?;
         let (secret, key) = new_key(key, random)?;
         let before = row.key();
         row.set_key(key);
@@ -158,6 +165,29 @@ impl Gateways {
         row.ending = (!overlap.is_zero() && before != key).then(|| EndingKey::new(before, until));
         self.put(gateway, &row).await?;
         Ok((secret, row))
+    }
+
+    /// Puts the key of a change that makes credentials among those that are used, to be committed with them.
+    ///
+    /// **Invariant:** a key makes credentials of a gateway once, also where the gateway was removed since: the secret of the first time
+    /// is stored nowhere and cannot be shown again, and second ones would put an end to the first, which may be in use.
+    async fn spend(&self, gateway: &GatewayId, keys: &mut UsedKeys, once: Option<KeyedChange>) -> Result<(), Refusal> {
+        let Some(once) = once else { return Ok(()) };
+        let time = self.cell.time()?;
+        if keys.find(&once, time, GATEWAY_KEYS_MAX)?.is_some() {
+            self.cell.confirm().await?;
+            let GatewayId { site, name } = gateway;
+            return Err(Refusal::KeySpent {
+                key: once.key.to_string(),
+                what: format!("credentials of gateway {name} of site {site}"),
+                instead: format!(
+                    "make others with a new key: POST /api/v1/sites/{site}/gateways/{name}/keys, or POST \
+                     /api/v1/sites/{site}/gateways if the gateway was removed since"
+                ),
+            });
+        }
+        keys.remember(once, true, time, GATEWAY_KEYS_MAX);
+        Ok(())
     }
 
     /// Ends the key before the current one, if it still works. Gives the row.
@@ -337,6 +367,7 @@ mod tests {
             ending: None,
             removed: false,
             by_certificate: false,
+            keys: UsedKeys::default(),
         }
     }
 

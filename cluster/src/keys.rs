@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::numbers::WallTime;
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::KeyedChange;
 
 use crate::cluster::{Cluster, Inner};
 use crate::gateways::NewKey;
@@ -17,17 +18,19 @@ use crate::view::NewGateway;
 
 impl Cluster {
     /// Makes new credentials for a gateway, or takes a certificate's key; the old ones work for `overlap` from now, and older ones no
-    /// longer: their sessions end at once. A secret is in the answer and nowhere else. Also: until when the old ones work.
+    /// longer: their sessions end at once. A secret is in the answer and nowhere else; with an idempotency key that made credentials
+    /// before, it is [`Refusal::KeySpent`]. Also: until when the old ones work.
     pub async fn rotate_gateway(
         &self,
         site: &SiteId,
         name: &GatewayName,
         key: NewKey,
         overlap: Duration,
+        once: Option<KeyedChange>,
     ) -> Result<(NewGateway, Option<WallTime>), Refusal> {
         let gateway = self.known_gateway(site, name)?;
         let (now, random) = (self.inner.clock.wall(), &*self.inner.options.random);
-        let (secret, row) = self.inner.gateways.rotate(&gateway, key, overlap, now, random).await?;
+        let (secret, row) = self.inner.gateways.rotate(&gateway, key, overlap, now, random, once).await?;
         self.end_sessions_of_old_keys(&gateway, &row);
         self.inner.sessions.watch_key(&gateway);
         let new = NewGateway { site: site.clone(), name: name.clone(), product_key: row.product_key, secret };

@@ -6,7 +6,7 @@
 
 pub mod admission;
 mod backend;
-mod call;
+pub mod call;
 pub mod cell;
 pub mod chain;
 mod cluster;
@@ -42,6 +42,7 @@ pub mod view;
 
 use twin_core::numbers::CellId;
 
+pub use call::MethodCall;
 pub use cluster::{Cluster, ClusterOptions, StartError};
 pub use committer::PlantedBug;
 pub use export::{ExportPage, ExportPlace, ExportQuery};
@@ -49,8 +50,8 @@ pub use gateways::NewKey;
 pub use site_removal::SiteRemoval;
 pub use summary::{GatewaysSummary, RSSI_STEPS_DBM};
 pub use view::{
-    ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, MethodAnswer, NewGateway, NodeView,
-    SiteChange, SiteView, TwinPage, TwinQuery,
+    ClusterStats, ConflictPolicy, Enrolment, GatewayStatus, GatewayView, GroupView, KeyedAnswer, MethodAnswer,
+    NewGateway, NodeView, SiteChange, SiteMade, SiteView, TwinPage, TwinQuery,
 };
 
 /// The directory's group.

@@ -46,6 +46,12 @@ pub const METHOD_CALLS_MAX: usize = 10_000;
 pub const SITES_MAX: usize = 100_000;
 /// Most gateways of a site.
 pub const SITE_GATEWAYS_MAX: usize = 1000;
+/// Idempotency keys that a site remembers, and a gateway: as many as a twin, for the same reason.
+pub const SITE_KEYS_MAX: usize = 8;
+/// See [`SITE_KEYS_MAX`].
+pub const GATEWAY_KEYS_MAX: usize = 8;
+/// Idempotency keys of tokens that a cluster remembers: about 100 bytes each, in a row that is written when a token is made.
+pub const TOKEN_KEYS_MAX: usize = 64;
 /// Most admin tokens of a cluster: people, programs and their successors.
 pub const TOKENS_MAX: usize = 256;
 /// Ids on a site's list. Ten gateways with thousands of devices each.

@@ -6,6 +6,7 @@ use twin_core::ids::SiteId;
 use twin_core::numbers::{Boot, CellId, Floor, OutboxId, WallTime};
 use twin_core::record;
 use twin_transports::auth::GatewayKey;
+use twin_core::used_keys::UsedKeys;
 
 use crate::view::{ConflictPolicy, Enrolment};
 
@@ -71,6 +72,8 @@ record! {
         /// Highest epoch of any site that was deleted: a site made now begins above it, so that owners stay in order when one is
         /// made again.
         pub site_epoch_floor: u64 = 0,
+        /// Idempotency keys that made tokens. Here, and not with the tokens: a repeat must not make one again that was revoked.
+        pub token_keys: UsedKeys = UsedKeys::default(),
     }
 }
 
@@ -112,6 +115,8 @@ record! {
         pub conflict: ConflictPolicy = ConflictPolicy::Replace,
         /// On its way out with all that hangs on it: nothing new comes in, and the row goes last.
         pub deleting: bool = false,
+        /// Idempotency keys of its changes.
+        pub keys: UsedKeys = UsedKeys::default(),
     }
 }
 
@@ -140,6 +145,8 @@ record! {
         pub removed: bool = false,
         /// It is a certificate's key.
         pub by_certificate: bool = false,
+        /// Idempotency keys that made credentials for it.
+        pub keys: UsedKeys = UsedKeys::default(),
     }
 }
 
@@ -216,7 +223,7 @@ impl SiteRow {
     /// A site as it is made, where those deleted before had epochs up to `epoch_floor`.
     pub fn new(enrolment: Enrolment, epoch_floor: u64) -> Self {
         let (cell, conflict) = (crate::FIRST_CELL, ConflictPolicy::default());
-        Self { cell, epoch: epoch_floor + 1, enrolment, conflict, deleting: false }
+        Self { cell, epoch: epoch_floor + 1, enrolment, conflict, deleting: false, keys: UsedKeys::default() }
     }
 }
 

@@ -2,16 +2,27 @@
 
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::KeyedChange;
 
 use crate::cluster::Cluster;
 use crate::gateways::NewKey;
 use crate::rows::{GatewayRow, SiteRow};
-use crate::view::{GatewayView, NewGateway, SiteChange, SiteView};
+use crate::view::{GatewayView, NewGateway, SiteChange, SiteMade, SiteView};
 
 impl Cluster {
     /// Creates a site or changes it; says whether it is new.
     pub async fn put_site(&self, site: &SiteId, change: impl Into<SiteChange>) -> Result<bool, Refusal> {
-        self.inner.directory.put_site(site, change.into()).await
+        Ok(self.put_site_once(site, change, None).await?.created)
+    }
+
+    /// The same, with an idempotency key if it has one.
+    pub async fn put_site_once(
+        &self,
+        site: &SiteId,
+        change: impl Into<SiteChange>,
+        once: Option<KeyedChange>,
+    ) -> Result<SiteMade, Refusal> {
+        self.inner.directory.put_site(site, change.into(), once).await
     }
 
     /// A site.
@@ -60,8 +71,15 @@ impl Cluster {
     }
 
     /// Makes credentials for a gateway. The secret is in the answer and nowhere else.
-    pub async fn add_gateway(&self, site: &SiteId, name: &GatewayName) -> Result<NewGateway, Refusal> {
-        self.add_gateway_with(site, name, NewKey::Secret).await
+    ///
+    /// With an idempotency key that made credentials of this gateway before, nothing is made: [`Refusal::KeySpent`].
+    pub async fn add_gateway(
+        &self,
+        site: &SiteId,
+        name: &GatewayName,
+        once: Option<KeyedChange>,
+    ) -> Result<NewGateway, Refusal> {
+        self.add_gateway_with(site, name, NewKey::Secret, once).await
     }
 
     /// The same with a secret or a certificate.
@@ -70,6 +88,7 @@ impl Cluster {
         site: &SiteId,
         name: &GatewayName,
         key: NewKey,
+        once: Option<KeyedChange>,
     ) -> Result<NewGateway, Refusal> {
         // A commit that is given and whose caller has gone is waited for by whoever closes the gate, as all commits are.
         let inside = self.inner.gates.enter(site)?;
@@ -77,7 +96,7 @@ impl Cluster {
         let product_key = self.inner.directory.cluster()?.product_key;
         let gateway = GatewayId { site: site.clone(), name: name.clone() };
         let (now, random) = (self.inner.clock.wall(), &*self.inner.options.random);
-        let secret = self.inner.gateways.add(&gateway, product_key.clone(), key, now, random).await?;
+        let secret = self.inner.gateways.add(&gateway, product_key.clone(), key, now, random, once).await?;
         drop(inside);
         Ok(NewGateway { site: site.clone(), name: name.clone(), product_key, secret })
     }

@@ -22,12 +22,13 @@ use twin_core::ids::TokenName;
 use twin_core::numbers::WallTime;
 use twin_core::record;
 use twin_core::refusal::Refusal;
+use twin_core::used_keys::KeyedChange;
 use twin_storage::RowChange;
 use twin_storage::families::{Family, cluster as cluster_family, token as token_family};
 
 use crate::cluster::Cluster;
 use crate::directory::{Directory, unreadable};
-use crate::limits::TOKENS_MAX;
+use crate::limits::{TOKEN_KEYS_MAX, TOKENS_MAX};
 use crate::rows::{ClusterRow, decode, encode};
 
 /// Name of the token that is in a node's data directory at its first start.
@@ -227,8 +228,13 @@ impl Directory {
         name: TokenName,
         row: impl FnOnce() -> Result<(TokenRow, String), Refusal>,
         now: WallTime,
+        once: Option<KeyedChange>,
     ) -> Result<NewToken, TokenError> {
         let _writing = self.writing().await;
+        let mut changes = Vec::new();
+        if let Some(once) = once {
+            changes.push(self.spend(&name, once).await?);
+        }
         if self.token(&name)?.is_some() {
             return Err(TokenError::Exists { name });
         }
@@ -236,8 +242,25 @@ impl Directory {
             return Err(TokenError::TooMany);
         }
         let (row, text) = row()?;
-        self.commit(vec![RowChange::put(Family::Token, token_family::key(&name), encode(&row))]).await?;
+        changes.push(RowChange::put(Family::Token, token_family::key(&name), encode(&row)));
+        self.commit(changes).await?;
         Ok(NewToken { view: Self::view(name, &row, now), text })
+    }
+
+    /// The row that remembers the key of a token that is made. Refused where it made a token before, also one that was revoked since.
+    async fn spend(&self, name: &TokenName, once: KeyedChange) -> Result<RowChange, Refusal> {
+        let mut cluster = self.cluster()?;
+        let time = self.time()?;
+        if cluster.token_keys.find(&once, time, TOKEN_KEYS_MAX)?.is_some() {
+            self.confirm().await?;
+            return Err(Refusal::KeySpent {
+                key: once.key.to_string(),
+                what: format!("token {name}"),
+                instead: format!("revoke it (DELETE /api/v1/tokens/{name}) and make another with a new key"),
+            });
+        }
+        cluster.token_keys.remember(once, true, time, TOKEN_KEYS_MAX);
+        Ok(RowChange::put(Family::Cluster, cluster_family::key(), encode(&cluster)))
     }
 
     async fn revoke_token(&self, name: &TokenName) -> Result<(), TokenError> {
@@ -297,12 +320,13 @@ impl Cluster {
         }
     }
 
-    /// Makes a token. Its text is in the answer and nowhere else.
+    /// Makes a token. Its text is in the answer and nowhere else; with a key that made one before, it is [`Refusal::KeySpent`].
     pub async fn add_token(
         &self,
         name: TokenName,
         scope: Scope,
         lives_for: Option<Duration>,
+        once: Option<KeyedChange>,
     ) -> Result<NewToken, TokenError> {
         let now = self.inner.clock.wall();
         let random = &*self.inner.options.random;
@@ -314,7 +338,7 @@ impl Cluster {
             });
             Ok((TokenRow { created_at: now, scope, hash: hash(&text), expires_at }, text))
         };
-        self.inner.directory.add_token(name, make, now).await
+        self.inner.directory.add_token(name, make, now, once).await
     }
 
     /// All tokens, by name.

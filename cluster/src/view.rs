@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use twin_core::document::TwinDocument;
 use twin_core::ids::{GatewayName, SiteId};
-use twin_core::numbers::{CellId, WallTime};
+use twin_core::numbers::{CallNo, CellId, WallTime};
+use twin_core::once::CallAnswer;
 use twin_core::value::Value;
 use twin_transports::frames::health::Health;
 
@@ -41,6 +42,17 @@ pub struct MethodAnswer {
     pub status: u16,
     /// Payload.
     pub payload: Value,
+}
+
+/// What a method call with an idempotency key led to, now or before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyedAnswer {
+    /// The call's number.
+    pub call: CallNo,
+    /// The call was made before.
+    pub replayed: bool,
+    /// What the device answered.
+    pub answer: CallAnswer,
 }
 
 /// Which twins to list.
@@ -217,6 +229,15 @@ pub struct SiteChange {
     pub enrolment: Option<Enrolment>,
     /// What becomes of two gateways with one credential.
     pub conflict: Option<ConflictPolicy>,
+}
+
+/// What a change of a site led to, now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteMade {
+    /// The change made the site.
+    pub created: bool,
+    /// It was made before, and this time nothing was.
+    pub replayed: bool,
 }
 
 impl From<Enrolment> for SiteChange {

@@ -34,7 +34,12 @@ fn replay(args: ReplayArgs) -> ExitCode {
         }
     };
     let (rows, code) = match result {
-        Ok(summary) => (Some((summary.rows, summary.rows)), ExitCode::SUCCESS),
+        Ok(summary) => {
+            if summary.reported_now == 0 {
+                eprintln!("twin-sim: nothing was left to report: an earlier run reported all {} rows", summary.rows);
+            }
+            (Some((summary.rows, summary.rows)), ExitCode::SUCCESS)
+        }
         Err(error) => {
             eprintln!("twin-sim: {error}");
             match error {

@@ -18,6 +18,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use ring::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
@@ -107,6 +108,8 @@ pub struct NodeCertificates {
     server_name: String,
     extra_names: Vec<String>,
     ca_pem: RwLock<String>,
+    /// SHA-256 of key and certificate of the CA that issued what gateways see.
+    issued_by: RwLock<Vec<u8>>,
     quic: Arc<Swappable>,
     rest: Option<(CertificateFiles, Arc<Swappable>)>,
     reset_key: ResetKey,
@@ -136,6 +139,7 @@ impl NodeCertificates {
         let (ca_key, ca_pem) = load_or_create_ca(dir)?;
         let reset_key = ResetKey::derive(&ca_key.serialize_der());
         Ok(Self {
+            issued_by: RwLock::new(digest_of(&ca_key, &ca_pem)),
             dir: dir.to_owned(),
             server_name: server_name.to_owned(),
             extra_names: extra_names.to_vec(),
@@ -152,8 +156,8 @@ impl NodeCertificates {
         Ok(Self { rest: Some((files, certificate)), ..self })
     }
 
-    /// Reads the files again, issues a new certificate for gateways, and shows new connections the new ones. Either all of it or
-    /// nothing: what is bad is refused, and the certificates in use stay.
+    /// Reads the files again, issues a new certificate for gateways if the CA is another one, and shows new connections the new ones.
+    /// Either all of it or nothing: what is bad is refused, and the certificates in use stay.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
         // A CA that is not there is not made: gateways would not trust it.
         let pem_path = self.dir.join("ca.pem");
@@ -161,10 +165,19 @@ impl NodeCertificates {
             return Err(TlsError::CaMissing { path: pem_path });
         }
         let (ca_key, ca_pem) = load_or_create_ca(&self.dir)?;
-        let quic = issue(ca_key, &self.server_name, &self.extra_names)?;
+        let issued_by = digest_of(&ca_key, &ca_pem);
+        let quic = if issued_by == *self.issued_by.read() {
+            // Whoever pins what a node shows would take a new one for another node.
+            None
+        } else {
+            Some(issue(ca_key, &self.server_name, &self.extra_names)?)
+        };
         let rest = self.rest.as_ref().map(|(files, _)| files.load(&provider())).transpose()?;
         // From here nothing fails.
-        self.quic.swap(quic);
+        if let Some(quic) = quic {
+            self.quic.swap(quic);
+            *self.issued_by.write() = issued_by;
+        }
         if let (Some(rest), Some((_, current))) = (rest, &self.rest) {
             current.swap(rest);
         }
@@ -219,6 +232,13 @@ impl NodeCertificates {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
+}
+
+fn digest_of(ca_key: &KeyPair, ca_pem: &str) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    context.update(&ca_key.serialize_der());
+    context.update(ca_pem.as_bytes());
+    context.finish().as_ref().to_vec()
 }
 
 /// A new key and a certificate of it.

@@ -3,7 +3,7 @@
 use crate::alarm::{Alarm, TakenAlarm};
 use crate::ids::{GatewayId, SiteId};
 use crate::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Seq, Stay, Version, WallTime};
-use crate::once::{Once, OnceAnswer};
+use crate::once::{CallAnswer, Once, OnceAnswer};
 use crate::op::Op;
 use crate::path::Path;
 use crate::report::PackedReport;
@@ -119,7 +119,7 @@ pub enum Command {
         /// Condition.
         precondition: Precondition,
     },
-    /// One of the three above with an idempotency key. Carried out by [`Twin::step_once`](crate::twin::Twin::step_once).
+    /// One of the changes above, or a method call, with an idempotency key. Carried out by [`Twin::step_once`](crate::twin::Twin::step_once).
     Once(Box<Once>),
     /// REST DELETE of the twin.
     Delete {
@@ -220,6 +220,25 @@ pub enum Command {
     CloseCall {
         /// Which.
         call: CallNo,
+        /// How it ended, for a call that had an idempotency key.
+        end: CallEnd,
+    },
+}
+
+/// How a method call ended, as far as its caller knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum CallEnd {
+    /// Whether the device acted is unknown: it did not answer in time, or its link or the caller was lost.
+    #[default]
+    Unknown,
+    /// It reached no device. Its idempotency key is free again.
+    NotDone,
+    /// The device answered.
+    Answered {
+        /// HTTP-like.
+        status: u16,
+        /// What it said.
+        payload: Value,
     },
 }
 
@@ -274,6 +293,13 @@ pub enum Answer {
         call: CallNo,
         /// The gateway of the current attachment.
         gateway: GatewayId,
+    },
+    /// The call with this idempotency key was opened before, and is not opened again.
+    CallKnown {
+        /// Its number.
+        call: CallNo,
+        /// What the device answered; `None`: that is unknown, or not known yet.
+        answer: Option<CallAnswer>,
     },
 }
 

@@ -4,8 +4,10 @@ mod scan;
 
 use std::io;
 
+use serde::de::DeserializeSeed as _;
+
 use crate::limits::NESTING_MAX;
-use crate::value::{Number, Value};
+use crate::value::{MEMBER_TWICE, Number, Value, ValueVisitor};
 
 /// Why a text is not taken as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +52,14 @@ pub enum JsonError {
         /// JSON pointer to it within the text.
         pointer: String,
     },
+    /// A member comes twice in an object: which one counts is everyone's guess (RFC 8259, section 4).
+    #[error("{what} has the member {pointer:?} twice: send it once")]
+    Duplicate {
+        /// What was being read.
+        what: &'static str,
+        /// JSON pointer to it within the text.
+        pointer: String,
+    },
     /// A number that no double can hold.
     #[error("{what} holds the number {literal} at {pointer:?}, which is beyond what a 64-bit float holds")]
     NotFinite {
@@ -71,13 +81,16 @@ impl JsonError {
             Self::Nesting { .. } => "nesting",
             Self::Integer { .. } => "integer-range",
             Self::NotFinite { .. } => "number",
+            Self::Duplicate { .. } => "duplicate-member",
         }
     }
 
     /// JSON pointer to what is wrong, within the text, where it is a value.
     pub fn pointer(&self) -> Option<&str> {
         match self {
-            Self::Integer { pointer, .. } | Self::NotFinite { pointer, .. } => Some(pointer),
+            Self::Integer { pointer, .. } | Self::NotFinite { pointer, .. } | Self::Duplicate { pointer, .. } => {
+                Some(pointer)
+            }
             _ => None,
         }
     }
@@ -92,28 +105,30 @@ impl JsonError {
     }
 }
 
-/// Parses one JSON text; `what` names it in errors. Of members with the same name the last wins.
+/// Parses one JSON text; `what` names it in errors. No object may have two members of one name.
 pub fn parse(bytes: &[u8], what: &'static str) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|error| JsonError::Utf8 { what, at: error.valid_up_to() })?;
     // Before the parser recurses, and without recursion.
     if let Some(at) = scan::nesting_beyond(text.as_bytes(), NESTING_MAX) {
         return Err(JsonError::Nesting { what, at });
     }
-    match serde_json::from_str::<Value>(text) {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    match ValueVisitor::STRICT.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value)) {
         Ok(value) if scan::numbers_are_plain(text.as_bytes()) => Ok(value),
         Ok(value) => match scan::first_bad_number(text) {
             Some(bad) => Err(bad.into_error(what)),
             None => Ok(value),
         },
-        Err(error) => Err(scan::first_bad_number(text).map_or_else(
-            || JsonError::Syntax {
-                what,
-                message: strip_position(&error.to_string()),
-                line: error.line(),
-                column: error.column(),
-            },
-            |bad| bad.into_error(what),
-        )),
+        Err(error) => {
+            let message = strip_position(&error.to_string());
+            let twice = if message == MEMBER_TWICE { scan::first_duplicate(text) } else { None };
+            let (line, column) = (error.line(), error.column());
+            Err(match (twice, scan::first_bad_number(text)) {
+                (Some(pointer), _) => JsonError::Duplicate { what, pointer },
+                (None, Some(bad)) => bad.into_error(what),
+                (None, None) => JsonError::Syntax { what, message, line, column },
+            })
+        }
     }
 }
 
@@ -253,6 +268,21 @@ mod tests {
             parse(br#"{"99999999999999999999": 1}"#, "x").unwrap().as_object().map(std::collections::BTreeMap::len),
             Some(1)
         );
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_refused_with_its_pointer_however_it_is_written() {
+        for (text, pointer) in [
+            (r#"{"a": 1, "a": 1}"#, "/a"),
+            (r#"{"x": [{"b": {"k": 1}}, {"b": {"k": 1, "m": {"k": 2}, "k": 3}}], "b": 1}"#, "/x/1/b/k"),
+            (r#"{"a/b": 1, "a\/b": 2}"#, "/a~1b"),
+            (r#"{"\u0061": 1, "b": "\"a\": 1", "a": 99999999999999999999}"#, "/a"),
+            (r#"{"": {}, "": {}}"#, "/"),
+        ] {
+            let error = parse(text.as_bytes(), "the body").unwrap_err();
+            assert_eq!((error.code(), error.pointer()), ("duplicate-member", Some(pointer)), "{text}");
+        }
+        assert!(parse(br#"{"a": {"a": {"a": 1}}, "b": [{"a": 1}, {"a": 1}]}"#, "x").is_ok());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod rules;
 pub mod section;
 pub mod time_text;
 pub mod twin;
+pub mod used_keys;
 pub mod value;
 pub mod view;
 pub mod wire;

@@ -69,6 +69,9 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 /// Idempotency keys that a twin remembers: changes of one device that its clients may be in doubt about at a time. About 100
 /// bytes each, in a row that reports do not write.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 8;
+/// Largest answer of a method call with a key that is kept for its repeats, in bytes; of a larger one the status is kept. Eight of them
+/// are in a row that reports do not write.
+pub const CALL_ANSWER_KEPT_BYTES_MAX: usize = 1024;
 /// A key is remembered for at least this long, by the owner's monotonic clock: longer than a client's retries go on while nodes
 /// restart, and short enough that eight changes in it are rare.
 pub const IDEMPOTENCY_KEPT_MIN: Duration = Duration::from_secs(5 * 60);

@@ -12,6 +12,9 @@
 //! counted by the grain would begin anew with each activation, and a client that comes back only when it was told to would find
 //! every key young again, for ever).
 //!
+//! **Method calls** are remembered when they are opened, which is before they are sent, with their number, and again with the device's
+//! answer when they are closed: a repeat is told what is known and is never a second call. A call that reached no device frees its key.
+//!
 //! **Lives.** The records belong to a life of the id and end with it: no tombstone keeps them. A repeat that meets a later life is a
 //! change of that life. Whoever must not let that happen adds `If-Match` or `If-None-Match: *`, whose etags never come again; a delete
 //! takes no key for the same reason, as it would have to be remembered by what it deletes.
@@ -23,8 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::command::Command;
 use crate::document::TwinDocument;
 use crate::ids::IdempotencyKey;
-use crate::numbers::{Incarnation, OwnerOrder, Version};
+use crate::numbers::{CallNo, Incarnation, OwnerOrder, Version};
 use crate::record;
+use crate::value::Value;
 
 /// 128 bits of a hash of the request: of what it is to do, and under which condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ pub struct Once {
     pub key: IdempotencyKey,
     /// Of the change.
     pub fingerprint: Fingerprint,
-    /// [`Command::Put`], [`Command::Steer`] or [`Command::SteerBriefly`].
+    /// [`Command::Put`], [`Command::Steer`], [`Command::SteerBriefly`] or [`Command::CallMethod`].
     pub change: Command,
 }
 
@@ -76,9 +80,41 @@ pub struct OwnerTime {
     pub now: Duration,
 }
 
+impl OwnerTime {
+    /// For how long is remembered what an owner made at `made_at_ms` of its clock; at least.
+    pub(crate) fn age_of(self, owner: OwnerOrder, made_at_ms: u64) -> Duration {
+        let since = if owner == self.owner { Duration::from_millis(made_at_ms) } else { self.begun };
+        self.now.saturating_sub(since)
+    }
+}
+
+record! {
+    /// What a device answered to a method call.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct CallAnswer {
+        /// HTTP-like.
+        pub status: u16,
+        /// What it said.
+        pub payload: Value,
+        /// It was larger than what is kept, and `payload` is null.
+        pub is_cut: bool = false,
+    }
+}
+
+record! {
+    /// A method call that had a key.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct KnownCall {
+        /// Its number.
+        pub call: CallNo,
+        /// What the device answered, once that is known.
+        pub answer: Option<CallAnswer> = None,
+    }
+}
+
 record! {
     /// A change that had a key, as it is remembered.
-    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq)]
     pub struct KeyRecord {
         /// The key.
         pub key: IdempotencyKey,
@@ -96,14 +132,15 @@ record! {
         pub owner: OwnerOrder,
         /// When, by the maker's monotonic clock, in milliseconds.
         pub made_at_ms: u64,
+        /// It was a method call.
+        pub call: Option<KnownCall> = None,
     }
 }
 
 impl KeyRecord {
     /// For how long it was remembered, at least.
     pub(crate) fn age(&self, time: OwnerTime) -> Duration {
-        let since = if self.owner == time.owner { Duration::from_millis(self.made_at_ms) } else { time.begun };
-        time.now.saturating_sub(since)
+        time.age_of(self.owner, self.made_at_ms)
     }
 
     pub(crate) fn outcome(&self, incarnation: Incarnation) -> OnceOutcome {

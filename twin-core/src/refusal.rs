@@ -188,15 +188,15 @@ pub enum Refusal {
     },
     /// The idempotency key belongs to another change.
     #[error(
-        "idempotency key {key:?} was sent with another change of this twin: send the same change again, or take a new key"
+        "idempotency key {key:?} was sent with another change here before: send the same change again, or take a new key"
     )]
     KeyReused {
         /// The key.
         key: String,
     },
-    /// The twin remembers as many idempotency keys as it can, and the oldest is too young to be forgotten.
+    /// As many idempotency keys are remembered as can be, and the oldest is too young to be forgotten.
     #[error(
-        "the twin remembers {keys} idempotency keys, which is the limit, and each for some minutes; try again in {retry_after_ms} ms, \
+        "{keys} idempotency keys are remembered here, which is the limit, and each for some minutes; try again in {retry_after_ms} ms, \
          or change more in one request"
     )]
     KeysUsedUp {
@@ -204,6 +204,20 @@ pub enum Refusal {
         keys: u64,
         /// When the oldest is forgotten.
         retry_after_ms: u64,
+    },
+    /// The idempotency key made credentials before. They are stored nowhere, so they cannot be shown a second time, and no second ones
+    /// are made.
+    #[error(
+        "idempotency key {key:?} made {what} before, which was shown once and is stored nowhere; nothing was made now. If that answer \
+         was lost, {instead}"
+    )]
+    KeySpent {
+        /// The key.
+        key: String,
+        /// What it made.
+        what: String,
+        /// What to do.
+        instead: String,
     },
 }
 
@@ -238,6 +252,7 @@ impl Refusal {
             Self::SiteNeeded { .. } => "site-needed",
             Self::KeyReused { .. } => "idempotency-key-reused",
             Self::KeysUsedUp { .. } => "idempotency-keys-used-up",
+            Self::KeySpent { .. } => "idempotency-key-spent",
         }
     }
 

@@ -156,7 +156,7 @@ impl Twin {
             }
             Command::DesiredDelivered { gateway, version } => self.life_mut()?.delivered(&gateway, version),
             Command::CallMethod { method, payload, timeout_ms: _ } => self.life_mut()?.call(method, &payload),
-            Command::CloseCall { call } => Ok(self.life_mut()?.close_call(call)),
+            Command::CloseCall { call, end } => Ok(self.life_mut()?.close_call(call, end)),
         }
     }
 

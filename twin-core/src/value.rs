@@ -126,16 +126,24 @@ impl Serialize for Value {
 /// Reads a value that stands `depth` levels inside another. A frame may nest as deep as it is long, so depth is bounded
 /// here, before the stack is used up.
 #[derive(Clone, Copy)]
-struct ValueVisitor {
+pub(crate) struct ValueVisitor {
     depth: usize,
+    /// Whether a member that comes twice is refused; if not, the last one counts.
+    is_strict: bool,
 }
 
+/// What a strict reader says of a member that comes twice.
+pub(crate) const MEMBER_TWICE: &str = "a member comes twice in an object";
+
 impl ValueVisitor {
+    /// For texts that people and their programs write: a member that comes twice is a mistake of theirs.
+    pub(crate) const STRICT: Self = Self { depth: 0, is_strict: true };
+
     fn below<E: de::Error>(self) -> Result<Self, E> {
         if self.depth >= NESTING_MAX {
             return Err(E::custom(format_args!("a value nests deeper than {NESTING_MAX} levels")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
@@ -200,7 +208,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let below = self.below()?;
         let mut members = Members::new();
         while let Some(key) = map.next_key::<Box<str>>()? {
-            members.insert(key, map.next_value_seed(below)?);
+            if members.insert(key, map.next_value_seed(below)?).is_some() && self.is_strict {
+                return Err(de::Error::custom(MEMBER_TWICE));
+            }
         }
         Ok(Value::Object(members))
     }
@@ -208,7 +218,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor { depth: 0 })
+        deserializer.deserialize_any(ValueVisitor { depth: 0, is_strict: false })
     }
 }
 

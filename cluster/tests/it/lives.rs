@@ -67,8 +67,8 @@ async fn sites_and_gateways_survive_a_restart_and_credentials_are_made_once() {
     assert!(world.cluster.put_site(&site, Enrolment::Open).await.unwrap());
     assert!(!world.cluster.put_site(&site, Enrolment::Open).await.unwrap());
     let name = twin_core::ids::GatewayName::new("bs-1").unwrap();
-    let made = world.cluster.add_gateway(&site, &name).await.unwrap();
-    assert!(matches!(world.cluster.add_gateway(&site, &name).await, Err(Refusal::GatewayExists { .. })));
+    let made = world.cluster.add_gateway(&site, &name, None).await.unwrap();
+    assert!(matches!(world.cluster.add_gateway(&site, &name, None).await, Err(Refusal::GatewayExists { .. })));
 
     let world = world.restart().await;
     let view = world.cluster.site(&site).await.unwrap();
@@ -76,7 +76,7 @@ async fn sites_and_gateways_survive_a_restart_and_credentials_are_made_once() {
     assert_eq!(view.gateways.len(), 1);
     assert!(!view.gateways[0].connected);
     let other = twin_core::ids::GatewayName::new("bs-2").unwrap();
-    assert_eq!(world.cluster.add_gateway(&site, &other).await.unwrap().product_key, made.product_key);
+    assert_eq!(world.cluster.add_gateway(&site, &other, None).await.unwrap().product_key, made.product_key);
     world.cluster.remove_gateway(&site, &name).await.unwrap();
     assert!(matches!(world.cluster.remove_gateway(&site, &name).await, Err(Refusal::GatewayNotFound { .. })));
     assert_eq!(world.cluster.sites().await.unwrap().len(), 2);

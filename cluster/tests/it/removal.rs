@@ -69,7 +69,7 @@ async fn a_gateway_that_is_made_again_cannot_bring_a_disk_from_the_drawer() {
         let link = Arc::new(Link::default());
         world.cluster.open_session(hello, link.clone()).await.map(|_| link)
     };
-    let made = world.cluster.add_gateway(&gateway.site, &gateway.name).await.unwrap();
+    let made = world.cluster.add_gateway(&gateway.site, &gateway.name, None).await.unwrap();
     open(&world, hello(&gateway, 1, 5, 5)).await.unwrap();
     let link = open(&world, hello(&gateway, 2, 1, 1)).await.unwrap();
     world.cluster.remove_gateway(&gateway.site, &gateway.name).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_gateway_that_is_made_again_cannot_bring_a_disk_from_the_drawer() {
     assert_eq!(world.cluster.remove_gateway(&gateway.site, &gateway.name).await, Err(gone));
 
     let world = world.restart().await;
-    let again = world.cluster.add_gateway(&gateway.site, &gateway.name).await.unwrap();
+    let again = world.cluster.add_gateway(&gateway.site, &gateway.name, None).await.unwrap();
     assert_ne!(again.secret, made.secret);
     for (outbox, boot, nonce) in [(1, 9, 9), (2, 1, 7)] {
         let refused = open(&world, hello(&gateway, outbox, boot, nonce)).await.err();
@@ -96,7 +96,7 @@ async fn a_site_that_is_marked_goes_after_a_restart_without_being_asked_for() {
     let world = World::new().await;
     let store = site("store-1");
     world.cluster.put_site(&store, Enrolment::Open).await.unwrap();
-    world.cluster.add_gateway(&store, &GatewayName::new("g").unwrap()).await.unwrap();
+    world.cluster.add_gateway(&store, &GatewayName::new("g").unwrap(), None).await.unwrap();
     let mut before = None;
     for number in 0..300 {
         before = Some(document(world.cluster.call(&twin(&format!("l-{number}")), put_in(&store), 10).await));

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::limits::TOKEN_LIFE_S_MAX;
+use crate::store::{Location, Target as BackupTarget};
+
 /// The command line of a Twinmesh operator, over the admin REST.
 #[derive(Debug, Parser)]
 #[command(
@@ -88,19 +91,37 @@ pub(crate) enum Command {
     },
     /// Say what is wrong with a node, and what to do: a line for each thing looked at. Exits with 1 if something is wrong.
     Doctor,
-    /// Take a backup of the node while it works, into a directory. `twind restore` makes a data directory of it.
+    /// Take a backup of the node while it works, into a directory or an S3 bucket. `twind restore` makes a data directory of it.
     Backup(Backup),
+    /// Fetch a backup from an S3 bucket and check it. `twind restore` makes a data directory of the file.
+    BackupFetch(BackupFetch),
 }
 
 /// `twinctl backup`
 #[derive(Args, Debug)]
 pub(crate) struct Backup {
-    /// Directory to put it in; made if absent. The file gets a name of its own and mode 0600.
-    #[arg(value_name = "DIR")]
-    pub(crate) directory: PathBuf,
+    /// Directory to put it in; made if absent. The file gets a name of its own and mode 0600. Or s3://bucket/prefix, where it becomes
+    /// one object; who and where is read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.
+    #[arg(value_name = "DIR|S3")]
+    pub(crate) target: BackupTarget,
     /// Leave out the CA's key. Gateways trust a restored node only if `ca.pem` and `ca.key` are put into its directory, too.
     #[arg(long)]
     pub(crate) without_keys: bool,
+}
+
+/// `twinctl backup-fetch`
+#[derive(Args, Debug)]
+pub(crate) struct BackupFetch {
+    /// Which one, as `backup` said it: s3://bucket/prefix/twinmesh-....twinbackup. Who and where is read from the environment, as there.
+    #[arg(value_name = "S3", value_parser = object)]
+    pub(crate) from: Location,
+    /// Directory to put it in; made if absent. The file has the object's name and mode 0600.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+fn object(text: &str) -> Result<Location, String> {
+    Location::read(text).unwrap_or_else(|| Err(format!("{text:?} is no object; it looks like s3://bucket/prefix/NAME")))
 }
 
 /// `twinctl export ...`
@@ -205,7 +226,7 @@ pub(crate) enum Token {
         #[arg(long)]
         scope: Scope,
         /// When it ends: 30m, 12h, 90d; never unless given.
-        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        #[arg(long, value_name = "TIME", value_parser = life)]
         expires_in: Option<u64>,
         /// File to create (mode 0600); an existing file is never overwritten.
         #[arg(long, value_name = "FILE")]
@@ -256,6 +277,17 @@ fn seconds(text: &str) -> Result<u64, String> {
     let number: u64 =
         number.parse().map_err(|_| format!("{text:?} is not a time; it looks like 90s, 30m, 12h or 7d"))?;
     number.checked_mul(unit_s).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+/// The same for a token's life, which has bounds.
+fn life(text: &str) -> Result<u64, String> {
+    match seconds(text)? {
+        life @ 1..=TOKEN_LIFE_S_MAX => Ok(life),
+        _ => Err(format!(
+            "{text:?} is not from 1s to {}d; leave --expires-in out for a token that never ends",
+            TOKEN_LIFE_S_MAX / 86_400
+        )),
+    }
 }
 
 /// `twinctl twin ...`
@@ -339,6 +371,9 @@ pub(crate) enum Twin {
         /// Longest wait for the device, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         timeout: u64,
+        /// A name for this call, such as a UUID: however often it is sent there is one call, and a repeat hears its answer.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
     },
 }
 

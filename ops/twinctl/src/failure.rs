@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::commands::doctor::meaning_of_tls;
 use crate::problem::Problem;
 
 /// Why a command failed. The messages say what to do where there is something to do.
@@ -27,6 +28,14 @@ pub(crate) enum Failure {
         /// What was asked.
         url: String,
         /// Why there was no answer.
+        reason: String,
+    },
+    /// An object store could not be read or written.
+    #[error("{url}: {reason}")]
+    Store {
+        /// What was asked.
+        url: String,
+        /// What went wrong.
         reason: String,
     },
     /// The server refused some items of a file. Which and why stands on standard error, or on standard output with --json.
@@ -58,10 +67,19 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Answer { .. } | Self::Items { .. } | Self::Unwell { unreachable: false, .. } => 1,
+            Self::Refused(_)
+            | Self::Answer { .. }
+            | Self::Store { .. }
+            | Self::Items { .. }
+            | Self::Unwell { unreachable: false, .. } => 1,
             Self::Usage(_) | Self::Output(_) => 2,
             Self::Unreachable { .. } | Self::Unwell { unreachable: true, .. } => 3,
         }
+    }
+
+    /// What to do about a node that is there, but is not trusted.
+    pub(crate) fn hint(&self) -> Option<String> {
+        if let Self::Unreachable { reason, .. } = self { meaning_of_tls(reason) } else { None }
     }
 
     /// Has the reader of standard output left?

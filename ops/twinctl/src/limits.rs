@@ -14,6 +14,8 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(crate) const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Largest token file: a token has well under 100 bytes.
 pub(crate) const TOKEN_BYTES_MAX: u64 = 4 * 1024;
+/// Longest life of a token, in seconds: the node's bound.
+pub(crate) const TOKEN_LIFE_S_MAX: u64 = 316_224_000;
 /// Largest server-sent event: a whole `reported` section in operations, with room.
 pub(crate) const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest piece of an answer that isn't a problem body shown in an error.
@@ -28,6 +30,23 @@ pub(crate) const PAGE_AUDIT_MAX: u64 = 1000;
 pub(crate) const DEVICES_SENT_MAX: usize = 4000;
 /// Fewer twins than this are asked for by number; otherwise the server's own page size stands.
 pub(crate) const PAGE_TWINS: u64 = 100;
+
+/// Parts of an object that are sent and ranges that are read, in bytes: stores take no smaller parts than 5 MiB.
+pub(crate) const STORE_PART_BYTES: usize = 8 * 1024 * 1024;
+/// After so many parts they are twice as large: stores take 10,000 of an object, which are 480 GiB so.
+pub(crate) const STORE_PARTS_OF_A_SIZE: usize = 2_000;
+/// Largest part: three are in memory.
+pub(crate) const STORE_PART_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Parts under way while the next is filled: one would leave the line idle between two.
+pub(crate) const STORE_PARTS_IN_FLIGHT_MAX: usize = 2;
+/// Largest answer of an object store: a range, with room for what a listing or an error has.
+pub(crate) const STORE_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest time for one request to an object store: a part over a line of 1 Mbit/s takes 67 s.
+pub(crate) const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often a request to an object store is tried again.
+pub(crate) const STORE_RETRIES_MAX: usize = 5;
+/// For how long it is: in the meantime the node's stream waits, which it does for no longer.
+pub(crate) const STORE_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest line of a file of twins, or of results: with all sections at their bounds and every character escaped it has half of this.
 pub(crate) const BULK_LINE_BYTES_MAX: u64 = 1024 * 1024;

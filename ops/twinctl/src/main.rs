@@ -12,6 +12,7 @@ mod output;
 mod pretty;
 mod problem;
 mod sse;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("twinctl: {failure}");
+            if let Some(hint) = failure.hint() {
+                eprintln!("twinctl: {hint}");
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::seat::Grain;
 use super::turns::Outcomes;
 use crate::clock::Clock;
-use crate::command::Command;
+use crate::command::{CallEnd, Command};
 use crate::ids::TwinId;
 use crate::numbers::Floor;
 use crate::twin::{StepContext, Twin};
@@ -57,7 +57,7 @@ impl<O: Owner> GrainActor<O> {
         let stale: Vec<_> = twin.stale_calls().iter().map(|open| open.call).collect();
         let close = |call| {
             let context = StepContext { now: self.clock.wall(), floor: Floor::default(), observed: false };
-            let step = twin.step(Command::CloseCall { call }, context);
+            let step = twin.step(Command::CloseCall { call, end: CallEnd::Unknown }, context);
             let rows = twin.encode(step.changed);
             Change { twin: self.twin.clone(), rows, events: step.events, delete_floor: None }
         };

@@ -1,6 +1,8 @@
 //! What serde_json does not tell: how deep a text nests before anyone recurses into it, and which of its numbers would
 //! silently become another (an integer beyond `i64` becomes a float).
 
+use std::collections::HashSet;
+
 use super::JsonError;
 use crate::limits::INTEGER_MAX;
 
@@ -130,6 +132,47 @@ pub(super) fn first_bad_number(text: &str) -> Option<BadNumber> {
                     return Some(BadNumber { literal: literal.to_owned(), pointer: pointer(&levels), integer });
                 }
                 at = end - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Pointer to the first member that its object has already. Meant for text that is well-formed up to it.
+pub(super) fn first_duplicate(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut levels: Vec<Level<'_>> = Vec::new();
+    // Of each level; an array's stay empty.
+    let mut seen: Vec<HashSet<String>> = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'[' | b'{' => {
+                levels.push(if byte == b'[' { Level::Array(0) } else { Level::Object("") });
+                seen.push(HashSet::new());
+            }
+            b']' | b'}' => {
+                levels.pop();
+                seen.pop();
+            }
+            b',' => {
+                if let Some(Level::Array(index)) = levels.last_mut() {
+                    *index += 1;
+                }
+            }
+            b'"' => {
+                let end = string_end(bytes, at);
+                let next = bytes.iter().skip(end + 1).find(|byte| !byte.is_ascii_whitespace());
+                if let (Some(b':'), Some(Level::Object(key))) = (next, levels.last_mut()) {
+                    *key = text.get(at..=end).unwrap_or_default();
+                    let name: String = serde_json::from_str(key).unwrap_or_default();
+                    if seen.last_mut().is_some_and(|seen| !seen.insert(name)) {
+                        return Some(pointer(&levels));
+                    }
+                }
+                at = end;
             }
             _ => {}
         }

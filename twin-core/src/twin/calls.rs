@@ -2,7 +2,7 @@
 
 use super::Effect;
 use super::life::Life;
-use crate::command::Answer;
+use crate::command::{Answer, CallEnd};
 use crate::limits::OPEN_CALLS_MAX;
 use crate::numbers::CallNo;
 use crate::refusal::Refusal;
@@ -32,10 +32,12 @@ impl Life {
         Ok(Effect { answer: Answer::CallOpened { call, gateway }, ..Effect::done(RowKind::Head) })
     }
 
-    pub(super) fn close_call(&mut self, call: CallNo) -> Effect {
+    pub(super) fn close_call(&mut self, call: CallNo, end: CallEnd) -> Effect {
         let open = self.head.open_calls.len();
         self.head.open_calls.retain(|open| open.call != call);
-        if self.head.open_calls.len() == open {
+        // Also of a call that is no longer open here: a grain that was loaded again takes open calls for stale.
+        let is_news = self.call_ended(call, end);
+        if self.head.open_calls.len() == open && !is_news {
             return Effect::unchanged(Answer::Duplicate);
         }
         Effect::done(RowKind::Head)

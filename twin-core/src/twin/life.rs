@@ -67,6 +67,12 @@ impl Life {
         .fold(0, u64::max)
     }
 
+    /// When its device reported last; zero: it never did. (A section that nobody wrote has the time of its life's beginning.)
+    pub(super) fn reported_at(&self) -> WallTime {
+        let is_reported = self.hot.reported.version().get() > self.head.incarnation.get();
+        if is_reported { self.hot.reported.updated() } else { WallTime::default() }
+    }
+
     /// The gateway that serves the device now, if one does.
     pub(super) fn gateway(&self) -> Option<&GatewayId> {
         self.hot.mark.as_ref().filter(|_| self.hot.attached).map(|mark| &mark.gateway)

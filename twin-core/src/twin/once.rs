@@ -2,12 +2,15 @@
 
 use super::life::Life;
 use super::{Effect, Step, StepContext, Twin};
-use crate::command::{Answer, Command};
+use crate::command::{Answer, CallEnd, Command};
 use crate::ids::IdempotencyKey;
-use crate::limits::{IDEMPOTENCY_KEPT_MIN, IDEMPOTENCY_KEYS_MAX};
-use crate::once::{Fingerprint, KeyRecord, Once, OnceAnswer, OnceOutcome, OwnerTime};
+use crate::json::compact_len_at_most;
+use crate::limits::{CALL_ANSWER_KEPT_BYTES_MAX, IDEMPOTENCY_KEPT_MIN, IDEMPOTENCY_KEYS_MAX};
+use crate::numbers::CallNo;
+use crate::once::{CallAnswer, Fingerprint, KeyRecord, KnownCall, Once, OnceAnswer, OnceOutcome, OwnerTime};
 use crate::refusal::Refusal;
 use crate::rows::RowKind;
+use crate::value::Value;
 
 impl Twin {
     /// Carries out a change that has a key, unless this life of the twin remembers the key: then the answer is that of the first
@@ -22,13 +25,17 @@ impl Twin {
 
     fn once(&mut self, once: Once, time: OwnerTime, context: StepContext) -> Result<Effect, Refusal> {
         let Once { key, fingerprint, change } = once;
-        if !matches!(change, Command::Put { .. } | Command::Steer { .. } | Command::SteerBriefly { .. }) {
-            let message = "only a change of tags and desired takes an idempotency key".to_owned();
+        let is_call = matches!(change, Command::CallMethod { .. });
+        if !is_call && !matches!(change, Command::Put { .. } | Command::Steer { .. } | Command::SteerBriefly { .. }) {
+            let message = "only a change of tags and desired, or a method call, takes an idempotency key".to_owned();
             return Err(Refusal::Invalid { message });
         }
         if let Some(life) = self.life.as_deref() {
             // Before the condition: the first time may be what made it fail.
             if let Some(record) = life.remembered(&key, fingerprint)? {
+                if let Some(KnownCall { call, answer }) = record.call.clone() {
+                    return Ok(Effect::unchanged(Answer::CallKnown { call, answer }));
+                }
                 let is_brief = matches!(change, Command::SteerBriefly { .. });
                 let document = if is_brief { None } else { Some(Box::new(self.document()?)) };
                 let outcome = record.outcome(life.head.incarnation);
@@ -39,6 +46,16 @@ impl Twin {
             life.check_room_for_key(time)?;
         }
         let effect = self.effect_of(change, context)?;
+        if let Answer::CallOpened { call, .. } = effect.answer {
+            let life = self.life_mut()?;
+            life.remember(key, fingerprint, false, time);
+            life.head
+                .keys
+                .last_mut()
+                .into_iter()
+                .for_each(|record| record.call = Some(KnownCall { call, answer: None }));
+            return Ok(Effect { changed: effect.changed.with(RowKind::Head), ..effect });
+        }
         let (document, created) = match effect.answer {
             Answer::Document { document, created } => (Some(document), created),
             _ => (None, false),
@@ -88,6 +105,7 @@ impl Life {
             desired_version: self.desired.section().version(),
             owner: time.owner,
             made_at_ms: time.now.as_millis() as u64,
+            call: None,
         };
         let outcome = record.outcome(self.head.incarnation);
         let keys = &mut self.head.keys;
@@ -95,5 +113,27 @@ impl Life {
         keys.drain(..forgotten);
         keys.push(record);
         outcome
+    }
+
+    /// Remembers how a call with a key ended. `false`: it had none, or that is known already.
+    pub(super) fn call_ended(&mut self, call: CallNo, end: CallEnd) -> bool {
+        let keys = &mut self.head.keys;
+        let of_call = |record: &KeyRecord| record.call.as_ref().is_some_and(|known| known.call == call);
+        match end {
+            CallEnd::Unknown => false,
+            CallEnd::NotDone => {
+                let before = keys.len();
+                keys.retain(|record| !of_call(record));
+                keys.len() != before
+            }
+            CallEnd::Answered { status, payload } => {
+                let known = keys.iter_mut().find(|record| of_call(record)).and_then(|record| record.call.as_mut());
+                let Some(known) = known.filter(|known| known.answer.is_none()) else { return false };
+                let is_cut = compact_len_at_most(&payload) > CALL_ANSWER_KEPT_BYTES_MAX;
+                let payload = if is_cut { Value::Null } else { payload };
+                known.answer = Some(CallAnswer { status, payload, is_cut });
+                true
+            }
+        }
     }
 }

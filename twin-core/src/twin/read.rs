@@ -33,7 +33,7 @@ impl Twin {
             gateway: life.gateway().cloned(),
             attachment: life.hot.attachment,
             reported_at: reported.updated(),
-            last_activity: reported.updated(),
+            last_activity: life.reported_at(),
         })
     }
 
@@ -66,7 +66,7 @@ impl Twin {
     }
 
     pub(super) fn view_answer(&self, audience: &Audience) -> Result<Answer, Refusal> {
-        let last_activity = self.life()?.hot.reported.updated();
+        let last_activity = self.life()?.reported_at();
         Ok(Answer::View { view: self.view(audience)?, last_activity })
     }
 

@@ -345,3 +345,87 @@ proptest! {
         }
     }
 }
+
+mod calls {
+    use twin_core::command::{CallEnd, Sender};
+    use twin_core::ids::{GatewayId, GatewayName, SiteId};
+    use twin_core::limits::CALL_ANSWER_KEPT_BYTES_MAX;
+    use twin_core::numbers::{AttachmentNo, Boot, CallNo, OutboxId, Stay};
+    use twin_core::once::CallAnswer;
+
+    use super::*;
+
+    fn served() -> Bench {
+        let mut bench = Bench::registered();
+        let name = GatewayName::new("bs1").unwrap();
+        let gateway = GatewayId { site: SiteId::default_site(), name };
+        let stay = Stay { boot: Boot::new(1), counter: 1 };
+        let sender = Sender { gateway, outbox: OutboxId([1; 16]), stay };
+        bench.plain(Command::Attach { sender, saw: AttachmentNo::default(), may_create: false });
+        bench
+    }
+
+    fn call(bench: &mut Bench, key: &str, body: u64) -> Result<Answer, Refusal> {
+        let before = bench.twin.clone();
+        let change = Command::CallMethod { method: "blink".into(), payload: Value::Null, timeout_ms: 1000 };
+        let once = Once { key: IdempotencyKey::new(key).unwrap(), fingerprint: Fingerprint(body, 9), change };
+        let step = bench.twin.step_once(once, bench.owner, bench.context());
+        bench.stored(&before, step)
+    }
+
+    fn opened(answer: Result<Answer, Refusal>) -> CallNo {
+        match answer.unwrap() {
+            Answer::CallOpened { call, .. } => call,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(bench: &mut Bench, call: CallNo, end: CallEnd) {
+        bench.plain(Command::CloseCall { call, end });
+    }
+
+    #[test]
+    fn a_call_is_opened_once_and_its_repeats_hear_what_is_known() {
+        let mut bench = served();
+        let number = opened(call(&mut bench, "k", 1));
+        let unknown = Ok(Answer::CallKnown { call: number, answer: None });
+        assert_eq!(call(&mut bench, "k", 1), unknown);
+        bench.restart(Duration::ZERO);
+        assert_eq!(call(&mut bench, "k", 1), unknown, "it is never opened again");
+        let answered = CallEnd::Answered { status: 207, payload: "done".into() };
+        end(&mut bench, number, answered);
+        bench.restart(Duration::ZERO);
+        let answer = Some(CallAnswer { status: 207, payload: "done".into(), is_cut: false });
+        assert_eq!(call(&mut bench, "k", 1), Ok(Answer::CallKnown { call: number, answer }));
+        assert_eq!(call(&mut bench, "k", 2), Err(Refusal::KeyReused { key: "k".into() }));
+        assert_eq!(opened(call(&mut bench, "other", 1)).get(), number.get() + 1);
+    }
+
+    #[test]
+    fn a_call_that_reached_no_device_frees_its_key() {
+        let mut bench = served();
+        let first = opened(call(&mut bench, "k", 1));
+        end(&mut bench, first, CallEnd::NotDone);
+        assert_eq!(opened(call(&mut bench, "k", 1)).get(), first.get() + 1);
+    }
+
+    #[test]
+    fn the_answer_of_a_call_that_a_loaded_grain_took_for_stale_is_kept_all_the_same() {
+        let mut bench = served();
+        let number = opened(call(&mut bench, "k", 1));
+        end(&mut bench, number, CallEnd::Unknown);
+        end(&mut bench, number, CallEnd::Answered { status: 200, payload: Value::Null });
+        let Ok(Answer::CallKnown { answer: Some(answer), .. }) = call(&mut bench, "k", 1) else { panic!() };
+        assert_eq!((answer.status, answer.is_cut), (200, false));
+    }
+
+    #[test]
+    fn a_large_answer_is_cut_and_says_so() {
+        let mut bench = served();
+        let number = opened(call(&mut bench, "k", 1));
+        let payload = Value::from("x".repeat(CALL_ANSWER_KEPT_BYTES_MAX).as_str());
+        end(&mut bench, number, CallEnd::Answered { status: 200, payload });
+        let Ok(Answer::CallKnown { answer: Some(answer), .. }) = call(&mut bench, "k", 1) else { panic!() };
+        assert_eq!(answer, CallAnswer { status: 200, payload: Value::Null, is_cut: true });
+    }
+}

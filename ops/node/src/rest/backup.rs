@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use ring::rand::SecureRandom;
 use tokio::sync::mpsc::{self, Sender};
@@ -17,6 +17,9 @@ use twin_storage::{Backup, BackupChunk, BackupError, BackupSource, FORMAT_VERSIO
 use twin_transports::tls::{CA_FILE, CA_KEY_FILE};
 
 use super::Rest;
+use super::body::bodiless;
+use super::guard::audit_detail;
+use super::once::keyless;
 use super::problem::Problem;
 use super::query::Query;
 use crate::limits::{BACKUP_CHUNKS_MAX, BACKUP_RETRY_AFTER};
@@ -47,8 +50,9 @@ pub(crate) struct Backups {
         (status = 429, description = "Another backup is under way"),
     ),
 )]
-pub(crate) async fn post(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["keys"])?;
+    keyless(&request, "a backup (each is a new one)")?;
     let keys = match query.get("keys") {
         None | Some("true") => true,
         Some("false") => false,
@@ -57,6 +61,8 @@ pub(crate) async fn post(request: HttpRequest, rest: Data<Rest>) -> Result<HttpR
             return Err(Problem::bad_request("bad-parameter", detail));
         }
     };
+    audit_detail(&request, if keys { "with the CA's key" } else { "without keys" });
+    bodiless(payload, "a backup").await?;
     let backup = rest.backups.source.begin().await.map_err(refused)?;
     let (to_client, chunks) = mpsc::channel(BACKUP_CHUNKS_MAX);
     let data = rest.clone();

@@ -65,7 +65,7 @@ pub(crate) fn malformed(error: &JsonError) -> Problem {
             Problem::bad_request("malformed-json", error.to_string())
         }
         // Well-formed, but no document may hold it.
-        JsonError::Nesting { .. } | JsonError::Integer { .. } => {
+        JsonError::Nesting { .. } | JsonError::Integer { .. } | JsonError::Duplicate { .. } => {
             Problem::rule(error.code(), error.pointer().unwrap_or_default(), error.to_string())
         }
     };
@@ -104,6 +104,17 @@ pub(crate) fn check_content_type(request: &HttpRequest, accepts: Accepts) -> Res
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a body where none is looked at: whoever sends one expects something of it.
+pub(crate) async fn bodiless(mut payload: Payload, what: &str) -> Result<(), Problem> {
+    while let Some(Ok(chunk)) = tokio::time::timeout(BODY_TIMEOUT, payload.next()).await.ok().flatten() {
+        if !chunk.is_empty() {
+            discard(&mut payload, BODY_DISCARDED_BYTES_MAX).await;
+            return Err(Problem::bad_request("body-not-taken", format!("{what} takes no body; leave it out")));
+        }
+    }
+    Ok(())
 }
 
 async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Problem> {
@@ -219,6 +230,7 @@ mod tests {
             assert_eq!(parsed(bad).await, Err(400), "{bad:?}");
         }
         assert_eq!(parsed(b"[99999999999999999999]").await, Err(422));
+        assert_eq!(parsed(br#"{"a": 1, "a": 2}"#).await, Err(422));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::Rest;
 use super::body::{Accepts, members, read_json};
 use super::document::json;
 use super::guard::audit_detail;
+use super::once::keyless;
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::site_id;
@@ -79,6 +80,7 @@ pub(crate) async fn list(request: HttpRequest, rest: Data<Rest>) -> Result<HttpR
 )]
 pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "a change of a site's list (which may be made again: ids that are as asked already stay so)")?;
     let site = site_id(&request)?;
     let body = read_json(&request, payload, Accepts::Json).await?;
     let mut given = members(body.value, &["add", "remove"], "a change of a list")?;

@@ -115,8 +115,7 @@ impl<'a> TwinBody<'a> {
             incarnation: document.incarnation.get(),
             site: document.site.as_str(),
             connection_state: if connected { ConnectionState::Connected } else { ConnectionState::Disconnected },
-            // A twin that no gateway ever attached has not been heard.
-            last_activity_time: (document.attachment.get() > 0).then(|| time(document.last_activity)).flatten(),
+            last_activity_time: time(document.last_activity),
             tags: &document.tags,
             properties: Properties { desired: &document.desired, reported: &document.reported },
             convergence: &document.convergence,
@@ -141,8 +140,7 @@ pub(crate) fn render_view(
     let write = || {
         let office = view.office()?.ok_or(ViewError::Record("it is not for the back office".to_owned()))?;
         let connected = office.gateway.as_ref().is_some_and(is_connected);
-        let last_activity = Some(last_activity).filter(|at| at.get() != 0);
-        let heard = if view.attachment()?.get() > 0 { last_activity } else { None };
+        let heard = Some(last_activity).filter(|at| at.get() != 0);
         let mut out = Vec::with_capacity(HEAD_BYTES + JSON_BYTES_PER_BYTE * view.packed().len());
         // Ids hold nothing that JSON escapes.
         let _ = write!(

@@ -56,11 +56,16 @@ pub(crate) struct ExportedTwin {
 
 /// The last line of an export that is whole.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ExportEnd {
     /// Always true.
     end: bool,
     /// Twins in this answer.
     twins: u64,
+    /// Present and true where there is no site as `cursor` names: it never was, or was deleted since. What comes behind it is here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    cursor_site_missing: bool,
 }
 
 /// The last line of an export that the node could not go on with.
@@ -104,7 +109,8 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     let query = Query::read(&request, &["site", "prefix", "cursor"])?;
     let site = query.get("site").map(parse_site).transpose()?;
     let prefix = query.get("prefix").map(parse_prefix).transpose()?.unwrap_or_default();
-    let after = query.get("cursor").map(|cursor| parse_cursor(cursor, site.as_ref())).transpose()?;
+    let cursor = query.get("cursor").map(|cursor| parse_cursor(cursor, site.as_ref())).transpose()?;
+    let (cursor_site, after) = cursor.unzip();
     if let Some(site) = &site {
         rest.cluster.site(site).await?;
     }
@@ -121,12 +127,18 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
     let query = ExportQuery { site, prefix, after, limit: EXPORT_PAGE_TWINS };
     // Before the answer begins: a node that cannot read says so with a status.
     let first = rest.cluster.export(query.clone()).await?;
+    // No refusal: a site may be deleted between two parts of an export, which goes on behind it.
+    let cursor_site_missing = match &cursor_site {
+        Some(site) => matches!(rest.cluster.site(site).await, Err(Refusal::SiteNotFound { .. })),
+        None => false,
+    };
     let (to_client, chunks) = tokio::sync::mpsc::channel(BATCH_CHUNKS_MAX);
     let export = Export {
         cluster: rest.cluster.clone(),
         metrics: rest.metrics.batches.clone(),
         closing: rest.closing.clone(),
         query,
+        cursor_site_missing,
         to_client,
         out: Vec::new(),
     };
@@ -150,12 +162,15 @@ fn parse_prefix(text: &str) -> Result<String, Problem> {
     }
 }
 
-fn parse_cursor(text: &str, site: Option<&SiteId>) -> Result<ExportPlace, Problem> {
+fn parse_cursor(text: &str, site: Option<&SiteId>) -> Result<(SiteId, ExportPlace), Problem> {
     text.split_once('/')
         .filter(|_| text.len() <= CURSOR_BYTES_MAX)
         .and_then(|(site, twin)| Some((SiteId::new(site).ok()?, TwinId::new(twin).ok()?)))
         .filter(|(of, _)| site.is_none_or(|site| site == of))
-        .map(|(site, twin)| ExportPlace::at(&site, &twin))
+        .map(|(site, twin)| {
+            let place = ExportPlace::at(&site, &twin);
+            (site, place)
+        })
         .ok_or_else(|| {
             let detail =
                 "a cursor is `<site>/<id>` of the last whole line that came, from an export with the same `site`";
@@ -169,6 +184,7 @@ struct Export {
     metrics: BatchMetrics,
     closing: CancellationToken,
     query: ExportQuery,
+    cursor_site_missing: bool,
     to_client: Sender<Bytes>,
     out: Vec<u8>,
 }
@@ -210,7 +226,8 @@ impl Export {
                 }
             };
         }
-        self.end(&ExportEnd { end: true, twins }).await
+        let cursor_site_missing = self.cursor_site_missing;
+        self.end(&ExportEnd { end: true, twins, cursor_site_missing }).await
     }
 
     /// The next page. A node that cannot read at the moment has some time.
@@ -273,7 +290,7 @@ mod tests {
     #[test]
     fn a_cursor_is_a_site_and_an_id_of_the_same_export() {
         let site = |id| SiteId::new(id).unwrap();
-        let at = ExportPlace::at(&site("s"), &TwinId::new("a#1").unwrap());
+        let at = (site("s"), ExportPlace::at(&site("s"), &TwinId::new("a#1").unwrap()));
         assert_eq!(parse_cursor("s/a#1", None).unwrap(), at);
         assert_eq!(parse_cursor("s/a#1", Some(&site("s"))).unwrap(), at);
         assert!(parse_cursor("s/a#1", Some(&site("other"))).is_err());

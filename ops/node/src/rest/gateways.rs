@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::Rest;
 use super::body::{Accepts, JSON, members, read_json};
 use super::guard::audit_detail;
+use super::once::{keyed, keyless};
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{gateway_name, parse_gateway, site_id};
@@ -84,8 +85,10 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
         }
     };
     let key = new_key(given.get("certificate"))?;
-    audit_detail(&request, format!("gateway {name}{}", said(key)));
-    let made = rest.cluster.add_gateway_with(&site, &name, key).await?;
+    let said = said(key);
+    let once = keyed(&request, "gateway 1", &[&said])?;
+    audit_detail(&request, format!("gateway {name}{said}"));
+    let made = rest.cluster.add_gateway_with(&site, &name, key, once).await?;
     shown_once(&rest, made)
 }
 
@@ -141,6 +144,7 @@ fn shown_once(rest: &Rest, made: NewGateway) -> Result<HttpResponse, Problem> {
 )]
 pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "revoking credentials (a repeat is 404 once they are gone)")?;
     rest.cluster.remove_gateway(&site_id(&request)?, &gateway_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -169,6 +173,7 @@ pub(crate) struct RotateBody {
     responses(
         (status = 201, description = "The new credentials, shown once", body = CredentialsBody),
         (status = 404, description = "There is no such site, or no such gateway in it"),
+        (status = 409, description = "The idempotency key made credentials before"),
     ),
 )]
 pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
@@ -178,8 +183,10 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
     let given = members(body.value, &["overlapSeconds", "certificate"], "a new key")?;
     let overlap = overlap(given.get("overlapSeconds"))?;
     let key = new_key(given.get("certificate"))?;
-    audit_detail(&request, format!("the old key works for {} s{}", overlap.as_secs(), said(key)));
-    let (made, _) = rest.cluster.rotate_gateway(&site, &name, key, overlap).await?;
+    let said = said(key);
+    let once = keyed(&request, "rotate 1", &[&overlap.as_secs().to_string(), &said])?;
+    audit_detail(&request, format!("the old key works for {} s{said}", overlap.as_secs()));
+    let (made, _) = rest.cluster.rotate_gateway(&site, &name, key, overlap, once).await?;
     shown_once(&rest, made)
 }
 
@@ -194,6 +201,7 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
 )]
 pub(crate) async fn end_old_key(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "ending old credentials (which may be asked for again)")?;
     rest.cluster.end_old_key(&site_id(&request)?, &gateway_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

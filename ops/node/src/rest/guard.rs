@@ -10,6 +10,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpRequest};
+use tokio::sync::oneshot;
 use twin_cluster::tokens::{Admin, Scope};
 
 use super::Rest;
@@ -24,6 +25,14 @@ struct Detail(String);
 /// Says more of a change than its path does. Never a secret.
 pub(crate) fn audit_detail(request: &HttpRequest, detail: impl Into<String>) {
     request.extensions_mut().insert(Detail(detail.into()));
+}
+
+/// The end of a change that goes on behind the head of its answer.
+struct End(oneshot::Receiver<String>);
+
+/// Says that what is to be said of a change is known only when it ends.
+pub(crate) fn audit_end(request: &HttpRequest, detail: oneshot::Receiver<String>) {
+    request.extensions_mut().insert(End(detail));
 }
 
 /// Lets a request pass to a route that needs `scope`.
@@ -86,9 +95,25 @@ async fn recorded(
     record.status = Some(response.status().as_u16());
     record.code = response.response().error().and_then(|error| Some(error.as_error::<Problem>()?.code().to_owned()));
     record.detail = response.request().extensions().get::<Detail>().map(|detail| detail.0.clone());
+    let end = response.request().extensions_mut().remove::<End>();
+    if let Some(End(ended)) = end.filter(|_| response.status().is_success()) {
+        write_at_end(&rest, record, ended).await;
+        return Ok(while_admitted(response, admin, rest));
+    }
     // It is done, whatever becomes of the line; one that is lost is counted, and logged by whoever lost it.
     let _counted = rest.audit.write(record).await;
     Ok(while_admitted(response, admin, rest))
+}
+
+/// Writes that a change was begun, and how it ended when it has.
+async fn write_at_end(rest: &Data<Rest>, mut record: Record, ended: oneshot::Receiver<String>) {
+    let begun = Record { status: None, ..record.clone() };
+    record.begun = rest.audit.write(begun).await.ok();
+    let audit = rest.audit.clone();
+    rest.runtime.spawn(async move {
+        record.detail = ended.await.ok();
+        let _counted = audit.write(record).await;
+    });
 }
 
 fn unaudited(error: &crate::audit::AuditError) -> Problem {

@@ -6,13 +6,15 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use twin_cluster::{KeyedAnswer, MethodCall};
+use twin_core::json::to_compact;
 use twin_core::value::{Number, Value};
 use utoipa::ToSchema;
 
 use super::Rest;
 use super::body::{Accepts, members, read_json};
 use super::document::json;
-use super::once::keyless;
+use super::once::{keyed, tell_outcome};
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{method_name, twin_id};
@@ -34,6 +36,7 @@ pub(crate) struct CallBody {
 
 /// A device's answer.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = MethodAnswer)]
 pub(crate) struct AnswerBody<'a> {
     /// The device's own status, HTTP-like.
@@ -41,6 +44,10 @@ pub(crate) struct AnswerBody<'a> {
     /// What the device answered.
     #[schema(value_type = Option<serde_json::Value>)]
     payload: &'a Value,
+    /// True where a repeat is told that the device answered, but its payload was larger than what is kept for repeats.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    payload_cut: bool,
 }
 
 #[utoipa::path(
@@ -57,14 +64,26 @@ pub(crate) struct AnswerBody<'a> {
 )]
 pub(crate) async fn call(request: HttpRequest, payload: Payload, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
-    keyless(&request, "a method call (which is sent at most once)")?;
     let (twin, method) = (twin_id(&request)?, method_name(&request)?);
     let body = read_json(&request, payload, Accepts::Json).await?;
     let mut given = members(body.value, &["payload", "timeoutSeconds"], "a method call")?;
     let timeout = timeout(given.remove("timeoutSeconds"))?;
     let payload = given.remove("payload").unwrap_or_default();
-    let answer = rest.cluster.call_method(&twin, method, payload, timeout).await?;
-    json(StatusCode::OK, &AnswerBody { status: answer.status, payload: &answer.payload })
+    // How long the caller waits is no part of what is asked.
+    let once = keyed(&request, "call 1", &[&method, &to_compact(&payload)])?;
+    let call = MethodCall { method, payload, timeout };
+    let Some(once) = once else {
+        let answer = rest.cluster.call_method(&twin, call).await?;
+        return json(
+            StatusCode::OK,
+            &AnswerBody { status: answer.status, payload: &answer.payload, payload_cut: false },
+        );
+    };
+    let KeyedAnswer { call, replayed, answer } = rest.cluster.call_method_once(&twin, call, once).await?;
+    let body = AnswerBody { status: answer.status, payload: &answer.payload, payload_cut: answer.is_cut };
+    let mut response = json(StatusCode::OK, &body)?;
+    tell_outcome(&mut response, &format!("call={call}"), replayed);
+    Ok(response)
 }
 
 fn timeout(given: Option<Value>) -> Result<Duration, Problem> {

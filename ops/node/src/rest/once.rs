@@ -7,6 +7,7 @@ use twin_core::command::{ChangeKind, Command, Precondition, SectionChange};
 use twin_core::ids::IdempotencyKey;
 use twin_core::json::to_compact;
 use twin_core::once::{Fingerprint, Once, OnceAnswer, OnceOutcome};
+use twin_core::used_keys::KeyedChange;
 use utoipa::Modify;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
@@ -60,6 +61,15 @@ pub(crate) fn once(change: Command, key: Option<IdempotencyKey>) -> Command {
     }
 }
 
+/// The request's key, with the fingerprint of a change that no twin makes: of `kind` and everything that it is to do.
+pub(crate) fn keyed(request: &HttpRequest, kind: &str, asked: &[&str]) -> Result<Option<KeyedChange>, Problem> {
+    let Some(key) = key(request.headers())? else { return Ok(None) };
+    let mut parts = Parts(Context::new(&SHA256));
+    parts.add(kind);
+    asked.iter().for_each(|part| parts.add(part));
+    Ok(Some(KeyedChange { key, fingerprint: parts.finish() }))
+}
+
 /// Of what the change is to do and under which condition, however its JSON was written. Stored with twins: what is hashed here may
 /// change only together with a new version in its first part.
 fn fingerprint(change: &Command) -> Fingerprint {
@@ -81,11 +91,7 @@ fn fingerprint(change: &Command) -> Fingerprint {
         // Nothing else takes a key: the twin refuses it.
         _ => {}
     }
-    let digest = parts.0.finish();
-    let half = |from: usize| {
-        digest.as_ref().iter().skip(from).take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
-    };
-    Fingerprint(half(0), half(8))
+    parts.finish()
 }
 
 struct Parts(Context);
@@ -95,6 +101,14 @@ impl Parts {
     fn add(&mut self, part: &str) {
         self.0.update(&(part.len() as u64).to_be_bytes());
         self.0.update(part.as_bytes());
+    }
+
+    fn finish(self) -> Fingerprint {
+        let digest = self.0.finish();
+        let half = |from: usize| {
+            digest.as_ref().iter().skip(from).take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        Fingerprint(half(0), half(8))
     }
 
     fn section(&mut self, change: Option<&SectionChange>) {
@@ -127,12 +141,20 @@ impl Parts {
 /// Says on the answer what came of the change, in the same words each time.
 pub(crate) fn tell(response: &mut HttpResponse, once: &OnceAnswer) {
     let OnceOutcome { version, desired_version, steering_etag, .. } = &once.outcome;
-    let outcome = format!("version={version}, desired-version={desired_version}, etag=\"{steering_etag}\"");
+    tell_outcome(
+        response,
+        &format!("version={version}, desired-version={desired_version}, etag=\"{steering_etag}\""),
+        once.replayed,
+    );
+}
+
+/// The same of a change that no twin made.
+pub(crate) fn tell_outcome(response: &mut HttpResponse, outcome: &str, replayed: bool) {
     let headers = response.headers_mut();
-    if let Ok(outcome) = HeaderValue::from_str(&outcome) {
+    if let Ok(outcome) = HeaderValue::from_str(outcome) {
         headers.insert(OUTCOME, outcome);
     }
-    if once.replayed {
+    if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
 }
@@ -142,15 +164,44 @@ pub(crate) struct Keys;
 
 impl Modify for Keys {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        steered(openapi).for_each(describe);
+        steered(openapi).for_each(|operation| describe(operation, OF_TWINS));
+        for (path, what) in KEYED {
+            let Some(item) = openapi.paths.paths.get_mut(path) else { continue };
+            for operation in [&mut item.post, &mut item.put].into_iter().flatten() {
+                describe(operation, what);
+            }
+        }
     }
 }
 
-fn describe(operation: &mut Operation) {
-    let what = "The client's name for this change of this twin. Sent again with the same key it takes effect no second time and is \
+const OF_TWINS: &str = "The client's name for this change of this twin. Sent again with the same key it takes effect no second time and is \
                 answered as before, with `Idempotency-Replayed: true`; with another body or condition it is 422. A twin remembers \
                 eight keys, each for at least five minutes; past that a change with a new key is 429. A key ends with the twin's life: \
                 a condition binds a change to one life";
+
+/// What else takes a key, and what that does there.
+const KEYED: [(&str, &str); 5] = [
+    (
+        "/api/v1/twins/{id}/methods/{name}",
+        "The client's name for this call: however often it is sent there is one call. A repeat waits for the call that is under way, \
+         or is told how it ended: the device's answer (its payload up to 1,024 bytes), or 504 `outcome-unknown`. A call that reached no \
+         device is not remembered. `timeoutSeconds` may differ. The eight keys that a twin remembers are shared with its changes",
+    ),
+    (
+        "/api/v1/sites/{id}",
+        "The client's name for this change of this site. Sent again it takes effect no second time, and the answer shows the site as it \
+         is now, with `Idempotency-Replayed: true`. A site remembers eight keys, each for at least five minutes, until it is deleted",
+    ),
+    ("/api/v1/sites/{id}/gateways", SPENT),
+    ("/api/v1/sites/{id}/gateways/{name}/keys", SPENT),
+    ("/api/v1/tokens", SPENT),
+];
+
+const SPENT: &str = "The client's name for this request: sent again it makes nothing, and is 409 `idempotency-key-spent`, because secrets \
+                     are stored nowhere and cannot be shown again; the answer says what to do. Eight keys are remembered of a gateway, \
+                     64 of tokens, each for at least five minutes; past that a new key is 429";
+
+fn describe(operation: &mut Operation, what: &str) {
     let pattern = r#"^(?!\.{1,2}$)([!#-\[\]-~]{1,64}|"[!#-\[\]-~]{1,64}")$"#;
     let parameter = text_parameter("Idempotency-Key", ParameterIn::Header, what, (1, 66, pattern));
     operation.parameters.get_or_insert_default().push(RefOr::T(parameter));

@@ -246,6 +246,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::SiteDeleting { .. }
         | Refusal::SiteNeeded { .. }
         | Refusal::GatewayExists { .. }
+        | Refusal::KeySpent { .. }
         | Refusal::NotConnected { .. }
         | Refusal::StaleBoot { .. }
         | Refusal::CredentialInUse { .. }

@@ -5,7 +5,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
-use twin_cluster::{ConflictPolicy, Enrolment, GatewayStatus, GatewayView, SiteChange, SiteView};
+use twin_cluster::{ConflictPolicy, Enrolment, GatewayStatus, GatewayView, SiteChange, SiteMade, SiteView};
 use twin_core::ids::SiteId;
 use twin_core::value::Value;
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use super::body::{Accepts, members, read_json};
 use super::conditional::unconditional;
 use super::document::{json, time};
 use super::guard::audit_detail;
+use super::once::{keyed, keyless, tell_outcome};
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::site_id;
@@ -268,10 +269,17 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
         ("not-a-policy", "credentialConflict"),
         &[("replace", ConflictPolicy::Replace), ("deny-new", ConflictPolicy::DenyNew)],
     )?;
-    audit_detail(&request, format!("enrolment {enrolment:?}, credential conflict {conflict:?}"));
-    let created = rest.cluster.put_site(&id, SiteChange { enrolment, conflict }).await?;
+    let asked = format!("enrolment {enrolment:?}, credential conflict {conflict:?}");
+    let once = keyed(&request, "site 1", &[&asked])?;
+    audit_detail(&request, asked);
+    let SiteMade { created, replayed } =
+        rest.cluster.put_site_once(&id, SiteChange { enrolment, conflict }, once.clone()).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    json(status, &SiteBody::from(rest.cluster.site(&id).await?))
+    let mut response = json(status, &SiteBody::from(rest.cluster.site(&id).await?))?;
+    if once.is_some() {
+        tell_outcome(&mut response, &format!("created={}", if created { "?1" } else { "?0" }), replayed);
+    }
+    Ok(response)
 }
 
 /// What is answered while a site is being deleted.
@@ -302,6 +310,8 @@ pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<Htt
     let query = Query::read(&request, &["cascade"])?;
     let id = site_id(&request)?;
     unconditional(&request, "a site")?;
+    // It would have to be remembered by what it deletes, and its repeat could delete a later site of that name.
+    keyless(&request, "deleting a site (a repeat is 404 once it is gone)")?;
     let cascade = query.flag("cascade")?.unwrap_or(false);
     let removal = rest.cluster.remove_site(&id, cascade).await?;
     tokio::select! {

@@ -14,6 +14,7 @@ use super::Rest;
 use super::body::{Accepts, members, read_json};
 use super::document::{json, render, time};
 use super::guard::audit_detail;
+use super::once::{keyed, keyless};
 use super::problem::Problem;
 use super::query::Query;
 use super::segments::{parse_token, token_name};
@@ -146,8 +147,9 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
         .ok_or_else(|| Problem::rule("not-a-scope", "/scope", "scope is \"read\", \"steer\" or \"operate\""))?;
     let lives_for = life(given.get("expiresInSeconds"))?;
     let ends = lives_for.map_or_else(|| "never ends".to_owned(), |life| format!("ends in {} s", life.as_secs()));
+    let once = keyed(&request, "token 1", &[name.as_str(), scope.as_str(), &ends])?;
     audit_detail(&request, format!("token {name}, scope {}, {ends}", scope.as_str()));
-    let made = rest.cluster.add_token(name, scope, lives_for).await?;
+    let made = rest.cluster.add_token(name, scope, lives_for, once).await?;
     let body = NewTokenBody { about: made.view.into(), token: made.text };
     Ok(HttpResponse::build(StatusCode::CREATED)
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -167,6 +169,7 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
 )]
 pub(crate) async fn delete(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    keyless(&request, "revoking a token (a repeat is 404 once it is gone)")?;
     rest.cluster.revoke_token(&token_name(&request)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

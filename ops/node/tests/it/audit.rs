@@ -39,7 +39,8 @@ async fn steering_is_one_line_a_request_and_survives_a_restart_in_pages() {
         client.put(&format!("twins/t{n}"), json!({})).expect(201);
     }
     let line = |n: u32| format!("{{\"id\": \"t{}\", \"desired\": {{\"a\": {n}}}}}", n % 5);
-    let lines = (0..100).map(line).collect::<Vec<_>>().join("\n");
+    let nobody = "{\"id\": \"nobody\", \"desired\": {}}".to_owned();
+    let lines = (0..100).map(line).chain([nobody]).collect::<Vec<_>>().join("\n");
     let ndjson = [("Content-Type", "application/x-ndjson")];
     client.send("POST", "twins:batchUpdate", &ndjson, Some(lines.as_bytes())).expect(200);
     node.shutdown().await;
@@ -50,6 +51,8 @@ async fn steering_is_one_line_a_request_and_survives_a_restart_in_pages() {
     assert_eq!(logged.len(), 7, "a batch is one line");
     assert_eq!(logged[0]["what"], "DELETE /twins/{id}");
     assert_eq!(logged[1]["what"], "POST /twins:batchUpdate");
+    let ended = (&logged[1]["status"], &logged[1]["detail"]);
+    assert_eq!(ended, (&json!(200), &json!("100 items applied, 1 refused")), "{}", logged[1]);
     let first = client.get("audit?kind=steering&limit=3").expect(200).json();
     let rest = client.get(&format!("audit?kind=steering&before={}", first["next"])).expect(200).json();
     let paged: Vec<Value> =
@@ -90,5 +93,20 @@ async fn who_was_turned_away_is_logged_once_a_while_and_counted_each_time() {
     let metrics = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
     assert!(metrics.contains("twinmesh_security_events_total{event=\"token-refused\"} 50\n"), "{metrics}");
     assert!(metrics.contains("twinmesh_audit_lost_total 0\n"), "{metrics}");
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_logged_with_or_without_keys_and_takes_no_body() {
+    let world = World::start().await;
+    let client = world.client();
+    client.send("POST", "backup", &[("Content-Length", "0")], None).expect(200);
+    client.send("POST", "backup?keys=false", &[("Content-Length", "0")], None).expect(200);
+    for path in ["backup", "certificates:reload"] {
+        assert_eq!(client.post(path, json!({"keys": false})).problem(400), "body-not-taken", "{path}");
+    }
+    let logged = entries(&client, "?kind=changes");
+    let details: Vec<&Value> = logged.iter().rev().map(|line| &line["detail"]).collect();
+    assert_eq!(details[..2], [&json!("with the CA's key"), &json!("without keys")], "{logged:?}");
     world.node.shutdown().await;
 }

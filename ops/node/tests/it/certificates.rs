@@ -71,7 +71,26 @@ async fn new_connections_see_the_new_certificate_and_open_ones_go_on() {
     assert!(body.contains("\"caChanged\":false"), "{body}");
     assert_eq!(open.ask("GET", "/api/v1/nodes", &token).0, 200, "the open connection goes on");
     let mut new = Tls::open(port, &ca).unwrap();
-    assert_ne!(new.shown(), open.shown());
+    assert_eq!(new.shown(), open.shown(), "nothing changed, so whoever pins it sees the same");
+    // Another CA, and the first again.
+    let other = tempfile::tempdir().unwrap();
+    NodeCertificates::load_or_create(other.path(), "localhost", &[]).unwrap();
+    let own = tempfile::tempdir().unwrap();
+    let swap = |from: &std::path::Path, to: &std::path::Path| {
+        for file in ["ca.pem", "ca.key"] {
+            std::fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+    };
+    swap(dir.path(), own.path());
+    swap(other.path(), dir.path());
+    let (status, body) = new.ask("POST", "/api/v1/certificates:reload", &token);
+    assert_eq!((status, body.contains("\"caChanged\":true")), (200, true), "{body}");
+    let others_ca = std::fs::read_to_string(other.path().join("ca.pem")).unwrap();
+    assert_ne!(Tls::open(port, &others_ca).unwrap().shown(), open.shown());
+    assert_eq!(open.ask("GET", "/api/v1/nodes", &token).0, 200, "the open connection goes on");
+    swap(own.path(), dir.path());
+    assert_eq!(new.ask("POST", "/api/v1/certificates:reload", &token).0, 200);
+    let mut new = Tls::open(port, &ca).unwrap();
 
     // What is bad is refused, and what was there stays.
     let key = dir.path().join("ca.key");

@@ -143,6 +143,43 @@ async fn old_credentials_end_by_themselves_and_their_session_with_them() {
     store.world.node.shutdown().await;
 }
 
+/// The session is closed in the middle of reports; what the gateway has taken comes with the new credentials on the same disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_across_the_end_of_old_credentials() {
+    let store = Store::open(json!({"enrolment": "open"})).await;
+    let label = TwinId::new("label").unwrap();
+    let old = store.gateway(&store.credentials, store.state.path());
+    connected(&old);
+    let new = store.rotate(1);
+    let (mut last, mut after_end) = (0_u64, 0);
+    let begun = Instant::now();
+    while after_end < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", old.status());
+        last += 1;
+        // It counts what it was told, so that one that came twice or never is seen.
+        old.report(&label, &json!({"n": last, "by": {format!("k{}", last % 500): last}})).await.unwrap();
+        after_end += u32::from(!old.status().connected);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_ne!(
+        store.client.get("twins/label").expect(200).json()["properties"]["reported"]["n"],
+        last,
+        "the session ended"
+    );
+    old.shutdown().await;
+    let replaced = store.gateway(&new, store.state.path());
+    replaced.drained().await.unwrap();
+    let reported = store.client.get("twins/label").expect(200).json()["properties"]["reported"].take();
+    assert_eq!(reported["n"], last);
+    for n in (1..=last).rev().take(500) {
+        assert_eq!(reported["by"][format!("k{}", n % 500)], n);
+    }
+    assert!(replaced.dead_letters().is_empty());
+    assert!(reported["$version"].as_u64() <= Some(last + 1), "no report took effect twice: {}", reported["$version"]);
+    replaced.shutdown().await;
+    store.world.node.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_used_twice_replaces_and_both_sides_hear_of_it() {
     let store = Store::open(json!({"enrolment": "open"})).await;

@@ -225,3 +225,23 @@ async fn an_import_replaces_tags_and_desired_whole_and_never_reported() {
     assert_eq!(client.get("twins/new").expect(200).json()["site"], "store-1");
     world.node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_a_site_that_is_not_there_is_told_and_the_export_goes_on_behind_it() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("sites/z", json!({})).expect(201);
+    client.put("twins/a", json!({"site": "z"})).expect(201);
+    let last = |path: &str| {
+        let body = client.get(path).expect(200).body;
+        let lines: Vec<serde_json::Value> =
+            body.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        lines.last().cloned().unwrap()
+    };
+    assert_eq!(last("exports?cursor=y/a"), json!({"end": true, "twins": 1, "cursorSiteMissing": true}));
+    assert_eq!(last("exports?cursor=default/a"), json!({"end": true, "twins": 1}));
+    for bad in ["", "z", "z/", "z/a/b", "z%20/a"] {
+        assert_eq!(client.get(&format!("exports?cursor={bad}")).problem(400), "bad-cursor", "{bad}");
+    }
+    world.node.shutdown().await;
+}

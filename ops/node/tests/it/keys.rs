@@ -69,9 +69,17 @@ async fn what_a_key_cannot_promise_is_refused() {
     for bad in ["", "a b", &"x".repeat(65), "\"a"] {
         assert_eq!(keyed(&client, "PATCH", "twins/t", bad, json!({})).problem(400), "bad-idempotency-key", "{bad:?}");
     }
-    for (method, path) in
-        [("DELETE", "twins/t"), ("POST", "twins/t/methods/blink"), ("POST", "twins:batchUpdate"), ("PUT", "sites/s")]
-    {
+    for (method, path) in [
+        ("DELETE", "twins/t"),
+        ("POST", "twins:batchUpdate"),
+        ("DELETE", "sites/s"),
+        ("POST", "sites/default/devices"),
+        ("DELETE", "sites/default/gateways/g"),
+        ("DELETE", "sites/default/gateways/g/keys/old"),
+        ("DELETE", "tokens/t"),
+        ("POST", "certificates:reload"),
+        ("POST", "backup"),
+    ] {
         assert_eq!(keyed(&client, method, path, "k", json!({})).problem(400), "idempotency-key-not-taken", "{path}");
     }
     // One is remembered.
@@ -121,5 +129,77 @@ async fn items_of_a_batch_have_keys_each() {
     let statuses: Vec<u64> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 429, 429, 200]);
     assert!(results[7]["retryAfterMs"].as_u64().is_some_and(|ms| ms > 200_000), "{}", results[7]);
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_is_changed_once_with_a_key_whatever_others_do_to_it_meanwhile() {
+    let world = World::start().await;
+    let client = world.client();
+    let open = || keyed(&client, "PUT", "sites/s", "k", json!({"enrolment": "open"}));
+    let first = open().expect(201);
+    assert_eq!((is_replayed(&first), first.header("idempotency-outcome")), (false, Some("created=?1")));
+    client.put("sites/s", json!({"enrolment": "list"})).expect(200);
+    let again = open().expect(201);
+    assert!(is_replayed(&again));
+    assert_eq!(again.json()["enrolment"], "list", "the site as it is now");
+    let reused = keyed(&client, "PUT", "sites/s", "k", json!({"enrolment": "list"}));
+    assert_eq!(reused.problem(422), "idempotency-key-reused");
+    // Also a change that changed nothing is remembered; and there is a bound.
+    for n in 1..8 {
+        keyed(&client, "PUT", "sites/s", &format!("k-{n}"), json!({})).expect(200);
+    }
+    let refused = keyed(&client, "PUT", "sites/s", "one-more", json!({"enrolment": "open"}));
+    assert_eq!(
+        (refused.problem(429), client.get("sites/s").json()["enrolment"].as_str()),
+        ("idempotency-keys-used-up".into(), Some("list"))
+    );
+    let world = world.restart().await;
+    let client = world.client();
+    assert!(is_replayed(&keyed(&client, "PUT", "sites/s", "k", json!({"enrolment": "open"})).expect(201)));
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_makes_credentials_once_and_a_repeat_is_told_what_to_do() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("sites/s", json!({})).expect(201);
+    let add = |client: &Client| keyed(client, "POST", "sites/s/gateways", "k", json!({"name": "g"}));
+    add(&client).expect(201);
+    let spent = |response: Response, instead: &str| {
+        assert_eq!(response.problem(409), "idempotency-key-spent");
+        let detail = response.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(instead), "{detail}");
+    };
+    spent(add(&client), "/api/v1/sites/s/gateways/g/keys");
+    let rotate = |client: &Client, key: &str| {
+        keyed(client, "POST", "sites/s/gateways/g/keys", key, json!({"overlapSeconds": 3600}))
+    };
+    let until = || client.get("sites/s").expect(200).json()["gateways"][0]["oldKeyUntil"].clone();
+    rotate(&client, "r").expect(201);
+    let before = until();
+    spent(rotate(&client, "r"), "/keys");
+    assert_eq!(until(), before, "nothing was rotated");
+    assert_eq!(rotate(&client, "k").problem(422), "idempotency-key-reused");
+    // Also after the gateway was removed: a late repeat must not let it in again.
+    client.delete("sites/s/gateways/g").expect(204);
+    spent(add(&client), "/api/v1/sites/s/gateways");
+    keyed(&client, "POST", "sites/s/gateways", "other", json!({"name": "g"})).expect(201);
+    keyed(&client, "POST", "sites/s/gateways", "k", json!({"name": "h"})).expect(201);
+
+    let token = |client: &Client, key: &str, scope: &str| {
+        keyed(client, "POST", "tokens", key, json!({"name": "ci", "scope": scope}))
+    };
+    token(&client, "k", "read").expect(201);
+    spent(token(&client, "k", "read"), "DELETE /api/v1/tokens/ci");
+    assert_eq!(token(&client, "k", "steer").problem(422), "idempotency-key-reused");
+    assert_eq!(token(&client, "k2", "read").problem(409), "token-exists");
+    client.delete("tokens/ci").expect(204);
+    let world = world.restart().await;
+    let client = world.client();
+    spent(token(&client, "k", "read"), "DELETE /api/v1/tokens/ci");
+    spent(add(&client), "/api/v1/sites/s/gateways");
+    token(&client, "k2", "read").expect(201);
     world.node.shutdown().await;
 }

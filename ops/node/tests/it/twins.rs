@@ -134,3 +134,18 @@ async fn a_twin_survives_a_restart_of_its_node() {
     assert_eq!(after.etag(), before.etag());
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_that_no_device_touched_was_never_heard_also_above_a_floor() {
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({})).expect(201);
+    client.delete("twins/t").expect(204);
+    // A second life: its numbers stand above the floor that the first one left.
+    let made = client.put("twins/t", json!({})).expect(201).json();
+    assert!(made["incarnation"].as_u64() > Some(1), "{made}");
+    for body in [made, client.get("twins/t").expect(200).json()] {
+        assert_eq!(body["lastActivityTime"], serde_json::Value::Null, "{body}");
+    }
+    world.node.shutdown().await;
+}

@@ -19,6 +19,14 @@ impl World {
         Self { _dir: dir, node }
     }
 
+    /// The node, stopped and started again.
+    pub async fn restart(self) -> Self {
+        let Self { _dir: dir, node } = self;
+        node.shutdown().await;
+        let node = start_in(dir.path()).await;
+        Self { _dir: dir, node }
+    }
+
     pub fn client(&self) -> Client {
         client_of(&self.node)
     }

@@ -1,9 +1,11 @@
-//! `twinctl backup`: everything that a node holds, in one file.
+//! `twinctl backup`: everything that a node holds, in one file or one object of a store; and `twinctl backup-fetch`, which makes a file
+//! of the latter.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -11,32 +13,104 @@ use twin_backup::{FILE_EXTENSION, Frame, MEDIA_TYPE, Manifest, ReadError, Reader
 use ureq::http::Method;
 
 use crate::api_path::ApiPath;
-use crate::cli::Backup;
+use crate::cli::{Backup, BackupFetch};
 use crate::client::{Ask, Client};
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::store::{Download, Target, Upload};
 
 /// Carries out `twinctl backup`.
 pub(crate) fn run(client: &Client, output: Output, command: &Backup) -> Result<(), Failure> {
     let path = ApiPath::new("backup").query("keys", if command.without_keys { "false" } else { "true" });
-    let mut unfinished = Unfinished::create(&command.directory)?;
-    let (url, body) = client.open_stream(Ask::new(Method::POST, path), MEDIA_TYPE)?;
-    let (manifest, rows, bytes) = receive(body, &mut unfinished).map_err(|error| match error {
-        Received::Bad(ReadError::Io(error)) => Failure::Unreachable {
-            url: url.clone(),
-            reason: format!("the backup broke off: {error}; nothing was kept"),
-        },
-        Received::Bad(error) => Failure::Answer { url: url.clone(), reason: format!("{error}; nothing was kept") },
-        Received::Unwritten(failure) => failure,
+    // Before the node is asked: where nothing can be kept it need not begin.
+    match &command.target {
+        Target::Directory(directory) => {
+            let mut file = Unfinished::create(directory)?;
+            let (url, body) = client.open_stream(Ask::new(Method::POST, path), MEDIA_TYPE)?;
+            let taken = receive(body, &mut file, |_| (), "backing up").map_err(|error| broken(error, &url))?;
+            let kept = file.keep(&name_of(&taken.manifest))?;
+            tell(output, &kept.to_string_lossy(), &taken)
+        }
+        Target::Store(location) => {
+            let name = Arc::new(OnceLock::new());
+            let mut upload = Upload::new(location.open()?, Arc::clone(&name));
+            let (url, body) = client.open_stream(Ask::new(Method::POST, path), MEDIA_TYPE)?;
+            // The head of the stream says how it is called, long before the first part is full.
+            let named = |manifest: &Manifest| drop(name.set(name_of(manifest)));
+            let taken = receive(body, &mut upload, named, "backing up").map_err(|error| broken(error, &url))?;
+            tell(output, &upload.finish()?.to_string(), &taken)
+        }
+    }
+}
+
+/// Carries out `twinctl backup-fetch`.
+pub(crate) fn fetch(output: Output, command: &BackupFetch) -> Result<(), Failure> {
+    let name = command.from.name().filter(|name| name.ends_with(FILE_EXTENSION)).ok_or_else(|| {
+        Failure::Usage(format!("{} is no backup; it looks like s3://bucket/prefix/NAME.{FILE_EXTENSION}", command.from))
     })?;
-    let path = unfinished.keep(&name_of(&manifest))?;
+    let mut file = Unfinished::create(&command.directory)?;
+    let download = Download::open(command.from.open()?)?;
+    let url = download.at().to_string();
+    let taken = receive(download, &mut file, |_| (), "fetching").map_err(|error| match error {
+        Received::Bad(ReadError::Io(error)) => Failure::Store { url, reason: format!("{error}; nothing was kept") },
+        error => broken(error, &url),
+    })?;
+    let kept = file.keep(name)?;
+    tell(output, &kept.to_string_lossy(), &taken)
+}
+
+fn broken(error: Received, url: &str) -> Failure {
+    let url = url.to_owned();
+    match error {
+        Received::Bad(ReadError::Io(error)) => {
+            Failure::Unreachable { url, reason: format!("the backup broke off: {error}; nothing was kept") }
+        }
+        Received::Bad(error) => Failure::Answer { url, reason: format!("{error}; nothing was kept") },
+        Received::Unwritten(failure) => failure,
+    }
+}
+
+fn tell(output: Output, path: &str, taken: &Taken) -> Result<(), Failure> {
+    let Taken { manifest, rows, bytes } = taken;
     if output.json {
-        let path = path.to_string_lossy();
         let backup = json!({"path": path, "bytes": bytes, "rows": manifest.sealed.is_none().then_some(rows), "node": manifest.node, "lineage": manifest.lineage,
             "createdAt": manifest.created_at, "keys": manifest.keys, "sealed": manifest.sealed.is_some()});
         return output::line(&backup.to_string());
     }
-    output::line(&format!("{} ({}, lineage {})", path.display(), HumanBytes(bytes), manifest.lineage))
+    output::line(&format!("{path} ({}, lineage {})", HumanBytes(*bytes), manifest.lineage))
+}
+
+/// A backup that came whole.
+struct Taken {
+    manifest: Manifest,
+    rows: u64,
+    bytes: u64,
+}
+
+/// What takes a backup's bytes as they come.
+trait Sink {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn failed(&self, error: &io::Error) -> Failure;
+}
+
+impl Sink for Unfinished {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        self.unwritten(error)
+    }
+}
+
+impl Sink for Upload {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes)
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::Store { url: self.at().to_string(), reason: format!("{error}; nothing was kept") }
+    }
 }
 
 enum Received {
@@ -50,30 +124,30 @@ impl From<ReadError> for Received {
     }
 }
 
-/// Takes the stream to the disk as it comes, and checks it on the way.
-fn receive(body: impl Read, unfinished: &mut Unfinished) -> Result<(Manifest, u64, u64), Received> {
-    let mut tee = Tee { from: body, to: unfinished, bytes: 0, unwritten: None };
-    let checked = check(&mut tee);
+/// Takes the stream where it is kept as it comes, and checks it on the way.
+fn receive(body: impl Read, to: &mut impl Sink, named: impl Fn(&Manifest), doing: &str) -> Result<Taken, Received> {
+    let mut tee = Tee { from: body, to, bytes: 0, unwritten: None };
+    // Shown on a terminal only.
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let template = format!("{doing} {{bar:32}} {{bytes}}/{{total_bytes}} ({{bytes_per_sec}}, {{eta}} left)");
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let checked = check_frames(&mut tee, named, &bar);
+    bar.finish_and_clear();
     match (tee.unwritten.take(), checked) {
         // What could not be written also broke off the reading.
         (Some(failure), _) => Err(Received::Unwritten(failure)),
-        (None, Ok((manifest, rows))) => Ok((manifest, rows, tee.bytes)),
+        (None, Ok((manifest, rows))) => Ok(Taken { manifest, rows, bytes: tee.bytes }),
         (None, Err(error)) => Err(error.into()),
     }
 }
 
-fn check(tee: &mut Tee<'_, impl Read>) -> Result<(Manifest, u64), ReadError> {
-    // Shown on a terminal only.
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let template = "backing up {bar:32} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} left)";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let checked = check_frames(tee, &bar);
-    bar.finish_and_clear();
-    checked
-}
-
-fn check_frames(tee: &mut Tee<'_, impl Read>, bar: &ProgressBar) -> Result<(Manifest, u64), ReadError> {
+fn check_frames(
+    tee: &mut Tee<'_, impl Read, impl Sink>,
+    named: impl Fn(&Manifest),
+    bar: &ProgressBar,
+) -> Result<(Manifest, u64), ReadError> {
     let (mut reader, manifest) = Reader::begin(tee)?;
+    named(&manifest);
     let (mut rows, mut bytes) = (0, 0);
     while let Some(frame) = reader.next_frame()? {
         match frame {
@@ -93,17 +167,17 @@ fn check_frames(tee: &mut Tee<'_, impl Read>, bar: &ProgressBar) -> Result<(Mani
 }
 
 /// Writes whatever is read through it.
-struct Tee<'a, R> {
+struct Tee<'a, R, S> {
     from: R,
-    to: &'a mut Unfinished,
+    to: &'a mut S,
     bytes: u64,
     unwritten: Option<Failure>,
 }
 
-impl<R: Read> Read for Tee<'_, R> {
+impl<R: Read, S: Sink> Read for Tee<'_, R, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
-        if let Err(error) = self.to.file.write_all(&buffer[..read]) {
+        if let Err(error) = self.to.take(&buffer[..read]) {
             self.unwritten = Some(self.to.failed(&error));
             return Err(error);
         }
@@ -143,7 +217,7 @@ impl Unfinished {
         Ok(Self { file, directory: directory.to_owned(), path, kept: false })
     }
 
-    fn failed(&self, error: &io::Error) -> Failure {
+    fn unwritten(&self, error: &io::Error) -> Failure {
         Failure::Usage(format!("can't write {}: {error}; nothing was kept", self.directory.display()))
     }
 
@@ -158,7 +232,7 @@ impl Unfinished {
             std::fs::rename(&self.path, &path)?;
             File::open(&self.directory)?.sync_all()
         });
-        written.map_err(|error| self.failed(&error))?;
+        written.map_err(|error| self.unwritten(&error))?;
         self.kept = true;
         Ok(path)
     }

@@ -22,8 +22,12 @@ use crate::output::Output;
 
 /// Carries out what was typed.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let client = Client::new(&cli.connection)?;
     let output = Output { json: cli.connection.json };
+    // It asks no node.
+    if let Command::BackupFetch(command) = &cli.command {
+        return backup::fetch(output, command);
+    }
+    let client = Client::new(&cli.connection)?;
     match cli.command {
         Command::Gateway(command) => gateway::run(&client, output, command),
         Command::Twin(command) => twin::run(&client, output, command),
@@ -36,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import { file } => bulk::import(&client, output, &file),
         Command::Apply { file } => bulk::apply(&client, output, &file),
         Command::Backup(command) => backup::run(&client, output, &command),
+        Command::BackupFetch(command) => backup::fetch(output, &command),
         Command::Doctor => doctor::run(&client, &cli.connection, output),
     }
 }

@@ -78,12 +78,13 @@ pub(crate) fn run(client: &Client, output: Output, command: Twin) -> Result<(), 
             watch::run(client, output, &path, count)
         }
         Twin::Ls { site, limit } => list(client, output, site.as_deref(), limit),
-        Twin::Call { id, method, payload, timeout } => {
+        Twin::Call { id, method, payload, timeout, idempotency_key } => {
             let payload: Box<RawValue> = RawValue::from_string(body::read(&payload)?)
                 .map_err(|error| Failure::Usage(format!("the payload is not JSON: {error}")))?;
             let path = ApiPath::new("twins").segment(&id)?.segment("methods")?.segment(&method)?;
             let body = format!(r#"{{"payload":{payload},"timeoutSeconds":{timeout}}}"#);
             let ask = Ask::new(Method::POST, path).json(body).wait_longer(Duration::from_secs(timeout));
+            let ask = keyed(ask, idempotency_key)?;
             output.document(&client.ask(ask)?.body)
         }
     }
@@ -107,7 +108,11 @@ fn asked(method: Method, path: ApiPath, how: How) -> Result<Ask, Failure> {
         longer = Duration::from_secs(how.timeout);
     }
     let ask = Ask::new(method, path).wait_longer(longer);
-    let Some(key) = how.idempotency_key else { return Ok(ask) };
+    keyed(ask, how.idempotency_key)
+}
+
+fn keyed(ask: Ask, key: Option<String>) -> Result<Ask, Failure> {
+    let Some(key) = key else { return Ok(ask) };
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
         return Err(Failure::Usage(format!(
             "{key:?} is not an idempotency key: it is 1 to 64 visible ASCII characters"

@@ -29,7 +29,7 @@ async fn of_a_node(operator: &Operator, more: &[&str]) -> Ran {
 }
 
 /// Answers one request with this body.
-fn node_that_says(body: Vec<u8>) -> String {
+pub(crate) fn node_that_says(body: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -5,6 +5,7 @@ mod backup;
 mod bulk;
 mod credentials;
 mod doctor;
+mod object_store;
 mod requests;
 mod server;
 mod stream;

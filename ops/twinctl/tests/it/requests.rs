@@ -92,12 +92,14 @@ fn a_list_follows_its_pages_to_the_end() {
 #[test]
 fn a_method_is_called_with_its_payload_and_timeout() {
     let server = Server::start([json("200 OK", r#"{"status":200,"payload":{"ok":true}}"#)]);
-    let arguments = ["--json", "twin", "call", "a", "blink/led", r#"{"n": 2.0}"#, "--timeout", "7"];
+    let arguments =
+        ["--json", "twin", "call", "a", "blink/led", r#"{"n": 2.0}"#, "--timeout", "7", "--idempotency-key", "k-1"];
     let ran = Operator::new().run(&server.url(), &arguments);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "{\"status\":200,\"payload\":{\"ok\":true}}\n"));
     let asked = server.asked();
     assert_eq!(asked.line, "POST /api/v1/twins/a/methods/blink%2Fled");
     assert_eq!(asked.body, r#"{"payload":{"n": 2.0},"timeoutSeconds":7}"#);
+    assert_eq!(asked.header("idempotency-key"), "\"k-1\"");
 }
 
 #[test]

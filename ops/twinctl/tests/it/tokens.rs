@@ -96,3 +96,15 @@ fn ids_of_a_list_come_from_a_file() {
     server.asked();
     assert_eq!(server.asked().line, "GET /api/v1/sites/s/devices?after=a");
 }
+
+#[test]
+fn a_life_that_is_none_is_told_in_the_words_of_the_flag() {
+    let operator = Operator::new();
+    for bad in ["0s", "10y", "9999999d", "5", "-1d"] {
+        let given = format!("--expires-in={bad}");
+        // Nobody listens there: the node is not asked.
+        let ran = operator.run("http://127.0.0.1:9", &["token", "add", "ci", "--scope", "read", "--out", "t", &given]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains("--expires-in") && !ran.stderr.contains("expiresInSeconds"), "{ran:?}");
+    }
+}

@@ -50,7 +50,14 @@ impl Operator {
 pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinctl"));
     command.current_dir(folder).stdin(Stdio::null());
-    for variable in ["TWINMESH_URL", "TWINMESH_TOKEN_FILE", "TWINMESH_CA"] {
+    for variable in [
+        "TWINMESH_URL",
+        "TWINMESH_TOKEN_FILE",
+        "TWINMESH_CA",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT",
+    ] {
         command.env_remove(variable);
     }
     command

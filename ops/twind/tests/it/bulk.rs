@@ -159,3 +159,80 @@ fn killed_while_a_site_goes_it_goes_on_by_itself_and_no_version_goes_back() {
     }
     node.kill();
 }
+
+/// Reads an export from behind a cursor until so many twins came, and kills the node (or only the reader goes). The twins that came
+/// as whole lines; and the node, unless it was killed.
+fn broken_export(node: Twind, cursor: Option<&str>, after: usize, kill: bool) -> (Option<Twind>, Vec<Value>, bool) {
+    let addr = node.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let mut stream = TcpStream::connect(&addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let cursor = cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
+    let head = format!(
+        "GET /api/v1/exports{cursor} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        node.token
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let (mut node, mut twins) = (Some(node), Vec::new());
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        match reader.read_until(b'\n', &mut line) {
+            // A kill resets the connection, or ends it in the middle of a line.
+            Err(_) => return (node, twins, false),
+            Ok(_) if line.last() != Some(&b'\n') => return (node, twins, false),
+            Ok(_) => {}
+        }
+        match serde_json::from_slice::<Value>(&line) {
+            Ok(line) if line["end"] == true => return (node, twins, true),
+            Ok(line @ Value::Object(_)) => twins.push(line),
+            _ => {}
+        }
+        if twins.len() == after {
+            if !kill {
+                return (node, twins, false);
+            }
+            node.take().into_iter().for_each(Twind::kill);
+        }
+    }
+}
+
+#[test]
+fn an_export_cut_off_by_its_reader_and_by_kills_gives_every_twin_once_when_it_goes_on_by_cursor() {
+    const TWINS: usize = 6_000;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    for site in ["store-1", "store-2"] {
+        assert_eq!(node.request("PUT", &format!("sites/{site}"), Some(json!({}))).0, 201);
+    }
+    // Far more than what the buffers between the two take, so that a kill is in the middle.
+    let filler = "x".repeat(3_000);
+    let items: Vec<String> = (0..TWINS)
+        .map(|n| {
+            let site = if n % 2 == 0 { "store-1" } else { "store-2" };
+            format!("{}\n", json!({"id": format!("l-{n:05}"), "site": site, "desired": {"n": n, "filler": filler}}))
+        })
+        .collect();
+    let (node, results) = import(node, &items, None);
+    assert_eq!(results.len(), TWINS);
+    let (mut node, mut twins): (_, Vec<Value>) = (node, Vec::new());
+    let mut cut_in_the_middle = 0;
+    for (after, kill) in [(300, true), (500, false), (400, true), (usize::MAX, false)] {
+        let cursor =
+            twins.last().map(|twin| format!("{}/{}", twin["site"].as_str().unwrap(), twin["id"].as_str().unwrap()));
+        let running = node.take().unwrap_or_else(|| Twind::start(dir.path()));
+        let (left, came, is_whole) = broken_export(running, cursor.as_deref(), after, kill);
+        cut_in_the_middle += u32::from(!is_whole && kill);
+        twins.extend(came);
+        node = left;
+        if is_whole {
+            break;
+        }
+    }
+    // What stands in the buffers between the two arrives all the same: the second kill may come too late.
+    assert!(cut_in_the_middle > 0, "no kill was in the middle");
+    let ids: Vec<&str> = twins.iter().map(|twin| twin["id"].as_str().unwrap()).collect();
+    let wanted: Vec<String> =
+        [0, 1].iter().flat_map(|odd| (0..TWINS).filter(move |n| n % 2 == *odd)).map(|n| format!("l-{n:05}")).collect();
+    assert_eq!(ids, wanted, "each once, in the order of sites and ids");
+    node.into_iter().for_each(Twind::kill);
+}

@@ -62,8 +62,9 @@ fn recordings_are_replayed_row_by_row_and_a_second_run_has_nothing_to_do() {
     for (file, recorded) in files.iter().zip(&recordings) {
         simulator.recording(file, &recorded.text);
     }
-    for _ in 0..2 {
+    for round in 0..2 {
         let ended = simulator.replay(&files);
+        assert_eq!(ended.stderr.contains("nothing was left to report"), round == 1, "{}", ended.stderr);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "rows=378 acked=378\n"), "{}", ended.stderr);
         for (device, recorded) in ["s1", "s2", "s3"].iter().zip(&recordings) {
             assert_replayed(&node, device, recorded);

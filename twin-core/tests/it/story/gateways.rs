@@ -1,6 +1,6 @@
 //! Stays, attachments, events and calls.
 
-use twin_core::command::{Answer, Command, Precondition, Sender, StateBody};
+use twin_core::command::{Answer, CallEnd, Command, Precondition, Sender, StateBody};
 use twin_core::event::OutboundKind;
 use twin_core::ids::SiteId;
 use twin_core::limits::{MARKS_MAX, OPEN_CALLS_MAX};
@@ -162,7 +162,7 @@ fn method_calls_are_numbered_bounded_and_stale_after_a_load() {
     assert!(matches!(twin.step(call()).answer, Err(Refusal::Busy { .. })));
     let loaded = Twin::load(twin.twin.id().clone(), twin.rows.clone()).unwrap();
     assert_eq!(loaded.stale_calls().len(), OPEN_CALLS_MAX);
-    let close = Command::CloseCall { call: CallNo::new(3) };
+    let close = Command::CloseCall { call: CallNo::new(3), end: CallEnd::Unknown };
     assert_eq!(twin.step(close.clone()).answer, Ok(Answer::Done));
     assert_eq!(twin.step(close).answer, Ok(Answer::Duplicate));
     assert!(matches!(twin.step(call()).answer, Ok(Answer::CallOpened { call, .. }) if call.get() == 9));

@@ -78,7 +78,7 @@ pub(super) fn outcome(answer: &Result<Answer, Refusal>) -> Expected {
         Ok(Answer::Document { .. } | Answer::View { .. }) => Expected::Document,
         Ok(Answer::Delta(_)) => Expected::Delta,
         Ok(Answer::Alarms(_)) => panic!("nobody reads them here"),
-        Ok(Answer::CallOpened { .. } | Answer::Steered { .. } | Answer::Once(_)) => {
+        Ok(Answer::CallOpened { .. } | Answer::CallKnown { .. } | Answer::Steered { .. } | Answer::Once(_)) => {
             panic!("no calls, no brief steering and no keys here")
         }
         Err(Refusal::Gap { next }) => Expected::Gap(next.get()),

@@ -2,6 +2,9 @@
 
 use actix_web::web::Bytes;
 
+/// What some editors and spreadsheets write before UTF-8: no part of the first line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A line of the body, without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
@@ -45,8 +48,11 @@ impl Lines {
             self.keep(&rest);
             return None;
         };
-        let here = self.chunk.split_to(end + 1).slice(..end);
+        let mut here = self.chunk.split_to(end + 1).slice(..end);
         self.number += 1;
+        if self.number == 1 && self.begun.is_empty() && here.starts_with(BYTE_ORDER_MARK) {
+            here = here.slice(BYTE_ORDER_MARK.len()..);
+        }
         if self.skipped == 0 && self.begun.is_empty() && here.len() <= self.line_bytes_max {
             return Some((self.number, Line::Whole(here)));
         }
@@ -74,7 +80,11 @@ impl Lines {
 
     fn take(&mut self) -> Line {
         match std::mem::take(&mut self.skipped) {
-            0 => Line::Whole(std::mem::take(&mut self.begun).into()),
+            0 => {
+                let whole = Bytes::from(std::mem::take(&mut self.begun));
+                let is_marked = self.number == 1 && whole.starts_with(BYTE_ORDER_MARK);
+                Line::Whole(if is_marked { whole.slice(BYTE_ORDER_MARK.len()..) } else { whole })
+            }
             bytes => Line::TooLong(bytes),
         }
     }
@@ -125,6 +135,15 @@ mod tests {
         }
         let bytes: Vec<&str> = (0..text.len()).map(|at| &text[at..=at]).collect();
         assert_eq!(cut(&bytes), whole);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line_however_it_is_cut() {
+        for chunks in [&["\u{feff}a\n\u{feff}b"][..], &["\u{feff}a", "\n", "\u{feff}b"], &["\u{feff}", "a\n\u{feff}b"]]
+        {
+            assert_eq!(cut(chunks), [(1, Ok("a".to_owned())), (2, Ok("\u{feff}b".to_owned()))]);
+        }
+        assert_eq!(cut(&["\u{feff}"]), [(1, Ok(String::new()))]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! The way of an item: [`feed`] takes the body's chunks from actix, [`lines`] cuts them, its [`job`] reads a line (with [`item`]),
 //! [`pace`] says when it is its turn, [`run`] gives it to its twin together with others, [`answers`] collects what becomes of them,
-//! [`stall`] waits where the core is busy, [`window`] puts that back into order, and [`result`] and the job write it.
+//! [`stall`] waits where the core is busy, [`window`] puts that back into order, [`result`] and the job write it, and [`tally`] says what
+//! the batch came to.
 //!
 //! **Invariant:** whatever a client sends or leaves unread, a batch holds at most its window: items that are not answered,
 //! finished results that are not sent, and a few chunks. While the window is full nothing is read, which TCP tells the client.
@@ -20,6 +21,7 @@ mod pace;
 mod result;
 mod run;
 mod stall;
+mod tally;
 mod update;
 mod window;
 

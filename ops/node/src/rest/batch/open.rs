@@ -10,12 +10,14 @@ use tokio::sync::mpsc;
 
 use super::super::Rest;
 use super::super::body::{Accepts, NDJSON, check_content_type};
+use super::super::guard::audit_end;
 use super::super::once::keyless;
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::feed::feed;
 use super::job::Job;
 use super::run::Batch;
+use super::tally::Tally;
 use crate::limits::{BATCH_CHUNKS_MAX, BATCH_RETRY_AFTER, BATCHES_MAX};
 use crate::metrics::ItemCounts;
 
@@ -37,7 +39,9 @@ pub(super) fn open(
     };
     let (to_batch, chunks) = mpsc::channel(BATCH_CHUNKS_MAX);
     let (to_client, results) = mpsc::channel(BATCH_CHUNKS_MAX);
-    let batch = Batch::new(job, rest, counts, chunks, to_client);
+    let (tally, ended) = Tally::new();
+    audit_end(request, ended);
+    let batch = Batch::new(job, rest, (counts, tally), chunks, to_client);
     // Not on this worker, whose other requests would wait for it; only the body cannot leave it.
     let (pace, cluster) = (Arc::clone(&rest.pace), rest.cluster.clone());
     rest.runtime.spawn(async move {

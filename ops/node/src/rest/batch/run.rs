@@ -27,6 +27,7 @@ use super::lines::{Line, Lines};
 use super::pace::Pace;
 use super::result;
 use super::stall::Stall;
+use super::tally::Tally;
 use super::window::{Named, Window};
 use crate::limits::{
     BATCH_CHUNK_ITEMS_MAX, BATCH_IDLE_TIMEOUT, BATCH_PATIENCE, BATCH_RESULT_BYTES, REQUEST_BYTES, UNREAD_TIMEOUT,
@@ -46,6 +47,7 @@ pub(super) struct Batch<J: Job> {
     cluster: Cluster,
     metrics: BatchMetrics,
     counts: ItemCounts,
+    tally: Tally,
     closing: CancellationToken,
     chunks: Receiver<Fed>,
     results: Sender<Bytes>,
@@ -78,7 +80,13 @@ pub(super) struct Batch<J: Job> {
 }
 
 impl<J: Job> Batch<J> {
-    pub(super) fn new(job: J, rest: &Rest, counts: ItemCounts, chunks: Receiver<Fed>, results: Sender<Bytes>) -> Self {
+    pub(super) fn new(
+        job: J,
+        rest: &Rest,
+        (counts, tally): (ItemCounts, Tally),
+        chunks: Receiver<Fed>,
+        results: Sender<Bytes>,
+    ) -> Self {
         let (metrics, pace) = (rest.metrics.batches.clone(), Arc::clone(&rest.pace));
         let window = Window::new(J::OUTCOME_BYTES_MAX, metrics.in_flight.clone());
         Self {
@@ -86,6 +94,7 @@ impl<J: Job> Batch<J> {
             cluster: rest.cluster.clone(),
             metrics,
             counts,
+            tally,
             closing: rest.closing.clone(),
             chunks,
             results,
@@ -287,8 +296,14 @@ impl<J: Job> Batch<J> {
                 && let Some(finished) = self.window.pop()
             {
                 match &finished.outcome {
-                    Ok(_) => self.counts.count_ok(1),
-                    Err(problem) => self.counts.count_refused(problem.code()),
+                    Ok(_) => {
+                        self.tally.done += 1;
+                        self.counts.count_ok(1);
+                    }
+                    Err(problem) => {
+                        self.tally.refused += 1;
+                        self.counts.count_refused(problem.code());
+                    }
                 }
                 if !self.is_unread {
                     result::write(&self.job, &finished, &mut self.out);

@@ -22,6 +22,8 @@ struct Seen {
     id: Option<String>,
     site: Option<String>,
     end: Option<bool>,
+    #[serde(default, rename = "cursorSiteMissing")]
+    cursor_site_missing: bool,
 }
 
 /// What an export has so far.
@@ -146,7 +148,13 @@ fn copy(
         let not_understood = |reason: String| Failure::Answer { url: client.base().to_owned(), reason };
         let seen: Seen = serde_json::from_slice(&line).map_err(|error| not_understood(error.to_string()))?;
         match seen {
-            Seen { end: Some(true), .. } => return Ok(End::Whole),
+            Seen { end: Some(true), cursor_site_missing, .. } => {
+                if cursor_site_missing {
+                    progress
+                        .say("note: the site of the last twin in the file is not there any more; went on behind it");
+                }
+                return Ok(End::Whole);
+            }
             Seen { end: Some(false), .. } => {
                 let mut problem: Problem = serde_json::from_slice(&line).unwrap_or_default();
                 problem.retry_after_s = None;

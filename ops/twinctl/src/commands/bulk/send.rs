@@ -37,6 +37,9 @@ pub(crate) fn apply(client: &Client, output: Output, file: &Path) -> Result<(), 
     Sending::new(client, output, "twins:batchUpdate", "applied").run(file)
 }
 
+/// What some editors and spreadsheets write before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One line of the file that is not answered yet.
 struct Item {
     line: u64,
@@ -224,12 +227,17 @@ impl Again {
 fn read_slice(reader: &mut impl BufRead, line: &mut u64, bytes: &mut u64) -> io::Result<Vec<Item>> {
     let (mut slice, mut slice_bytes) = (Vec::new(), 0);
     while slice.len() < BULK_SLICE_ITEMS_MAX && slice_bytes < BULK_SLICE_BYTES_MAX {
-        let mut text = match lines::next(reader)? {
+        let read =
+            lines::next(reader).map_err(|error| io::Error::new(error.kind(), format!("line {}: {error}", *line + 1)));
+        let mut text = match read? {
             Line::Whole(text) | Line::Torn(text) => text,
             Line::End => break,
         };
         *line += 1;
         *bytes += text.len() as u64;
+        if *line == 1 && text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
+        }
         if text.trim_ascii().is_empty() {
             continue;
         }
@@ -266,6 +274,18 @@ mod tests {
         let mut reader = BufReader::new(&b"{\"end\":true,\"twins\":1}\n{torn"[..]);
         let last = read_slice(&mut reader, &mut 0, &mut 0).unwrap();
         assert_eq!((last.len(), last[0].line, &last[0].text[..]), (1, 2, &b"{torn\n"[..]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_by_its_number_and_a_byte_order_mark_is_skipped() {
+        let long = "x".repeat(crate::limits::BULK_LINE_BYTES_MAX as usize + 1);
+        let text = format!("\u{feff}{{\"id\":\"a\"}}\n\n{long}\n");
+        let mut reader = BufReader::new(text.as_bytes());
+        let refused = read_slice(&mut reader, &mut 0, &mut 0).err().map(|error| error.to_string());
+        assert!(refused.as_ref().is_some_and(|said| said.starts_with("line 3: ")), "{refused:?}");
+        let mut reader = BufReader::new("\u{feff}{\"id\":\"a\"}\n".as_bytes());
+        let slice = read_slice(&mut reader, &mut 0, &mut 0).unwrap();
+        assert_eq!((slice[0].id.as_str(), slice[0].text.as_slice()), ("a", &b"{\"id\":\"a\"}\n"[..]));
     }
 
     #[test]

@@ -43,6 +43,13 @@ const CAUSES: [(&[&str], &str, &str, &str); 6] = [
     ),
 ];
 
+/// What a failure of TLS means, and what to do about it.
+pub(crate) fn meaning_of_tls(said: &str) -> Option<String> {
+    let mut of_tls = CAUSES.iter().filter(|(_, check, ..)| *check == "tls");
+    let (_, _, meaning, remedy) = of_tls.find(|(words, ..)| words.iter().any(|word| said.contains(word)))?;
+    Some(format!("{meaning}: {remedy}"))
+}
+
 pub(super) fn unreachable(findings: &mut Findings, failure: &Failure) -> Result<(), Failure> {
     let said = failure.to_string();
     let cause = CAUSES.iter().find(|(words, ..)| words.iter().any(|word| said.contains(word)));

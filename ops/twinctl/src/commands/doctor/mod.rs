@@ -20,6 +20,7 @@ use crate::limits::CLOCK_SKEW_S_MAX;
 use crate::output::Output;
 use crate::problem::Problem;
 
+pub(crate) use self::link::meaning_of_tls;
 pub(crate) use self::moment::Moment;
 
 /// As far as the version goes.
