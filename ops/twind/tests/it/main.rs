@@ -5,7 +5,6 @@ mod batch;
 mod begin_empty;
 mod bulk;
 mod certificates;
-mod certified;
 mod demo;
 mod deployment;
 mod dev;
