@@ -1,13 +1,14 @@
 //! Everything the gateway knows, as plain data behind one lock: inputs in, outputs out, no I/O and no clock of its own.
 //!
 //! [`append`] takes what the application says, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
-//! their answers, [`refusals`] decides what becomes of what was refused, [`desired`] keeps the way down. [`twin`] is one device;
+//! their answers, [`refusals`] decides what becomes of what was refused, [`dead_letters`] what its owner does with it, [`desired`] keeps the way down. [`twin`] is one device;
 //! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
 pub(crate) mod append;
 pub(crate) mod attaching;
 pub(crate) mod calls;
 pub(crate) mod counters;
+pub(crate) mod dead_letters;
 pub(crate) mod desired;
 pub(crate) mod ready;
 pub(crate) mod refusals;
@@ -31,6 +32,7 @@ use twin_core::refusal::Refusal;
 use twin_transports::frames::device::CallResult;
 
 use crate::core::counters::Counters;
+use crate::core::dead_letters::ROLLED_BACK;
 use crate::core::refusals::stand_in;
 use crate::core::sending::{Acks, UnderWay};
 use crate::core::twin::Twin;
@@ -331,11 +333,7 @@ impl Core {
     /// goes on under a new identity; what older boots stamped may have been applied and overwritten since, so it is set aside.
     pub(crate) fn renew_outbox(&mut self, outbox: OutboxId, now: Duration) {
         self.outbox = outbox;
-        let refusal = Refusal::Invalid {
-            message: "the outbox was rolled back or copied: this was stamped by an earlier boot of it and may be older than what the \
-                      twin holds; the outbox goes on under a new identity"
-                .into(),
-        };
+        let refusal = Refusal::Invalid { message: ROLLED_BACK.into() };
         for index in 0..self.twins.len() as TwinIndex {
             for class in CLASSES {
                 self.bury_where(index, class, &refusal, |boot, pending| pending.stay.boot < boot);

@@ -3,6 +3,7 @@
 mod cap;
 mod chunks;
 mod cost;
+mod dead_letters;
 mod flash;
 mod harness;
 mod history;
