@@ -293,7 +293,7 @@ impl Core {
         let mut writes = self.writes.take(upto);
         writes.extend(self.chunks.notes(notes, upto));
         if !writes.is_empty()
-            && let Some(left_bytes) = self.flash.to_file()
+            && let Some(left_bytes) = self.flash.next_filed()
         {
             writes.push(Write::Flash { row: encode_record(&FlashRow { left_bytes }) });
         }
