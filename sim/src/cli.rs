@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 use twin_core::clock::SystemClock;
 use twin_core::ids::SiteId;
-use twin_gateway::Credentials;
 use twin_gateway::limits::{OUTBOX_BYTES_MAX_DEFAULT, OUTBOX_BYTES_MIN};
+use twin_gateway::{Credentials, DeadLetterId};
+use twin_sim::dead_letters::{Chosen, Task};
 use twin_sim::replay::{Rate, ReplayOptions, state_dir_beside};
 use twin_sim::traces::SAMPLE_RATIO_DEFAULT;
 
@@ -31,6 +32,73 @@ pub(crate) enum Command {
     /// Prints `rows=N acked=N` and exits 0 when the node has committed every row. If it is killed, start it again with the same
     /// options: it goes on where it was, and each row takes effect once. If the node is away, it waits.
     Replay(ReplayArgs),
+    /// List, replay or discard the dead letters of a gateway that does not run: what the node refused for good.
+    ///
+    /// Works on the outbox in the gateway's state directory, without a node. What is replayed goes when the gateway runs again, as
+    /// what its devices say then.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// One a line: id, device, class, what a replay can do (open, outdated, useless), code and message of the refusal
+    List {
+        #[command(flatten)]
+        state: State,
+        /// One JSON object a line, with what each says
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say again what they said. State that a device has replaced since is `outdated`: it is replayed by its id only
+    Replay {
+        #[command(flatten)]
+        state: State,
+        #[command(flatten)]
+        chosen: ChosenArgs,
+    },
+    /// Remove them for good
+    Discard {
+        #[command(flatten)]
+        state: State,
+        #[command(flatten)]
+        chosen: ChosenArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// The gateway's state directory
+    #[arg(long = "state", value_name = "DIR")]
+    directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ChosenArgs {
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// These
+    #[arg(value_name = "ID")]
+    ids: Vec<DeadLetterId>,
+}
+
+impl ChosenArgs {
+    fn chosen(self) -> Chosen {
+        if self.all { Chosen::All } else { Chosen::These(self.ids) }
+    }
+}
+
+impl DeadLettersCommand {
+    /// Where, and what.
+    pub(crate) fn task(self) -> (PathBuf, Task) {
+        match self {
+            Self::List { state, json } => (state.directory, Task::List { json }),
+            Self::Replay { state, chosen } => (state.directory, Task::Replay(chosen.chosen())),
+            Self::Discard { state, chosen } => (state.directory, Task::Discard(chosen.chosen())),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

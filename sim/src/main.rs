@@ -11,7 +11,7 @@ use clap::Parser as _;
 use twin_sim::replay::{Replay, ReplayError};
 use twin_sim::traces::{Traces, trace_batch};
 
-use crate::cli::{Cli, Command, ReplayArgs};
+use crate::cli::{Cli, Command, DeadLettersCommand, ReplayArgs};
 use crate::interrupt::Interrupt;
 use crate::terminal::Bar;
 
@@ -21,6 +21,23 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Replay(args) => replay(args),
+        Command::DeadLetters(command) => dead_letters(command),
+    }
+}
+
+fn dead_letters(command: DeadLettersCommand) -> ExitCode {
+    let (state_dir, task) = command.task();
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(twin_sim::dead_letters::run(state_dir, task, &mut std::io::stdout())));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twin-sim: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The handle that an application holds.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use twin_core::alarm::Severity;
+use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::TwinId;
 use twin_core::numbers::Version;
 use twin_core::path::Path;
@@ -13,6 +15,7 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_core::view::TwinView;
 use twin_transports::frames::health::{Health, HealthError};
+use twin_transports::entropy::{Entropy, SystemEntropy};
 
 use crate::core::append::{AppendError, Appended, Drafts};
 use crate::core::attaching::TwinLink;
@@ -25,10 +28,10 @@ use crate::limits::{
     FLASH_BYTES_PER_DAY_MIN, GET_TIMEOUT, OUTBOX_BYTES_MIN, READ_CALL_MAX, RETRY_AFTER_MAX, UNCOMMITTED_BYTES_MAX,
 };
 use crate::method::{MethodAnswer, MethodCall};
-use crate::options::Options;
+use crate::options::{Options, TraceBatch};
 use crate::outbox::body::Body;
 use crate::outbox::dead_letters::DeadLetter;
-use crate::outbox::disk::DirectoryDisk;
+use crate::outbox::disk::{DirectoryDisk, OutboxDisk};
 use crate::outbox::{file, writer};
 use crate::readings::Viewed;
 use crate::receipt::{Receipt, Receipts};
@@ -50,6 +53,17 @@ struct Running {
     session: Mutex<Option<tokio::task::JoinHandle<()>>>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     shared: Arc<Shared>,
+}
+
+/// What of the options is not about the node.
+struct Local {
+    disk: Arc<dyn OutboxDisk>,
+    rules: Rules,
+    wait_at_cap: bool,
+    drain_timeout: Duration,
+    trace_batch: Option<TraceBatch>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl Drop for Running {
@@ -81,25 +95,54 @@ impl Gateway {
                 rule: format!("it must be at least {FLASH_BYTES_PER_DAY_MIN}, or none"),
             });
         }
-        let disk = options.disk.clone().unwrap_or_else(|| Arc::new(DirectoryDisk::new(&options.state_dir)));
-        let opened = file::open(&*disk, &*options.entropy)?;
+        let gateway = Self::begin(Local {
+            disk: options.disk.clone().unwrap_or_else(|| Arc::new(DirectoryDisk::new(&options.state_dir))),
+            rules: Rules {
+                cap_bytes: options.outbox_bytes_max,
+                coalesce: options.coalesce,
+                send_before_durable: options.send_before_durable,
+                patience_max: options.patience_max,
+                flash_bytes_per_day: options.flash_bytes_per_day,
+            },
+            wait_at_cap: options.wait_at_cap,
+            drain_timeout: options.drain_timeout,
+            trace_batch: options.trace_batch.clone(),
+            clock: Arc::clone(&options.clock),
+            entropy: Arc::clone(&options.entropy),
+        })?;
+        let connector = Connector::new(options, Arc::clone(&gateway.shared))?;
+        *gateway.running.session.lock() = Some(tokio::spawn(connector.run()));
+        Ok(gateway)
+    }
+
+    /// Opens the outbox in this folder and connects to nobody: for tools of the gateway's owner while it does not run. What is replayed
+    /// here goes when it runs again.
+    pub fn open_outbox(state_dir: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Self::begin(Local {
+            disk: Arc::new(DirectoryDisk::new(state_dir)),
+            rules: Rules {
+                // What the application's options allowed to be there is there.
+                cap_bytes: 1 << 50,
+                coalesce: false,
+                send_before_durable: false,
+                patience_max: Duration::ZERO,
+                flash_bytes_per_day: None,
+            },
+            wait_at_cap: false,
+            drain_timeout: Duration::ZERO,
+            trace_batch: None,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+        })
+    }
+
+    fn begin(local: Local) -> Result<Self, OpenError> {
+        let Local { disk, rules, wait_at_cap, drain_timeout, trace_batch, clock, entropy } = local;
+        let opened = file::open(&*disk, &*entropy)?;
         // From here on a write that finds no room waits for it.
         opened.space.be_patient();
-        let rules = Rules {
-            cap_bytes: options.outbox_bytes_max,
-            coalesce: options.coalesce,
-            send_before_durable: options.send_before_durable,
-            patience_max: options.patience_max,
-            flash_bytes_per_day: options.flash_bytes_per_day,
-        };
-        let seed = u64::from_be_bytes(twin_transports::entropy::random_array(&*options.entropy)?);
-        let core = Core::new(opened, rules, seed);
-        let shared = Arc::new(Shared::new(
-            core,
-            Arc::clone(&options.clock),
-            Arc::clone(&options.entropy),
-            options.trace_batch.clone(),
-        ));
+        let seed = u64::from_be_bytes(twin_transports::entropy::random_array(&*entropy)?);
+        let shared = Arc::new(Shared::new(Core::new(opened, rules, seed), clock, entropy, trace_batch));
         let writer = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -108,14 +151,12 @@ impl Gateway {
                 .map_err(OpenError::Thread)?
         };
         let running = Arc::new(Running {
-            wait_at_cap: options.wait_at_cap,
-            drain_timeout: options.drain_timeout,
+            wait_at_cap,
+            drain_timeout,
             session: Mutex::new(None),
             writer: Mutex::new(Some(writer)),
             shared: Arc::clone(&shared),
         });
-        let connector = Connector::new(options, Arc::clone(&shared))?;
-        *running.session.lock() = Some(tokio::spawn(connector.run()));
         Ok(Self { shared, running })
     }
 
@@ -324,7 +365,12 @@ impl Gateway {
         self.shared.core.lock().status()
     }
 
-    /// What the node refused for good, oldest first.
+    /// What all parts share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What the node refused for good, oldest first. [`Gateway::dead_letter_page`] says how to name one, and what a replay can do.
     pub fn dead_letters(&self) -> Vec<Arc<DeadLetter>> {
         self.shared.core.lock().dead.list()
     }

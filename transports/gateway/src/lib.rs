@@ -13,6 +13,7 @@
 
 mod backoff;
 mod core;
+mod dead_letters;
 mod draft;
 mod error;
 mod gateway;
@@ -32,8 +33,10 @@ mod update;
 
 pub use crate::core::append::AppendError;
 pub use crate::core::attaching::TwinLink;
+pub use crate::core::dead_letters::{DeadLetterPage, ListedDeadLetter, NotReplayed, Outlook};
 pub use crate::core::desired::DesiredChange;
 pub use crate::core::refusals::LOST_EVENT;
+pub use crate::dead_letters::{ReplayError, Replayed};
 pub use crate::draft::{Report, SourcePosition};
 pub use crate::error::{GetError, OpenError, ReportError};
 pub use crate::gateway::{DesiredChanges, Gateway};
@@ -41,7 +44,7 @@ pub use crate::health::GatewayHealth;
 pub use crate::method::{MethodAnswer, MethodCall};
 pub use crate::options::{Options, TraceBatch};
 pub use crate::outbox::body::Body;
-pub use crate::outbox::dead_letters::DeadLetter;
+pub use crate::outbox::dead_letters::{DeadLetter, DeadLetterId};
 pub use crate::outbox::disk::{DirectoryDisk, OUTBOX_FILE, OutboxDisk};
 pub use crate::outbox::file::OutboxError;
 pub use crate::outbox::format::Class;

@@ -83,6 +83,8 @@ pub const FLASH_RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 pub const DEAD_LETTERS_MAX: usize = 4096;
 /// Their bytes, likewise.
 pub const DEAD_LETTERS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Dead letters listed at once: some hundred KB.
+pub const DEAD_LETTERS_PAGE_MAX: usize = 256;
 /// Refusals that receipts can still ask for, per twin; of older ones a receipt says that it was forgotten.
 pub const REFUSALS_REMEMBERED_MAX: usize = 64;
 /// Longest name of a source of positions.

@@ -130,6 +130,16 @@ impl Stays {
         }
     }
 
+    /// Was anything stamped after this number of this stay? Where that is no longer known, it may have been.
+    pub(crate) fn stamped_after(&self, stay: Stay, number: Seq) -> bool {
+        let attached = self.attached.map(|(attached, _)| attached);
+        match self.current {
+            Some((current, next)) if current == stay => next > number.next(),
+            Some((current, next)) if current > stay && next > Seq::new(1) => true,
+            _ => attached >= Some(stay),
+        }
+    }
+
     pub(crate) fn current(&self) -> Option<Stay> {
         self.current.map(|(stay, _)| stay)
     }

@@ -11,6 +11,8 @@ pub struct Counters {
     pub coalesced: u64,
     /// Messages refused for good.
     pub dead_lettered: u64,
+    /// Dead letters replayed.
+    pub replayed: u64,
     /// Numbers that the node missed and the gateway had no more: declared lost.
     pub numbers_lost: u64,
     /// Messages sent, again or for the first time.

@@ -1,7 +1,7 @@
 //! Everything the gateway knows, as plain data behind one lock: inputs in, outputs out, no I/O and no clock of its own.
 //!
 //! [`append`] takes what the application says, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
-//! their answers, [`refusals`] decides what becomes of what was refused, [`desired`] keeps the way down. [`twin`] is one device;
+//! their answers, [`refusals`] decides what becomes of what was refused, [`dead_letters`] what its owner does with it, [`desired`] keeps the way down. [`twin`] is one device;
 //! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
 pub(crate) mod ages;
@@ -9,6 +9,7 @@ pub(crate) mod append;
 pub(crate) mod attaching;
 pub(crate) mod calls;
 pub(crate) mod counters;
+pub(crate) mod dead_letters;
 pub(crate) mod desired;
 pub(crate) mod ready;
 pub(crate) mod refusals;
@@ -35,6 +36,7 @@ use twin_transports::frames::session::FirstCredit;
 
 use crate::core::ages::Ages;
 use crate::core::counters::Counters;
+use crate::core::dead_letters::ROLLED_BACK;
 use crate::core::refusals::stand_in;
 use crate::core::sending::{Acks, UnderWay};
 use crate::core::twin::Twin;
@@ -311,7 +313,7 @@ impl Core {
         let mut writes = self.writes.take(upto);
         writes.extend(self.chunks.notes(notes, upto));
         if !writes.is_empty()
-            && let Some(left_bytes) = self.flash.to_file()
+            && let Some(left_bytes) = self.flash.next_filed()
         {
             writes.push(Write::Flash { row: encode_record(&FlashRow { left_bytes }) });
         }
@@ -351,11 +353,7 @@ impl Core {
     /// goes on under a new identity; what older boots stamped may have been applied and overwritten since, so it is set aside.
     pub(crate) fn renew_outbox(&mut self, outbox: OutboxId, now: Duration) {
         self.outbox = outbox;
-        let refusal = Refusal::Invalid {
-            message: "the outbox was rolled back or copied: this was stamped by an earlier boot of it and may be older than what the \
-                      twin holds; the outbox goes on under a new identity"
-                .into(),
-        };
+        let refusal = Refusal::Invalid { message: ROLLED_BACK.into() };
         for index in 0..self.twins.len() as TwinIndex {
             for class in CLASSES {
                 self.bury_where(index, class, &refusal, |boot, pending| pending.stay.boot < boot);

@@ -212,7 +212,11 @@ impl Core {
         };
         let row = encode_record(&letter);
         let buried = self.dead.bury(letter, row.len());
+        let dropped = !buried.dropped_keys.is_empty();
         self.writes.push(Write::Bury { key: buried.key, row, dropped_keys: buried.dropped_keys });
+        if dropped {
+            self.writes.push(Write::DeadLetters { row: encode_record(&self.dead.count()) });
+        }
         self.wakes.writer = true;
         self.counters.dead_lettered += 1;
         self.twin_mut(index).remember_refusal(class, pending.stay, pending.first, pending.last, refusal.clone());

@@ -31,13 +31,18 @@ impl Core {
         if !unwritten || (self.is_spared(drafts, size_bytes) && (full || self.acks_come_in_time())) {
             return Ok(());
         }
-        if full {
-            return Err(AppendError::NoRoom {
+        self.no_write(reserve).map_or(Ok(()), Err)
+    }
+
+    /// Why nothing can, or should, be written, if so; `reserve`: by those that may use it.
+    pub(crate) fn no_write(&self, reserve: bool) -> Option<AppendError> {
+        if self.space.is_full() {
+            return Some(AppendError::NoRoom {
                 path: self.space.path().to_owned(),
                 retry_after_ms: DISK_FULL_RETRY_AFTER.as_millis() as u64,
             });
         }
-        Err(AppendError::FlashBudget {
+        (!self.flash.allows(reserve)).then(|| AppendError::FlashBudget {
             day_bytes: self.rules.flash_bytes_per_day.unwrap_or_default(),
             retry_after_ms: self.flash.retry_after(reserve).as_millis() as u64,
         })

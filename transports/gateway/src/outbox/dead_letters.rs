@@ -1,6 +1,9 @@
-//! What was refused for good: kept for the gateway's owner, bounded, the oldest dropped and counted.
+//! What was refused for good: kept for the gateway's owner, bounded, the oldest dropped and counted. What its owner does with it is
+//! [`crate::core::dead_letters`]'s.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use twin_core::ids::TwinId;
@@ -9,7 +12,25 @@ use twin_core::record;
 
 use crate::limits::{DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX};
 use crate::outbox::body::Body;
-use crate::outbox::format::Class;
+use crate::outbox::format::{Class, DeadLettersRow};
+
+/// A dead letter of an outbox. Later ones are higher, and none is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeadLetterId(pub(crate) u64);
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DeadLetterId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
 
 record! {
     /// A message that the node will never take.
@@ -51,11 +72,11 @@ pub(crate) struct Buried {
 }
 
 impl DeadLetters {
-    /// As read from the file.
-    pub(crate) fn load(dropped: u64, rows: impl IntoIterator<Item = (u64, usize, DeadLetter)>) -> Self {
-        let mut list = Self { dropped, next_key: 1, ..Self::default() };
+    /// As read from the file, which has given out all keys below `next_key`.
+    pub(crate) fn load(dropped: u64, next_key: u64, rows: impl IntoIterator<Item = (u64, usize, DeadLetter)>) -> Self {
+        let mut list = Self { dropped, next_key: next_key.max(1), ..Self::default() };
         for (key, size_bytes, letter) in rows {
-            list.next_key = key + 1;
+            list.next_key = list.next_key.max(key + 1);
             list.size_bytes += size_bytes;
             list.letters.push_back((key, size_bytes, Arc::new(letter)));
         }
@@ -77,7 +98,43 @@ impl DeadLetters {
             self.dropped += 1;
             dropped_keys.push(key);
         }
+        if !dropped_keys.is_empty() {
+            let dropped = self.dropped;
+            tracing::warn!(dropped, "there are too many dead letters: the oldest is dropped");
+        }
         Buried { key, dropped_keys }
+    }
+
+    /// Those after this one, oldest first, at most so many.
+    pub(crate) fn after(
+        &self,
+        after: Option<DeadLetterId>,
+        at_most: usize,
+    ) -> impl Iterator<Item = (DeadLetterId, &Arc<DeadLetter>)> {
+        let from = after.map_or(0, |after| self.letters.partition_point(|(key, ..)| *key <= after.0));
+        self.letters.range(from..).take(at_most).map(|(key, _, letter)| (DeadLetterId(*key), letter))
+    }
+
+    pub(crate) fn get(&self, id: DeadLetterId) -> Option<&Arc<DeadLetter>> {
+        self.place(id).map(|place| &self.letters[place].2)
+    }
+
+    fn place(&self, id: DeadLetterId) -> Option<usize> {
+        self.letters.binary_search_by_key(&id.0, |(key, ..)| *key).ok()
+    }
+
+    /// Takes a letter off the list; `false`: it is not there.
+    pub(crate) fn remove(&mut self, id: DeadLetterId) -> bool {
+        let Some((_, size_bytes, _)) = self.place(id).and_then(|place| self.letters.remove(place)) else {
+            return false;
+        };
+        self.size_bytes -= size_bytes;
+        true
+    }
+
+    /// What the file must know besides the letters.
+    pub(crate) fn count(&self) -> DeadLettersRow {
+        DeadLettersRow { dropped: self.dropped, next_key: self.next_key }
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<DeadLetter>> {

@@ -17,9 +17,8 @@ use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::disk::OutboxDisk;
 use crate::outbox::format::{
-    CHUNKS, DEAD_LETTERS, FLASH_KEY, FORMAT_VERSION, FORMAT_VERSION_MIN, FlashRow, Header, META, META_KEY, NOTES, Note,
-    OutboxMeta, PATHS,
-    POSITIONS, TWINS, TwinRow, encode_record,
+    CHUNKS, DEAD_LETTERS, DEAD_LETTERS_KEY, DeadLettersRow, FLASH_KEY, FORMAT_VERSION, FORMAT_VERSION_MIN, FlashRow,
+    Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS, TwinRow, encode_record,
 };
 use crate::outbox::patient_file::{PatientFile, Space};
 use crate::outbox::row::{Laid, RowError, decode_header, messages};
@@ -300,7 +299,12 @@ fn load(opened: &mut Opened, dropped: u64) -> Result<(), LoadError> {
             .map_err(|error| LoadError::Row(format!("dead letter {}", key.value()), error.to_string()))?;
         letters.push((key.value(), row.value().len(), letter));
     }
-    opened.dead = DeadLetters::load(dropped, letters);
+    let count = match txn.open_table(META)?.get(DEAD_LETTERS_KEY)? {
+        None => DeadLettersRow { dropped, next_key: 1 },
+        Some(row) => rmp_serde::from_slice(row.value())
+            .map_err(|error| LoadError::Row("the count of dead letters".into(), error.to_string()))?,
+    };
+    opened.dead = DeadLetters::load(count.dropped, count.next_key, letters);
     Ok(())
 }
 

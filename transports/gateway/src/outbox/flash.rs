@@ -88,7 +88,7 @@ impl Flash {
     }
 
     /// What the next commit tells the file is left, if it must or if it has become much more.
-    pub(crate) fn to_file(&mut self) -> Option<i64> {
+    pub(crate) fn next_filed(&mut self) -> Option<i64> {
         if self.day_bytes == 0 {
             return None;
         }
@@ -143,7 +143,7 @@ mod tests {
         let (mut filed, mut told) = (None, 0);
         for written in 0..500u64 {
             flash.advance(HOUR, written * 100);
-            if let Some(left) = flash.to_file() {
+            if let Some(left) = flash.next_filed() {
                 (filed, told) = (Some(left), told + 1);
             }
             assert!(filed.unwrap() <= flash.left_bytes, "{filed:?} of {}", flash.left_bytes);
@@ -157,7 +157,7 @@ mod tests {
     fn without_a_budget_nothing_is_scarce() {
         let mut flash = Flash::load(None, None);
         flash.advance(HOUR, u64::MAX);
-        assert!(flash.allows(false) && flash.left_bytes().is_none() && flash.to_file().is_none());
+        assert!(flash.allows(false) && flash.left_bytes().is_none() && flash.next_filed().is_none());
         assert!(flash.scarcity().abs() < f64::EPSILON);
     }
 }

@@ -8,7 +8,7 @@ use twin_core::record;
 
 use crate::outbox::dictionary::PathsNeeded;
 
-/// `outbox` -> [`OutboxMeta`], `flash` -> [`FlashRow`].
+/// `outbox` -> [`OutboxMeta`], `flash` -> [`FlashRow`], `dead_letters` -> [`DeadLettersRow`].
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Order of append -> messages that were appended together, see [`crate::outbox::row`].
 pub(crate) const CHUNKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("chunks");
@@ -27,6 +27,8 @@ pub(crate) const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition
 pub(crate) const META_KEY: &str = "outbox";
 /// Key of the row there of what is left of the flash budget: [`FlashRow`].
 pub(crate) const FLASH_KEY: &str = "flash";
+/// Key of the row there of how many dead letters there were: [`DeadLettersRow`].
+pub(crate) const DEAD_LETTERS_KEY: &str = "dead_letters";
 /// Version of this layout. Version 1 had a row for each message, version 2 knew no alarms.
 pub(crate) const FORMAT_VERSION: u32 = 3;
 /// The oldest version that is read, and becomes the present one by being opened: what differs is only what it never holds.
@@ -53,6 +55,17 @@ record! {
     pub(crate) struct FlashRow {
         /// In bytes; below nothing, if more was written than there was.
         pub(crate) left_bytes: i64,
+    }
+}
+
+record! {
+    /// What must be known of dead letters that are gone.
+    #[derive(Clone, Debug, PartialEq)]
+    pub(crate) struct DeadLettersRow {
+        /// How many were dropped for room.
+        pub(crate) dropped: u64,
+        /// All keys below were given out.
+        pub(crate) next_key: u64,
     }
 }
 

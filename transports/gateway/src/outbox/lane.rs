@@ -81,6 +81,11 @@ impl Lane {
         if self.unsent() == 0 { None } else { self.queue.back() }
     }
 
+    /// Likewise, to change it.
+    pub(crate) fn last_unsent_mut(&mut self) -> Option<&mut Pending> {
+        if self.unsent() == 0 { None } else { self.queue.back_mut() }
+    }
+
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Pending> {
         self.queue.get_mut(index)
     }

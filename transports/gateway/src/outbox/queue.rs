@@ -64,6 +64,14 @@ pub(crate) enum Write {
         row: Vec<u8>,
         dropped_keys: Vec<u64>,
     },
+    /// Dead letters that are replayed or discarded.
+    Unbury {
+        keys: Vec<u64>,
+    },
+    /// How many dead letters there were.
+    DeadLetters {
+        row: Vec<u8>,
+    },
     Meta {
         row: Vec<u8>,
     },

@@ -13,7 +13,9 @@ use redb::{Database, WriteTransaction};
 
 use crate::core::Core;
 use crate::limits::QUICK_REPAIR_FROM_BYTES;
-use crate::outbox::format::{CHUNKS, DEAD_LETTERS, FLASH_KEY, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS};
+use crate::outbox::format::{
+    CHUNKS, DEAD_LETTERS, DEAD_LETTERS_KEY, FLASH_KEY, META, META_KEY, NOTES, PATHS, POSITIONS, TWINS,
+};
 use crate::outbox::queue::{Extent, Promise, Taken, Write};
 use crate::shared::Shared;
 
@@ -157,6 +159,12 @@ fn apply_rare(txn: &WriteTransaction, writes: &[Write]) -> Result<(), redb::Erro
                     dead_letters.remove(key)?;
                 }
             }
+            Write::Unbury { keys } => {
+                for key in keys {
+                    dead_letters.remove(key)?;
+                }
+            }
+            Write::DeadLetters { row } => drop(txn.open_table(META)?.insert(DEAD_LETTERS_KEY, row.as_slice())?),
             Write::Flash { row } => drop(txn.open_table(META)?.insert(FLASH_KEY, row.as_slice())?),
             Write::Meta { row } => drop(txn.open_table(META)?.insert(META_KEY, row.as_slice())?),
         }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod crashes;
+mod dead_letters;
 mod desired;
 mod disk_full;
 mod health;

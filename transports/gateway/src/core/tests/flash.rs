@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use twin_faulty_disk::FaultyDisk;
+
 use super::harness::{Bench, NaiveNode};
 use crate::core::append::{AppendError, Drafts};
 use crate::limits::{FLASH_GATHER_MAX, FLASH_PATIENCE_MAX, IDLE_FLUSH_AFTER};
 use crate::outbox::body::Body;
-use crate::outbox::disk::DirectoryDisk;
 
 const DAY_BYTES: u64 = 8 * 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn bench(dir: &tempfile::TempDir) -> Bench {
-    let disk = Arc::new(DirectoryDisk::new(dir.path()));
-    Bench::with_budget(disk, 1 << 24, true, Some(DAY_BYTES)).unwrap()
+/// In memory: thousands of commits.
+fn bench() -> Bench {
+    Bench::with_budget(Arc::new(FaultyDisk::new()), 1 << 24, true, Some(DAY_BYTES)).unwrap()
 }
 
 /// Reports, each in a commit of its own, until it is refused; how often, and why not.
@@ -40,8 +41,7 @@ fn left(bench: &Bench) -> u64 {
 
 #[test]
 fn state_is_refused_with_a_time_when_only_the_reserve_is_left_and_events_when_that_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = bench(&dir);
+    let mut bench = bench();
     let (taken, error) = exhaust(&mut bench);
     let AppendError::FlashBudget { day_bytes: DAY_BYTES, retry_after_ms } = error else { panic!("{error}") };
     assert!(error.to_string().contains("flash_bytes_per_day"), "{error}");
@@ -68,8 +68,7 @@ fn state_is_refused_with_a_time_when_only_the_reserve_is_left_and_events_when_th
 
 #[test]
 fn a_restart_gains_nothing_and_costs_little() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = bench(&dir);
+    let mut bench = bench();
     exhaust(&mut bench);
     for _ in 0..5 {
         let before = left(&bench);
@@ -83,8 +82,7 @@ fn a_restart_gains_nothing_and_costs_little() {
 
 #[test]
 fn in_days_of_reports_without_a_link_no_more_is_written_than_the_budgets_of_one_day_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = bench(&dir);
+    let mut bench = bench();
     const DAYS: u64 = 3;
     let (mut taken, mut refused) = (0u64, 0u64);
     for _ in 0..DAYS * 24 * 30 {
@@ -105,8 +103,7 @@ fn in_days_of_reports_without_a_link_no_more_is_written_than_the_budgets_of_one_
 
 #[test]
 fn what_the_node_acks_needs_no_budget() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = bench(&dir);
+    let mut bench = bench();
     let mut node = NaiveNode::default();
     exhaust(&mut bench);
     bench.drain(&mut node);
@@ -134,8 +131,7 @@ fn what_the_node_acks_needs_no_budget() {
 
 #[test]
 fn as_the_budget_runs_out_commits_become_fewer() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = bench(&dir);
+    let mut bench = bench();
     assert_eq!((bench.core.patience(), bench.core.idle_flush_after()), (Duration::ZERO, IDLE_FLUSH_AFTER));
     let mut patience = Duration::ZERO;
     loop {

@@ -352,6 +352,13 @@ impl NaiveNode {
         refused
     }
 
+    /// Another gateway attaches the device.
+    pub(super) fn attached_elsewhere(&mut self, twin: &str) {
+        let twin = self.twins.entry(TwinId::new(twin).unwrap()).or_default();
+        twin.attachment += 1;
+        twin.stay = Stay::default();
+    }
+
     pub(super) fn document(&self, twin: &str) -> Option<&Value> {
         self.twins.get(&TwinId::new(twin).unwrap()).map(|twin| &twin.document)
     }

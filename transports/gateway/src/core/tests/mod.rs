@@ -5,6 +5,7 @@ mod cap;
 mod chunks;
 mod cost;
 mod credit;
+mod dead_letters;
 mod flash;
 mod harness;
 mod history;

@@ -14,6 +14,7 @@ use twin_faulty_disk::FaultyDisk;
 
 use super::witness::Witness;
 use crate::core::append::Drafts;
+use crate::core::dead_letters::Outlook;
 use crate::core::tests::harness::{Bench, NaiveNode};
 use crate::outbox::body::{Body, encode_body};
 use crate::outbox::format::Class;
@@ -104,6 +105,26 @@ impl World {
         self.exchange_all();
         self.commit(false)?;
         self.exchange_all();
+        self.commit(true)?;
+        // Another gateway took over, and the device comes back: what is dead is replayed, and some of it discarded.
+        self.node.refuse = Some(Box::new(|twin, _| (twin == "c").then_some(Refusal::Superseded)));
+        self.report("c", "v");
+        self.report("c", "v");
+        self.commit(false)?;
+        self.exchange_all();
+        self.commit(false)?;
+        self.report("c", "w");
+        self.exchange_all();
+        self.node.refuse = strict().refuse;
+        self.commit(false)?;
+        self.replay_oldest();
+        self.commit(false)?;
+        self.exchange_all();
+        self.replay_oldest();
+        self.exchange_all();
+        self.commit(false)?;
+        self.exchange_all();
+        self.discard_oldest();
         self.commit(true)?;
         // Near the cap: merged, refused, rewritten.
         self.bench.core.disconnected();
@@ -225,6 +246,25 @@ impl World {
         }
     }
 
+    /// Replays the oldest dead letter that can be.
+    fn replay_oldest(&mut self) {
+        let letters = self.bench.core.dead_letter_page(None, usize::MAX).letters;
+        let Some(listed) = letters.into_iter().find(|listed| !matches!(listed.outlook, Outlook::None(_))) else {
+            return;
+        };
+        if let Ok(appended) = self.bench.core.replay(listed.id, self.bench.now) {
+            self.witness.replayed(&self.bench.core, &listed.letter, appended);
+        }
+    }
+
+    fn discard_oldest(&mut self) {
+        let letters = self.bench.core.dead_letter_page(None, 1).letters;
+        if let Some(listed) = letters.first() {
+            self.witness.discarded(&listed.letter);
+            self.bench.core.discard(&[listed.id]);
+        }
+    }
+
     /// All devices are heard, and everything goes.
     pub(super) fn drain(&mut self) {
         for _ in 0..8 {
@@ -258,6 +298,10 @@ impl World {
     /// Goes on after a cut: everybody says something more, and all of it goes.
     pub(super) fn goes_on(&mut self) {
         self.drain();
+        // All that can be replayed, also what was before the cut, if it was not.
+        for _ in 0..self.bench.core.dead.len() {
+            self.replay_oldest();
+        }
         self.report_all(&TWINS[1..]);
         self.event("a");
         self.row();

@@ -1,15 +1,16 @@
 //! What the application was promised, and what must be so whatever happens to the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use twin_core::ids::TwinId;
 use twin_core::numbers::{Boot, Stay};
 
 use super::script::TWINS;
-use crate::core::append::{Promises, Stamped};
+use crate::core::append::{Appended, Promises, Stamped};
 use crate::core::tests::harness::{Bench, NaiveNode};
 use crate::core::{Core, lane_of};
+use crate::outbox::dead_letters::DeadLetter;
 use crate::outbox::format::Class;
 
 /// A message's stamp.
@@ -25,6 +26,10 @@ pub(super) struct Witness {
     /// The position of the source: the last that was said, and the last that was promised.
     pub(super) said: u64,
     position: Option<(u64, Stamp)>,
+    /// What was replayed, and under which stamp then.
+    moved: HashMap<Stamp, Stamp>,
+    /// What was discarded.
+    discarded: HashSet<Stamp>,
 }
 
 fn stamp_of(core: &Core, stamped: Stamped) -> Stamp {
@@ -55,6 +60,34 @@ impl Witness {
         self.took(core, stamped, promises);
     }
 
+    /// A dead letter was replayed.
+    pub(super) fn replayed(&mut self, core: &Core, letter: &DeadLetter, appended: Appended) {
+        let new = stamp_of(core, appended.stamped[0]);
+        for number in letter.first.get()..=letter.last.get() {
+            self.moved.insert((letter.twin.clone(), letter.class, letter.stay, number), new.clone());
+        }
+        self.took(core, appended.stamped, appended.promises);
+    }
+
+    /// A dead letter was discarded, or will be.
+    pub(super) fn discarded(&mut self, letter: &DeadLetter) {
+        for number in letter.first.get()..=letter.last.get() {
+            self.discarded.insert((letter.twin.clone(), letter.class, letter.stay, number));
+        }
+    }
+
+    /// Under its own stamp, or that of its replay; with the node, in the outbox if that counts, or a dead letter.
+    fn is_there(&self, bench: &Bench, node: &NaiveNode, stamp: &Stamp, pending: bool) -> bool {
+        let core = &bench.core;
+        let there = |stamp: &Stamp| {
+            is_with(node, stamp)
+                || (pending && is_pending(core, stamp))
+                || is_dead(core, stamp)
+                || self.discarded.contains(stamp)
+        };
+        there(stamp) || self.moved.get(stamp).is_some_and(|new| self.is_there(bench, node, new, pending))
+    }
+
     fn promised(&self) -> impl Iterator<Item = &Stamp> {
         self.stamped.iter().filter(|(_, promises)| promises.are_kept()).map(|(stamp, _)| stamp)
     }
@@ -62,10 +95,7 @@ impl Witness {
     /// **What was promised is there, or with the node**, or a dead letter.
     pub(super) fn verify(&self, bench: &Bench, node: &NaiveNode, when: &str) {
         for stamp in self.promised() {
-            assert!(
-                is_with(node, stamp) || is_pending(&bench.core, stamp) || is_dead(&bench.core, stamp),
-                "{when}: promised and lost: {stamp:?}"
-            );
+            assert!(self.is_there(bench, node, stamp, true), "{when}: promised and lost: {stamp:?}");
         }
         if let Some((position, stamp)) = &self.position
             && self.stamped.get(stamp).is_some_and(|promises| promises.are_kept())
@@ -79,7 +109,7 @@ impl Witness {
     /// the source has exactly one.
     pub(super) fn verify_drained(&self, bench: &Bench, node: &NaiveNode, rows: u64, when: &str) {
         for stamp in self.promised() {
-            assert!(is_with(node, stamp) || is_dead(&bench.core, stamp), "{when}: without effect: {stamp:?}");
+            assert!(self.is_there(bench, node, stamp, false), "{when}: without effect: {stamp:?}");
         }
         for (stamp, effects) in &node.effects {
             assert_eq!(*effects, 1, "{when}: {stamp:?}");
