@@ -36,8 +36,9 @@ pub const INTERNED_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
 /// What a message costs of a stream's credit besides its bytes: what it weighs besides its payload while it waits on the node.
 pub const MESSAGE_CREDIT_BYTES: u64 = 768;
-/// Largest window of credit: more than a gateway can have under way ([`BATCHES_IN_FLIGHT_MAX`] full batches of usual reports).
-pub const CREDIT_WINDOW_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Largest window of credit: more than a gateway has under way, which is [`BATCHES_IN_FLIGHT_MAX`] full batches of usual reports (about
+/// 2 MiB), so that it is never what holds up a gateway whose node has room.
+pub const CREDIT_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Smallest window, as long as the node takes anything: a few usual messages.
 pub const CREDIT_WINDOW_BYTES_MIN: u64 = 4 * 1024;
 /// Windows shrink where a budget of the node is fuller than this: the log is half full as a rule, and rows that wait for a checkpoint

@@ -20,7 +20,7 @@ struct Full {
     node: Node,
     client: Client,
     gateway: Gateway,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Full {
@@ -39,7 +39,7 @@ impl Full {
         options.outbox_bytes_max = OUTBOX_BYTES_MIN;
         options.coalesce = false;
         let gateway = Gateway::open(options).unwrap();
-        Self { node, client, gateway, _dir: dir }
+        Self { node, client, gateway, dir }
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -137,7 +137,7 @@ async fn alarms_survive_a_restart_of_the_node_and_are_gone_with_the_twin() {
     let door = TwinId::new("door").unwrap();
     full.gateway.alarm(&door, "open", Severity::Warning, &json!({"s": 30})).await.unwrap().acked().await.unwrap();
     full.node.shutdown().await;
-    full.node = Node::start(NodeOptions::local(full._dir.path().join("data"))).await.unwrap();
+    full.node = Node::start(NodeOptions::local(full.dir.path().join("data"))).await.unwrap();
     full.node.ready().await;
     full.client = client_of(&full.node);
     let alarms = full.client.get("twins/door/alarms").expect(200).json();

@@ -1,5 +1,7 @@
 //! Back-pressure, the whole way: gateways hold in their outboxes what the node has no room for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -58,17 +60,20 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
         })
     });
     let floods = futures_util::future::try_join_all(floods);
-    let mut peak = 0;
-    let sampled = async {
-        loop {
-            peak = peak.max(metric(&client, "twinmesh_admitted_bytes"));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let (peak, stopped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let sampling = {
+        let (peak, stopped, client) = (peak.clone(), stopped.clone(), client_of(&node));
+        tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                peak.fetch_max(metric(&client, "twinmesh_admitted_bytes"), Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
     };
-    tokio::select! {
-        done = tokio::time::timeout(Duration::from_secs(120), floods) => drop(done.expect("everything is acked at last").unwrap()),
-        () = sampled => {}
-    }
+    tokio::time::timeout(Duration::from_secs(120), floods).await.expect("everything is acked at last").unwrap();
+    stopped.store(true, Ordering::Relaxed);
+    sampling.await.unwrap();
+    let peak = peak.load(Ordering::Relaxed);
     let refused = metric(&client, "twinmesh_messages_refused_total") - before;
     let messages = metric(&client, "twinmesh_messages_total") - messages;
     let acks = metric(&client, "twinmesh_batch_acks_total") - acks;
