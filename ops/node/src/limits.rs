@@ -17,6 +17,13 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Open connections; more wait to be accepted. Each costs at most about 100 KiB of buffers.
 pub const CONNECTIONS_MAX: usize = 2_048;
+/// Connections that may wait to be accepted: what arrives in a tenth of a second of a siege.
+pub const BACKLOG: i32 = 1_024;
+/// Of these, connections that have shown no token: past it the oldest is closed. Half, so that the other half is there for those who
+/// have one; and so many that with a round trip of 100 ms a token is shown in time against ten thousand new connections a second.
+pub const STRANGERS_MAX: usize = CONNECTIONS_MAX / 2;
+/// How long TLS may take to be agreed on.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long requests in flight may take to finish when the node stops.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads that serve REST: its handlers only parse, wait and render, and a node must stay lean.

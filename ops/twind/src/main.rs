@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod dev;
 mod health;
+mod open_files;
 mod restore;
 mod state_key;
 mod supervisor;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     if let Command::Restore(args) = &cli.command {
         return restore::run(args).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
     }
+    open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twinmesh").build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("cannot start the runtime")),

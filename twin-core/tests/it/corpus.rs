@@ -11,6 +11,30 @@ use crate::story::{Stored, json, sender, set};
 #[allow(dead_code, unreachable_pub, reason = "a crate of its own to the fuzzer, which calls by name")]
 mod fuzz;
 
+/// The same damages in every run: some bytes are changed, one is left out or said twice.
+fn damaged(bytes: &[u8], body: fn(&[u8])) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut chance = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below
+    };
+    for _ in 0..500 {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=chance(3) {
+            let at = chance(bytes.len());
+            match chance(4) {
+                0 if bytes.len() > 1 => _ = bytes.remove(at),
+                1 => bytes.insert(at, bytes[at]),
+                2 => bytes[at] = [0, 0x7f, 0x80, 0x90, 0xc0, 0xc1, 0xcb, 0xd9, 0xdd, 0xdf, 0xff][chance(11)],
+                _ => bytes[at] ^= 1 << chance(8),
+            }
+        }
+        body(&bytes);
+    }
+}
+
 fn folder(target: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
@@ -24,6 +48,7 @@ fn every_file_of_the_corpus_passes_its_target() {
             body(&bytes);
             // Cut anywhere, it passes too.
             (0..bytes.len().min(256)).for_each(|length| body(&bytes[..length]));
+            damaged(&bytes, body);
             count += 1;
         }
         assert!(count > 0, "{target} has no corpus");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::audit::{Audit, Watch};
+use crate::rest::Strangers;
 
 pub(crate) use batches::{BatchMetrics, ItemCounts};
 pub(crate) use collected::{Collected, Sources};
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) requests: RequestMetrics,
     pub(crate) batches: BatchMetrics,
+    pub(crate) strangers: Strangers,
 }
 
 impl Metrics {
@@ -30,9 +32,10 @@ impl Metrics {
         let mut registry = Registry::default();
         let requests = RequestMetrics::register(&mut registry);
         let batches = BatchMetrics::register(&mut registry);
+        let strangers = Strangers::register(&mut registry);
         audit::register(&mut registry, audit, watch);
         registry.register_collector(Box::new(Arc::new(Collected::new(sources))));
-        Self { registry, requests, batches }
+        Self { registry, requests, batches, strangers }
     }
 
     /// All metrics as they are now.

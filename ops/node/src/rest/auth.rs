@@ -10,6 +10,7 @@ use twin_cluster::tokens::{Admin, NotAdmitted};
 
 use super::Rest;
 use super::problem::Problem;
+use super::strangers::Stranger;
 use crate::audit::Event;
 
 /// Lets a request pass only with a token, and notes whose it is. What the request asks for is not looked at before: a stranger learns
@@ -23,6 +24,7 @@ pub(crate) async fn require_token<B: MessageBody>(
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     match check(&request) {
         Ok(admin) => {
+            request.conn_data::<Stranger>().inspect(|stranger| stranger.known());
             request.extensions_mut().insert(admin);
             next.call(request).await.map(ServiceResponse::map_into_left_body)
         }

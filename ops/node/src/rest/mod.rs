@@ -1,6 +1,7 @@
 //! The admin REST. One file per resource; what they share:
 //!
-//! - [`routes`] is the table of routes, each with the scope that it needs; [`auth`], [`guard`] and [`request_log`] stand before it;
+//! - [`routes`] is the table of routes, each with the scope that it needs; [`strangers`], [`auth`], [`guard`] and [`request_log`] stand
+//!   before it;
 //! - [`segments`], [`query`], [`body`] and [`conditional`] read a request, each refusing what it does not understand;
 //! - [`steer`] carries out changes of a twin, [`once`] those that have an idempotency key, [`wait`] those whose caller waits for the device;
 //! - [`document`] and [`ops_json`] write twins and changes, [`problem`] every error;
@@ -40,6 +41,7 @@ mod segments;
 mod server;
 mod sites;
 mod steer;
+mod strangers;
 mod tokens;
 mod twins;
 mod wait;
@@ -59,6 +61,7 @@ pub(crate) use backup::Backups;
 pub(crate) use batch::Pace;
 
 pub(crate) use server::RestServer;
+pub(crate) use strangers::Strangers;
 
 /// What the handlers work on.
 pub(crate) struct Rest {

@@ -15,7 +15,10 @@ use super::Rest;
 use super::auth::require_token;
 use super::request_log::observe;
 use super::routes::{API, api, mount, mount_guarded, not_found, open};
-use crate::limits::{BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, UNREAD_TIMEOUT, WORKERS};
+use crate::limits::{
+    BACKLOG, BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, TLS_TIMEOUT, UNREAD_TIMEOUT,
+    WORKERS,
+};
 
 /// The running REST.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ async fn serve(
     tls: Option<rustls::ServerConfig>,
     started: oneshot::Sender<ServerHandle>,
 ) -> io::Result<()> {
+    let strangers = rest.metrics.strangers.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(rest.clone())
@@ -77,6 +81,14 @@ async fn serve(
     .workers(WORKERS)
     .worker_max_blocking_threads(1)
     .max_connections(CONNECTIONS_MAX / WORKERS)
+    // All of them may be in the midst of TLS: strangers are told from others only behind it.
+    .max_connection_rate(CONNECTIONS_MAX / WORKERS)
+    .tls_handshake_timeout(TLS_TIMEOUT)
+    .on_connect(move |connection, extensions| {
+        if let Some(stranger) = strangers.enter(connection) {
+            extensions.insert(stranger);
+        }
+    })
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_TIMEOUT)
     .client_disconnect_timeout(BODY_TIMEOUT)
@@ -84,6 +96,8 @@ async fn serve(
     .disable_signals();
     // Inherited by what is accepted. actix waits for ever for a client that reads nothing; the system does not.
     socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
+    // Once more, as the library's own queue of those to be accepted is short, and who finds it full asks again a second later.
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
     let server = match tls {
         None => server.listen(listener)?,
         Some(config) => server.listen_rustls_0_23(listener, config)?,

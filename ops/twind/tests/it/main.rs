@@ -17,6 +17,7 @@ mod refusals;
 mod replay;
 mod restored;
 mod sealed;
+mod siege;
 mod simulator;
 mod spans;
 mod stall;

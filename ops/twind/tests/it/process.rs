@@ -153,3 +153,12 @@ impl Twind {
         (status, serde_json::from_str(body).unwrap_or_default())
     }
 }
+
+/// A test that fails leaves no node behind.
+impl Drop for Twind {
+    fn drop(&mut self) {
+        // Fails where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
