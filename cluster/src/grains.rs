@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tracing::Span;
 use twin_core::clock::Clock;
 use twin_core::command::Command;
-use twin_core::grain::{Ask, Grain, GrainActor, Owner, Reply, Turns};
+use twin_core::grain::{Ask, Grain, GrainActor, Message, Owner, Reply, Turns};
 use twin_core::ids::TwinId;
 use twin_core::refusal::Refusal;
 
@@ -39,7 +39,7 @@ pub struct Shared {
 
 struct Active {
     grain: Grain,
-    actor: ActorRef<Ask<Admission>>,
+    actor: ActorRef<Message<Admission>>,
     used_at: Duration,
 }
 
@@ -204,7 +204,7 @@ impl Grains {
         &self,
         owner: &Arc<O>,
         twin: &TwinId,
-    ) -> Result<(Grain, ActorRef<Ask<Admission>>), String> {
+    ) -> Result<(Grain, ActorRef<Message<Admission>>), String> {
         let _runtime = self.runtime.enter();
         let grain = Grain::default();
         let actor = GrainActor::new(twin.clone(), owner.clone(), self.clock.clone(), grain.clone());

@@ -24,7 +24,7 @@ mod reply;
 mod seat;
 mod turns;
 
-pub use actor::{Ask, GrainActor};
+pub use actor::{Ask, GrainActor, Message};
 pub use done::Done;
 pub use owner::{Change, Owner, Ticket};
 pub use reply::{Answers, Reply};

@@ -1,5 +1,6 @@
 //! The actor behind a grain: it loads the twin, and works through what could not be done in place.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -29,11 +30,15 @@ pub struct Ask<A> {
     pub span: Span,
 }
 
+/// What grains' actors are sent. Boxed: ractor's loop keeps room for a message several times over, in each actor for as long as it
+/// lives.
+pub type Message<A> = Box<Ask<A>>;
+
 impl Grain {
     /// Puts a message into the mailbox of the grain's actor. If the actor is gone, the message comes back.
-    pub fn send<A: Send + 'static>(&self, actor: &ActorRef<Ask<A>>, ask: Ask<A>) -> Result<(), Box<dyn Send>> {
+    pub fn send<A: Send + 'static>(&self, actor: &ActorRef<Message<A>>, ask: Ask<A>) -> Result<(), Box<dyn Send>> {
         self.message_sent();
-        actor.send_message(ask).map_err(|error| Box::new(error) as Box<dyn Send>)
+        actor.send_message(Box::new(ask)).map_err(|error| Box::new(error) as Box<dyn Send>)
     }
 }
 
@@ -72,32 +77,29 @@ impl<O: Owner> GrainActor<O> {
             seat.committed_as(ticket);
         }
     }
-}
 
-impl<O: Owner> Actor for GrainActor<O> {
-    type Msg = Ask<O::Admission>;
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// The first message.
+    async fn load(
+        &self,
+        myself: ActorRef<Message<O::Admission>>,
+        ask: Message<O::Admission>,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.owner.load(&self.twin).await {
+            Ok(twin) => {
+                self.settle_in(twin);
+                self.take_turn(*ask);
+            }
+            Err(refusal) => {
+                self.owner.failed(&self.twin, &refusal);
+                ask.reply.send(Err(refusal));
+                // What waits behind is answered `Unavailable` as the mailbox is dropped.
+                myself.stop(None);
+            }
+        }
         Ok(())
     }
 
-    async fn handle(&self, myself: ActorRef<Self::Msg>, ask: Self::Msg, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        let is_loaded = self.grain.sit().is_loaded();
-        if !is_loaded {
-            match self.owner.load(&self.twin).await {
-                Ok(twin) => self.settle_in(twin),
-                Err(refusal) => {
-                    self.owner.failed(&self.twin, &refusal);
-                    ask.reply.send(Err(refusal));
-                    // What waits behind is answered `Unavailable` as the mailbox is dropped.
-                    myself.stop(None);
-                    return Ok(());
-                }
-            }
-        }
-        let Ask { command, reply, admission, span } = ask;
+    fn take_turn(&self, Ask { command, reply, admission, span }: Ask<O::Admission>) {
         let mut seat = self.grain.sit();
         let mut outcomes = Outcomes::new(&self.owner, self.clock.wall(), admission, span);
         let has_changed = outcomes.turn(&mut seat, command, reply);
@@ -105,6 +107,36 @@ impl<O: Owner> Actor for GrainActor<O> {
             seat.committed_as(ticket);
         }
         self.grain.message_done();
+    }
+}
+
+impl<O: Owner> Actor for GrainActor<O> {
+    type Msg = Message<O::Admission>;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<(), ActorProcessingErr> {
         Ok(())
+    }
+
+    // Most messages find the twin loaded and await nothing. What awaits is boxed, as ractor's loop keeps room for it, too.
+    fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        ask: Self::Msg,
+        (): &mut (),
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let mut loading = None;
+        if self.grain.sit().is_loaded() {
+            self.take_turn(*ask);
+        } else {
+            loading = Some(Box::pin(self.load(myself, ask)));
+        }
+        async move {
+            match loading {
+                Some(loading) => loading.await,
+                None => Ok(()),
+            }
+        }
     }
 }
