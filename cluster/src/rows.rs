@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use twin_core::ids::SiteId;
 use twin_core::numbers::{Boot, CellId, Floor, OutboxId, WallTime};
 use twin_core::record;
-use twin_transports::auth::GatewayKey;
 use twin_core::used_keys::UsedKeys;
+use twin_transports::auth::GatewayKey;
 
 use crate::view::{ConflictPolicy, Enrolment};
 

@@ -14,8 +14,8 @@ use twin_core::path::Path;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_core::view::TwinView;
-use twin_transports::frames::health::{Health, HealthError};
 use twin_transports::entropy::{Entropy, SystemEntropy};
+use twin_transports::frames::health::{Health, HealthError};
 
 use crate::core::append::{AppendError, Appended, Drafts};
 use crate::core::attaching::TwinLink;
