@@ -240,7 +240,7 @@ async fn a_cursor_of_a_site_that_is_not_there_is_told_and_the_export_goes_on_beh
     };
     assert_eq!(last("exports?cursor=y/a"), json!({"end": true, "twins": 1, "cursorSiteMissing": true}));
     assert_eq!(last("exports?cursor=default/a"), json!({"end": true, "twins": 1}));
-    for bad in ["", "z", "z/", "z/a/b", "z%20/a"] {
+    for bad in ["z", "z/", "z/a/b", "z%20/a"] {
         assert_eq!(client.get(&format!("exports?cursor={bad}")).problem(400), "bad-cursor", "{bad}");
     }
     world.node.shutdown().await;
