@@ -107,7 +107,11 @@ pub fn read_certificate(certificate: &CertificateDer<'_>) -> Result<CertificateK
     if !known.iter().any(|known| algorithm == &**known) || (is_rsa && key.len() < RSA_KEY_BYTES_MIN) {
         return Err(CertificateError::KeyKind);
     }
-    let ends_at = der::not_after(certificate).ok_or_else(|| unreadable("its validity cannot be read".into()))?;
+    let ends_at = match der::not_after(certificate) {
+        Some(der::End::At(ends_at)) => Some(ends_at),
+        Some(der::End::Never) => None,
+        None => return Err(unreadable("its validity cannot be read".into())),
+    };
     Ok(CertificateKey { sha256: sha256(&spki), ends_at })
 }
 

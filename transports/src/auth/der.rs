@@ -40,8 +40,17 @@ pub(super) fn public_key(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((algorithm, key))
 }
 
-/// When a certificate ends; `Some(None)` for one that says that it has no end.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Option<WallTime>> {
+/// When a certificate ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Then.
+    At(WallTime),
+    /// It says that it has no end.
+    Never,
+}
+
+/// When a certificate ends; `None`: it cannot be read.
+pub(super) fn not_after(certificate: &[u8]) -> Option<End> {
     let (certificate, _) = inside(SEQUENCE, certificate)?;
     let (mut rest, _) = inside(SEQUENCE, certificate)?;
     if let (VERSION, _, after) = element(rest)? {
@@ -55,9 +64,9 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Option<WallTime>> {
     let (_, _, rest) = element(validity)?;
     let (tag, end, _) = element(rest)?;
     if tag == GENERALIZED_TIME && end == NO_END {
-        return Some(None);
+        return Some(End::Never);
     }
-    time(tag, end).map(Some)
+    time(tag, end).map(End::At)
 }
 
 /// `YYMMDDHHMMSSZ` (of 1950 to 2049) or `YYYYMMDDHHMMSSZ`.
@@ -109,7 +118,7 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2030, 5, 6);
         let key = rcgen::KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap().der().to_vec();
-        assert_eq!(not_after(&der), Some(Some(WallTime::new(1_904_256_000_000))));
+        assert_eq!(not_after(&der), Some(End::At(WallTime::new(1_904_256_000_000))));
         for cut in 0..der.len() {
             assert_eq!(not_after(&der[..cut]), None);
         }
