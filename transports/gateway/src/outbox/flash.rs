@@ -5,9 +5,9 @@
 //! removals of what was acked, dead letters, devices' rows, and what was promised or is on its way to be. So the rest may fall below
 //! nothing, and is paid back before anything new is taken.
 //!
-//! **A restart gains nothing.** The file says how much is left, and never more than there is: it is told a step less than that, in a
-//! commit that is due anyway, and anew before the step is used up. A crash so costs up to a step. Time while the gateway is off does
-//! not count, for no clock tells of it.
+//! **A restart gains nothing.** The file says how much is left, and no more than there is: it is told a step less than that, in a
+//! commit that is due anyway, and anew in the next one after the step is used up. A crash so costs up to a step; what it can gain is what
+//! the commits since then, mostly one, took beyond the step. Time while the gateway is off does not count, for no clock tells of it.
 
 use std::time::Duration;
 
