@@ -84,15 +84,15 @@ async fn a_full_node_grants_one_batch_and_more_once_it_has_room() {
     server.backend.fill_permille.store(FULL, Ordering::Relaxed);
     let (gateway, welcome) = open(&server).await;
     assert_eq!(welcome.credit.map(|first| first.state), Some(1), "a session always has something");
+    // Alarms have a share of their own.
+    let (mut alarms, mut alarm_writer) = gateway.stream(StreamClass::Alarms).await;
+    alarm_writer.send(batch(1)).await.unwrap();
+    assert!(ack(next(&mut alarms).await).credit > 32 * 1024);
     let (mut reader, mut writer) = gateway.stream(StreamClass::State).await;
     writer.send(batch(1)).await.unwrap();
     let used = ack(next(&mut reader).await).credit;
     assert!(used < MESSAGE_CREDIT_BYTES + 64, "{used}: no more than what was used");
     assert_eq!(server.handle.stats().credit_withheld.get(), 1);
-    // Alarms have a share of their own.
-    let (mut alarms, mut alarm_writer) = gateway.stream(StreamClass::Alarms).await;
-    alarm_writer.send(batch(1)).await.unwrap();
-    assert!(ack(next(&mut alarms).await).credit > 32 * 1024);
     // Nearly full, and no answer is due that could say so.
     server.backend.fill_permille.store(949, Ordering::Relaxed);
     match next(&mut reader).await {
