@@ -32,7 +32,7 @@ def before_call(_context, case, _kwargs):
     if query.get("wait") not in ("delivered", "applied") or not timeout.isdigit() or not 1 <= int(timeout) <= 120:
         return
     waits += 1
-    if waits % 8 == 1:
+    if waits % 16 == 1:
         query["timeout"] = "1"
     else:
         del query["wait"]
