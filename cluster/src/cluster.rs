@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ring::rand::SecureRandom;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twin_core::clock::Clock;
@@ -86,8 +85,6 @@ pub struct ClusterOptions {
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// Hears of what should not happen where all is well.
     pub on_security_event: Option<OnSecurityEvent>,
-    /// Where replicas and committers run: beside other work a commit waits at each of its steps. `None`: the current runtime.
-    pub consensus: Option<Handle>,
     /// A deliberate bug, to show that the auditor finds it. Never set by the node's binary.
     #[doc(hidden)]
     pub planted: Option<PlantedBug>,
@@ -104,7 +101,6 @@ impl Default for ClusterOptions {
             grain_idle_after: GRAIN_IDLE_AFTER,
             random: Arc::new(ring::rand::SystemRandom::new()),
             on_security_event: None,
-            consensus: None,
             planted: None,
         }
     }
@@ -146,7 +142,7 @@ impl Cluster {
         let sessions = Arc::<Sessions>::default();
         let start = u64::from_be_bytes(first(&random_bytes(&*options.random)));
         let observers = Arc::new(Observers::new(sessions.clone(), clock.clone(), start));
-        let runtime = Handle::current();
+        let runtime = tokio::runtime::Handle::current();
         let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime.clone());
         let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
         let reader = |group| storage.reader().group(group).map_err(|error| StartError::group("storage", error));
@@ -179,11 +175,7 @@ impl Cluster {
             counters.clone(),
             options.planted,
         );
-        let consensus = options.consensus.as_ref().unwrap_or(&runtime);
-        let (directory_group, cell_group) =
-            tokio::try_join!(consensus.spawn(directory_group), consensus.spawn(cell_group))
-                .map_err(|error| StartError::group("consensus", error))?;
-        let (directory_group, cell_group) = (directory_group?, cell_group?);
+        let (directory_group, cell_group) = tokio::try_join!(directory_group, cell_group)?;
 
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {

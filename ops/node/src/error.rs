@@ -65,9 +65,6 @@ pub enum NodeError {
     /// The gateways' address.
     #[error("the QUIC endpoint does not start: {0}; choose another address with --quic, or stop what listens there")]
     Quic(#[from] ServerError),
-    /// The system gave no thread.
-    #[error("cannot start the thread of the Raft groups: {0}; raise the limit of threads")]
-    Thread(io::Error),
     /// A task of the start died.
     #[error("a part of the start died: {0}")]
     Died(#[from] tokio::task::JoinError),

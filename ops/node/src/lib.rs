@@ -5,7 +5,6 @@
 //! `metrics` what it shows under `/metrics`.
 
 mod audit;
-mod consensus;
 mod error;
 pub mod identity;
 pub mod limits;

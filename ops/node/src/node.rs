@@ -19,7 +19,6 @@ use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStat
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 
 use crate::audit::{Audit, Event, Watch};
-use crate::consensus::ConsensusThread;
 use crate::error::NodeError;
 use crate::identity;
 use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
@@ -42,8 +41,6 @@ pub struct Node {
     closing: CancellationToken,
     budgets: Arc<Budgets>,
     failure: watch::Receiver<Option<StorageFailure>>,
-    /// Goes last.
-    _consensus: ConsensusThread,
 }
 
 impl std::fmt::Debug for Node {
@@ -98,8 +95,6 @@ impl Node {
 
         let mut cluster_options = options.cluster.clone();
         cluster_options.on_security_event = Some(telling(watch.clone()));
-        let consensus = ConsensusThread::start().map_err(NodeError::Thread)?;
-        cluster_options.consensus = consensus.handle();
         let cluster = Cluster::start(storage, cluster_options, Arc::clone(&clock)).await?;
         let closing = CancellationToken::new();
         let served = async {
@@ -161,20 +156,7 @@ impl Node {
         };
         let took = clock.monotonic().saturating_sub(started);
         tracing::info!(node = %id, http = %http_url, quic = %quic.local_addr(), took_ms = took.as_millis() as u64, "node started");
-        Ok(Self {
-            cluster,
-            token,
-            audit,
-            watch,
-            certificates,
-            http_url,
-            quic,
-            rest,
-            closing,
-            budgets,
-            failure,
-            _consensus: consensus,
-        })
+        Ok(Self { cluster, token, audit, watch, certificates, http_url, quic, rest, closing, budgets, failure })
     }
 
     /// Base address of the REST, with the port that was chosen.

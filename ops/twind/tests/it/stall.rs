@@ -1,5 +1,5 @@
 //! Stalls parts of a process from outside: a library, loaded before the C library, holds up what waits for the disk, or for
-//! events, or one thread by its name, while a file exists. So the program that is tested has no way in for tests.
+//! events, while a file exists. So the program that is tested has no way in for tests.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,7 @@ const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,14 +30,6 @@ int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout_ms) {
     hold("STALL_REACTOR");
     return ((int (*)(int, struct epoll_event *, int, int))dlsym(RTLD_NEXT, "epoll_wait"))(epoll, events, max, timeout_ms);
 }
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*next)(clockid_t, struct timespec *);
-    char name[16] = "";
-    if (!next) next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    prctl(PR_GET_NAME, name, 0, 0, 0);
-    if (strcmp(name, "twin-raft") == 0) hold("STALL_CONSENSUS");
-    return next(clock, now);
-}
 "#;
 
 /// The library, and the files that say what is stalled.
@@ -52,8 +42,6 @@ pub struct Stall {
 pub enum Part {
     Commit,
     Reactor,
-    /// The thread of the Raft groups: whenever it asks what time it is.
-    Consensus,
 }
 
 impl Stall {
@@ -82,13 +70,12 @@ impl Stall {
 
     /// Runs `with` with the environment of a process that can be stalled.
     pub fn environment<T>(&self, notify: &Path, watchdog_us: &str, with: impl FnOnce(&[(&str, &OsStr)]) -> T) -> T {
-        let library = self.folder.path().join("stall.so");
-        let [commit, reactor, consensus] = [Part::Commit, Part::Reactor, Part::Consensus].map(|part| self.file(part));
+        let (library, commit, reactor) =
+            (self.folder.path().join("stall.so"), self.file(Part::Commit), self.file(Part::Reactor));
         with(&[
             ("LD_PRELOAD", library.as_os_str()),
             ("STALL_COMMIT", commit.as_os_str()),
             ("STALL_REACTOR", reactor.as_os_str()),
-            ("STALL_CONSENSUS", consensus.as_os_str()),
             ("NOTIFY_SOCKET", notify.as_os_str()),
             ("WATCHDOG_USEC", OsStr::new(watchdog_us)),
         ])

@@ -163,11 +163,6 @@ fn a_stuck_reactor_is_seen_and_a_restart_mends_it() {
 }
 
 #[test]
-fn a_stuck_thread_of_the_raft_groups_is_seen_and_a_restart_mends_it() {
-    stuck_is_seen_and_a_restart_mends_it(Part::Consensus);
-}
-
-#[test]
 fn a_commit_that_was_only_slow_is_pinged_for_again() {
     let dir = tempfile::tempdir().unwrap();
     let (supervisor, stall) = (Supervisor::new(), Stall::new());
