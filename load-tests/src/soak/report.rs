@@ -57,9 +57,13 @@ pub(super) fn show(
     print_table(&bench.figures);
     let told = tally.told();
     println!();
-    told.iter().for_each(|what| println!("unexpected: {what}"));
+    for what in &told {
+        println!("unexpected: {what}");
+    }
     let noise = bench.noise();
-    noise.iter().for_each(|noise| println!("noise: {noise}"));
+    for noise in &noise {
+        println!("noise: {noise}");
+    }
     println!("{}, {} looks at the node", if flat { "FLAT" } else { "NOT FLAT" }, samples.len());
     if let Some(file) = &args.json {
         let curve =

@@ -64,8 +64,8 @@ async fn pace(scene: Arc<Scene>, places: Arc<Vec<Place>>, rate_per_s: f64) -> an
         while given < due {
             let count = (due - given).min(u64::from(BATCH));
             let intended = begun + Duration::from_secs_f64(given as f64 / rate_per_s);
-            let present = (0..places.len()).map(|ahead| (turn + ahead) % places.len());
-            let taker = present.filter_map(|at| Some((at, places[at].lock().clone()?))).next();
+            let mut present = (0..places.len()).map(|ahead| (turn + ahead) % places.len());
+            let taker = present.find_map(|at| Some((at, places[at].lock().clone()?)));
             let taken = taker.is_some_and(|(at, sender)| {
                 turn = at + 1;
                 sender.try_send(Due { count: count as usize, intended }).is_ok()
