@@ -133,6 +133,7 @@ fn list(gateway: &Gateway, json: bool, out: &mut dyn Write) -> anyhow::Result<()
 const fn class(letter: &DeadLetter) -> &'static str {
     match letter.class {
         Class::State => "state",
+        Class::Alarm => "alarm",
         Class::Event => "event",
     }
 }
@@ -179,7 +180,10 @@ fn body(body: &Body) -> Value {
         Body::State(StateBody::DesiredRejected { path, version, reason }) => {
             json!({ "desiredRejected": { "path": path.to_string(), "version": version.get(), "reason": reason } })
         }
-        Body::State(StateBody::Lost) => json!("lost"),
+        Body::State(StateBody::Lost) | Body::Alarm(None) => json!("lost"),
+        Body::Alarm(Some(alarm)) => {
+            json!({ "alarm": alarm.name, "severity": alarm.severity.name(), "payload": plain(&alarm.payload) })
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use twin_core::numbers::{AttachmentNo, Boot, CallNo, OwnerOrder, Seq, Stay, Vers
 use twin_core::op::Op;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
-use twin_transports::auth::{Credentials, GatewaySecret};
+use twin_transports::auth::{Credentials, GatewaySecret, Identity};
 use twin_transports::codec::{Frame, encode, encode_datagram};
 use twin_transports::frames::batch::{BatchAck, EventBatch, EventMessage};
 use twin_transports::frames::device::{Attach, AttachItem, Call, CallOutcome, CallResult, Desired, DesiredMany};
 use twin_transports::frames::readings::{Get, Views};
-use twin_transports::frames::session::{Challenge, Heartbeat, Open, Proof, StreamClass};
+use twin_transports::frames::session::{Challenge, Credit, Heartbeat, Open, Proof, StreamClass};
 use twin_transports::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use twin_transports::refuse::SessionRefusal;
 use twin_transports::tls::{NodeCertificates, SERVER_NAME};
@@ -76,7 +76,7 @@ fn credentials() -> Credentials {
         site: SiteId::new("store-1").unwrap(),
         name: GatewayName::new("gw-1").unwrap(),
         product_key: "label".into(),
-        secret: GatewaySecret::from_bytes(&[7; 32]).unwrap(),
+        identity: Identity::Secret(GatewaySecret::from_bytes(&[7; 32]).unwrap()),
         ca: NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).unwrap().ca_pem(),
         server_name: SERVER_NAME.to_owned(),
     }
@@ -107,7 +107,9 @@ fn frames() -> Vec<Frame> {
         Call { twin: twin.clone(), owner, call, method: "blink".into(), payload, timeout_ms: 1 }.into(),
         CallResult { twin: twin.clone(), call, outcome: answered }.into(),
         EventBatch { batch: 1, reset: true, twins: vec![twin.clone()], messages: vec![event], trace: None }.into(),
-        BatchAck { batch: 1, refused: vec![(0, Refusal::Superseded), (1, Refusal::Gap { next: seq })] }.into(),
+        BatchAck { batch: 1, refused: vec![(0, Refusal::Superseded), (1, Refusal::Gap { next: seq })], credit: 9 }
+            .into(),
+        Credit { total: 10 }.into(),
         Get { request: 1, twins: vec![twin] }.into(),
         Views { request: 1, first: 0, results: vec![Ok("view".into()), Err(Refusal::Superseded)] }.into(),
     ]

@@ -5,6 +5,8 @@ mod batch;
 mod begin_empty;
 mod bulk;
 mod certificates;
+mod certified;
+mod dead_letters;
 mod demo;
 mod deployment;
 mod dev;

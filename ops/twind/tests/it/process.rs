@@ -122,6 +122,13 @@ impl Twind {
         self.child.wait().unwrap();
     }
 
+    /// What `/metrics` says of a name, labels included.
+    pub fn metric(&self, name: &str) -> u64 {
+        let answer = self.raw("GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in\n{answer}"))
+    }
+
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

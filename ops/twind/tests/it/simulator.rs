@@ -13,7 +13,7 @@ use crate::process::Twind;
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The program beside ours, built if nobody did.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let ours = Path::new(env!("CARGO_BIN_EXE_twind"));
@@ -46,6 +46,23 @@ impl Simulator {
             node.request("POST", &format!("sites/{site}/gateways"), Some(json!({"name": gateway})));
         assert_eq!(status, 201, "{credentials}");
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gw.json"), credentials.to_string()).unwrap();
+        Self { folder, site: site.to_owned(), quic: node.ready["quic"].as_str().unwrap().to_owned() }
+    }
+
+    /// The same with a certificate of its own, made here, and no secret.
+    pub fn certified(node: &Twind, site: &str, gateway: &str) -> Self {
+        assert!(node.request("PUT", &format!("sites/{site}"), Some(json!({"enrolment": "open"}))).0 < 300);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![format!("{gateway}.store.example")]).unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let body = json!({"name": gateway, "certificate": pem});
+        let (status, credentials) = node.request("POST", &format!("sites/{site}/gateways"), Some(body));
+        assert_eq!((status, &credentials["secret"]), (201, &Value::Null), "{credentials}");
+        let folder = tempfile::tempdir().unwrap();
+        for (field, content) in [("certificateFile", pem), ("keyFile", key.serialize_pem())] {
+            std::fs::write(folder.path().join(credentials[field].as_str().unwrap()), content).unwrap();
+        }
         std::fs::write(folder.path().join("gw.json"), credentials.to_string()).unwrap();
         Self { folder, site: site.to_owned(), quic: node.ready["quic"].as_str().unwrap().to_owned() }
     }

@@ -95,7 +95,7 @@ pub enum NotReplayed {
 fn outlook_of_content(letter: &DeadLetter) -> Option<&'static str> {
     match &letter.body {
         None => return Some("what it said could not be read any more"),
-        Some(Body::State(StateBody::Lost)) => return Some("it says only that numbers are lost"),
+        Some(Body::State(StateBody::Lost) | Body::Alarm(None)) => return Some("it says only that numbers are lost"),
         Some(Body::Event(name, _)) if name == LOST_EVENT => return Some("it says only that an event is lost"),
         Some(_) => {}
     }
@@ -112,7 +112,7 @@ impl Core {
         if let Some(why) = outlook_of_content(letter) {
             return Outlook::None(why);
         }
-        // Events stand beside each other; state replaces state.
+        // Events and alarms stand beside each other; state replaces state.
         let outdated = letter.class == Class::State
             && self.twin(&letter.twin).is_some_and(|twin| twin.stays.stamped_after(letter.stay, letter.last));
         if outdated { Outlook::Outdated } else { Outlook::Open }
@@ -142,8 +142,9 @@ impl Core {
             }
         };
         let state = letter.class == Class::State;
+        let of_stay = letter.class != Class::Event;
         let twin = self.twin(&letter.twin);
-        if state && twin.is_some_and(|twin| twin.stays.link() == Link::Conflict) {
+        if of_stay && twin.is_some_and(|twin| twin.stays.link() == Link::Conflict) {
             // An append says that the device was heard here, which would claim it.
             return Err(NotReplayed::Elsewhere { id, twin: twin_name() });
         }
@@ -160,7 +161,7 @@ impl Core {
                 last.hold = write;
             }
         }
-        if state && !serving {
+        if of_stay && !serving {
             // It was not heard: what is replayed goes, and that is all.
             self.detach(&letter.twin, now);
         }

@@ -398,9 +398,9 @@ mod tests {
             txn.commit().unwrap();
             format
         };
-        let outbox = open(dir.path(), &SystemEntropy::new()).unwrap().outbox;
+        let outbox = open_in(dir.path()).unwrap().outbox;
         format(Some(FORMAT_VERSION_MIN));
-        assert_eq!(open(dir.path(), &SystemEntropy::new()).unwrap().outbox, outbox);
+        assert_eq!(open_in(dir.path()).unwrap().outbox, outbox);
         assert_eq!(format(None), FORMAT_VERSION);
     }
 

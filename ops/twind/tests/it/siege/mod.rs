@@ -28,12 +28,6 @@ fn attackers(asked: usize) -> usize {
     count
 }
 
-fn metric(node: &Twind, name: &str) -> u64 {
-    let answer = node.raw("GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
-    let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is not in\n{answer}"))
-}
-
 /// The node took no more memory than it may.
 fn stayed_small(node: &Twind, before_bytes: u64, most_bytes: u64) {
     let growth = most_bytes.saturating_sub(before_bytes);

@@ -10,7 +10,7 @@ use twin_transports::endpoint::quic_client_config;
 use twin_transports::tls::SERVER_NAME;
 
 use super::others::{Others, report_once};
-use super::{EACH_MAX, attackers, metric, stayed_small};
+use super::{EACH_MAX, attackers, stayed_small};
 use crate::process::Twind;
 
 /// All of 127/8 is this machine: another host than the gateway's.
@@ -58,8 +58,8 @@ fn thousands_of_handshakes_that_lead_to_no_session_hold_up_nobody() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let refused = metric(&node, "twinmesh_sessions_refused_total{code=\"busy\"}");
-    let retried = metric(&node, "twinmesh_quic_retries_total");
+    let refused = node.metric("twinmesh_sessions_refused_total{code=\"busy\"}");
+    let retried = node.metric("twinmesh_quic_retries_total");
     println!("{refused} refused, {retried} asked to show their address; a newcomer was acked after {joined:?}");
     others.went_on();
     assert!(retried > 0, "nobody was asked");
@@ -114,7 +114,7 @@ fn a_flood_of_first_packets_from_nowhere_holds_up_nobody() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let (refused, retried) =
-        (metric(&node, "twinmesh_sessions_refused_total{code=\"busy\"}"), metric(&node, "twinmesh_quic_retries_total"));
+        (node.metric("twinmesh_sessions_refused_total{code=\"busy\"}"), node.metric("twinmesh_quic_retries_total"));
     println!(
         "{FLOOD} first packets in {:?}: {refused} refused, {retried} asked to show their address",
         begun.elapsed()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::others::Others;
-use super::{attackers, metric, stayed_small};
+use super::{attackers, stayed_small};
 use crate::process::Twind;
 
 /// Connections of strangers that the node keeps.
@@ -74,7 +74,7 @@ fn thousands_of_connections_without_a_token_hold_up_nobody() {
         assert!(tried.load(Ordering::Relaxed) >= count);
         most
     });
-    let (open, cut) = (metric(&node, "twinmesh_http_strangers"), metric(&node, "twinmesh_http_strangers_cut_total"));
+    let (open, cut) = (node.metric("twinmesh_http_strangers"), node.metric("twinmesh_http_strangers_cut_total"));
     println!("{open} strangers are connected, {cut} were cut");
     others.went_on();
     assert!(open <= STRANGERS_MAX && cut > 0, "{open} {cut}");
