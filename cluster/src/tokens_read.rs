@@ -66,22 +66,22 @@ mod tests {
     use crate::tokens::Scope;
     use twin_core::numbers::WallTime;
 
-    fn at(index: u64) -> Option<LogId> {
-        Some(LogId { leader_id: 1.into(), index })
+    fn at(index: u64) -> LogId {
+        LogId { leader_id: 1.into(), index }
     }
 
     #[test]
     fn a_row_is_read_again_once_anything_was_applied() {
-        let (kept, applied) = (TokensRead::default(), Cell::new(at(1)));
+        let (kept, applied) = (TokensRead::default(), Cell::new(Some(at(1))));
         let name = TokenName::new("ci").unwrap();
         let row = |scope| TokenRow { created_at: WallTime::new(1), scope, hash: [7; 32], expires_at: None };
         let told = |now: Option<TokenRow>| kept.row(&name, || applied.get(), || Ok(now)).unwrap().map(|row| row.scope);
         assert_eq!(told(None), None);
         assert_eq!(told(Some(row(Scope::Read))), Some(Scope::Read), "that there is none is not kept");
         assert_eq!(told(Some(row(Scope::Steer))), Some(Scope::Read), "nothing was applied: as it was read");
-        applied.set(at(2));
+        applied.set(Some(at(2)));
         assert_eq!(told(Some(row(Scope::Steer))), Some(Scope::Steer));
-        applied.set(at(3));
+        applied.set(Some(at(3)));
         assert_eq!(told(None), None, "revoked");
         assert_eq!(told(None), None);
     }

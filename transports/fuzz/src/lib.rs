@@ -10,8 +10,11 @@ use twin_transports::codec::{
 use twin_transports::intern::{InternReceiver, Received};
 use twin_transports::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 
+/// Takes any bytes.
+pub type Body = fn(&[u8]);
+
 /// All targets, by the names of their corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
+pub const TARGETS: [(&str, Body); 5] =
     [("frame", frame), ("stream", stream), ("uplink", uplink), ("reading", reading), ("credentials", credentials)];
 
 /// Runs one target.

@@ -217,15 +217,15 @@ impl Splicer {
         let out = &mut self.messages;
         pack::array(out, 5);
         pack::uint(out, u64::from(self.slots[stamp.slot as usize] - 1));
-        if self.class != StreamClass::Telemetry {
+        if self.class == StreamClass::Telemetry {
+            pack::uint(out, stamp.stay.boot.get());
+            pack::uint(out, stamp.first.get());
+        } else {
             pack::array(out, 2);
             pack::uint(out, stamp.stay.boot.get());
             pack::uint(out, u64::from(stamp.stay.counter));
             pack::uint(out, stamp.first.get());
             pack::uint(out, stamp.last.get() - stamp.first.get());
-        } else {
-            pack::uint(out, stamp.stay.boot.get());
-            pack::uint(out, stamp.first.get());
         }
         out.extend_from_slice(body);
         self.count += 1;

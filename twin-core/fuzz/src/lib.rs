@@ -17,8 +17,11 @@ use twin_core::twin::Twin;
 use twin_core::value::Value;
 use twin_core::view::{Audience, TwinView};
 
+/// Takes any bytes.
+pub type Body = fn(&[u8]);
+
 /// All targets, by the names of their corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
+pub const TARGETS: [(&str, Body); 5] =
     [("json", json), ("patch", patch), ("report", report), ("rows", rows), ("view", view)];
 
 /// Runs one target.
@@ -41,12 +44,12 @@ fn json(bytes: &[u8]) {
 fn patch(bytes: &[u8]) {
     let mut section = Section::<Versioned>::new(Version::new(1), WallTime::new(0));
     let mut model = Value::empty_object();
-    for (step, line) in bytes.split(|byte| *byte == b'\n').take(8).enumerate() {
+    for (line, step) in bytes.split(|byte| *byte == b'\n').take(8).zip(0_i64..) {
         let Ok(mut patch) = parse(line, "patch") else { continue };
         let change = SectionChange { at: Path::root(), kind: ChangeKind::Merge(patch.clone()) };
         let Ok(ops) = section.ops_of(change) else { continue };
         let before = section.clone();
-        match section.apply(ops, WallTime::new(step as i64)) {
+        match section.apply(ops, WallTime::new(step)) {
             Ok(effect) => {
                 if let Value::Object(members) = &mut patch {
                     strip_reserved(members);

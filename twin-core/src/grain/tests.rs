@@ -232,7 +232,7 @@ fn a_grain_that_waits_keeps_no_room_for_messages() {
     let counted = allocation_counter::measure(|| {
         grains.extend((0..GRAINS).map(|at| runtime.block_on(grain(&owner, &format!("lamp-{at}")))));
     });
-    let per_grain = counted.bytes_current / GRAINS as i64;
+    let per_grain = counted.bytes_current / i64::try_from(GRAINS).unwrap();
     println!("{per_grain} bytes a grain, {} an ask", size_of::<Ask<()>>());
     assert!(per_grain <= GRAIN_BYTES_MAX, "{per_grain} bytes a grain");
 }

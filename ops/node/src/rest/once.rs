@@ -66,7 +66,9 @@ pub(crate) fn keyed(request: &HttpRequest, kind: &str, asked: &[&str]) -> Result
     let Some(key) = key(request.headers())? else { return Ok(None) };
     let mut parts = Parts(Context::new(&SHA256));
     parts.add(kind);
-    asked.iter().for_each(|part| parts.add(part));
+    for part in asked {
+        parts.add(part);
+    }
     Ok(Some(KeyedChange { key, fingerprint: parts.finish() }))
 }
 

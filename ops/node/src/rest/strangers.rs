@@ -77,9 +77,13 @@ impl Strangers {
         let number = by_age.next;
         by_age.next += 1;
         by_age.sockets.insert(number, second);
-        self.0.open.set(by_age.sockets.len() as i64);
+        self.0.open.set(count(by_age.sockets.len()));
         Some(Stranger { number, all: self.clone() })
     }
+}
+
+fn count(open: usize) -> i64 {
+    i64::try_from(open).unwrap_or(i64::MAX)
 }
 
 /// Its own side reads the end, and closes it.
@@ -93,7 +97,7 @@ impl Stranger {
     pub(crate) fn known(&self) {
         let mut by_age = self.all.0.by_age.lock();
         if by_age.sockets.remove(&self.number).is_some() {
-            self.all.0.open.set(by_age.sockets.len() as i64);
+            self.all.0.open.set(count(by_age.sockets.len()));
         }
     }
 }
@@ -124,7 +128,7 @@ mod tests {
             }
             places.push((client, accepted, place));
         }
-        assert_eq!((strangers.0.open.get(), strangers.0.cut.get()), (STRANGERS_MAX as i64, 1));
+        assert_eq!((strangers.0.open.get(), strangers.0.cut.get()), (count(STRANGERS_MAX), 1));
         // The first is known, the second was the oldest stranger, the third is not.
         assert_eq!(places[1].0.read(&mut [0]).unwrap(), 0);
         for at in [0, 2] {

@@ -41,12 +41,6 @@ impl Full {
         let gateway = Gateway::open(options).unwrap();
         Self { node, client, gateway, dir }
     }
-
-    fn metric(&self, name: &str) -> u64 {
-        let text = String::from_utf8(self.client.get("/metrics").expect(200).body).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-        line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,8 +87,8 @@ async fn a_full_node_and_a_full_outbox_still_take_alarms_soon() {
     assert!(refused.load(Ordering::Relaxed) > before, "the outbox was full of reports meanwhile");
     // On a quiet machine it is some milliseconds; what matters is that it is no backlog's time.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-    assert_eq!(full.metric("twinmesh_alarms_busy_total"), 0);
-    assert!(full.metric("twinmesh_alarms_total") >= 20);
+    assert_eq!(full.client.metric::<u64>("twinmesh_alarms_busy_total"), 0);
+    assert!(full.client.metric::<u64>("twinmesh_alarms_total") >= 20);
 
     // Observers heard each once, in order; and again from where they were cut off.
     let mut fifth = String::new();

@@ -7,14 +7,7 @@ use serde_json::json;
 use twin_node::{Node, NodeOptions};
 
 use crate::batch_stream::{Batch, Results, head, register, setting};
-use crate::http::Client;
 use crate::world::World;
-
-fn metric(client: &Client, name: &str) -> u64 {
-    let text = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
-}
 
 fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
@@ -39,18 +32,18 @@ async fn a_client_that_reads_nothing_is_bounded_then_cut_off_and_holds_up_nobody
         sent += 1_000;
         assert!(sent < 10_000_000, "it takes everything, though nothing is read");
     }
-    assert_eq!(metric(&client, "twinmesh_batch_update_items_in_flight"), 4_096, "a window, full and no fuller");
-    let done = metric(&client, "twinmesh_batch_update_items_total{outcome=\"ok\"}");
+    assert_eq!(client.metric::<u64>("twinmesh_batch_update_items_in_flight"), 4_096, "a window, full and no fuller");
+    let done = client.metric::<u64>("twinmesh_batch_update_items_total{outcome=\"ok\"}");
     assert!(done < sent as u64);
 
     // Others go on, in a batch as well.
     client.patch("twins/t-0", json!({"desired": {"other": 1}})).expect(200);
     let body: String = (0..1_000).map(|n| setting(&format!("t-{n}"), 7)).collect();
     assert_eq!(Batch::open(&client).exchange(body).len(), 1_000);
-    assert_eq!(metric(&client, "twinmesh_batch_updates_open"), 1);
+    assert_eq!(client.metric::<u64>("twinmesh_batch_updates_open"), 1);
 
-    until("the batch ends", Duration::from_secs(45), || metric(&client, "twinmesh_batch_updates_open") == 0);
-    assert_eq!(metric(&client, "twinmesh_batch_update_items_in_flight"), 0);
+    until("the batch ends", Duration::from_secs(45), || client.metric::<u64>("twinmesh_batch_updates_open") == 0);
+    assert_eq!(client.metric::<u64>("twinmesh_batch_update_items_in_flight"), 0);
     // The connection, too: the system does not wait for ever for an acknowledgement.
     until("the connection is cut", Duration::from_secs(45), || {
         matches!(batch.to().take_error(), Ok(Some(_))) || batch.send_raw(b"x").is_err_and(|error| !is_timeout(&error))
@@ -72,7 +65,7 @@ async fn a_client_that_reads_late_gets_every_result() {
         }
         to.write_all(b"0\r\n\r\n").unwrap();
     });
-    let items = || metric(&client, "twinmesh_batch_update_items_total{outcome=\"ok\"}");
+    let items = || client.metric::<u64>("twinmesh_batch_update_items_total{outcome=\"ok\"}");
     // Until nothing moves any more, as nothing is read, or far more is done than a window. Not longer: the system waits for 30 s
     // for what lies in the sockets, which a slow machine takes long to fill.
     let mut before = 0;
@@ -134,7 +127,7 @@ async fn of_a_body_that_breaks_off_whole_lines_are_done_and_the_last_is_told() {
             client.get(&format!("twins/{id}/desired")).expect(200).json()["n"] == 9
         });
     }
-    until("the batch ends", Duration::from_secs(20), || metric(&client, "twinmesh_batch_updates_open") == 0);
+    until("the batch ends", Duration::from_secs(20), || client.metric::<u64>("twinmesh_batch_updates_open") == 0);
     assert_eq!(client.get("twins/t-2").expect(200).json()["version"], 1);
     world.node.shutdown().await;
 }
@@ -156,7 +149,7 @@ async fn past_the_most_batches_the_next_is_told_to_come_back() {
     let mut one = open.pop().unwrap();
     one.end();
     assert_eq!(one.next(), None);
-    until("there is room again", Duration::from_secs(20), || metric(&client, "twinmesh_batch_updates_open") == 15);
+    until("there is room again", Duration::from_secs(20), || client.metric::<u64>("twinmesh_batch_updates_open") == 15);
     client.send("POST", "twins:batchUpdate", &ndjson, Some(b"")).expect(200);
     // A node that stops ends the answers of clients that say nothing.
     let (stopped, ended) = tokio::join!(
@@ -220,7 +213,7 @@ async fn sixteen_batches_at_once_have_no_more_under_way_than_one_may() {
     }
     assert!(most > 0, "never looked at the right moment");
     assert!(most <= SHARE_ITEMS_MAX * ITEM_BYTES_MAX, "{most} bytes were under way");
-    let window = metric(&client, "twinmesh_batch_update_window_items");
+    let window = client.metric::<u64>("twinmesh_batch_update_window_items");
     assert!((256..=SHARE_ITEMS_MAX as u64).contains(&window), "{window}");
     world.node.shutdown().await;
 }

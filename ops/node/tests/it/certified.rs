@@ -74,11 +74,6 @@ impl Store {
         String::from_utf8(answer.body).unwrap()
     }
 
-    fn credentials(&self, file: &str, made: &Made) -> Credentials {
-        let certificate = ClientCertificate::from_pem(&made.certificate, &made.key).unwrap();
-        Credentials::from_json_with(file, certificate).unwrap()
-    }
-
     fn gateway(&self, credentials: &Credentials, state: &str) -> Gateway {
         let node = self.world.node.quic_addr().to_string();
         Gateway::open(Options::new(node, credentials.clone(), self.folder.path().join(state))).unwrap()
@@ -88,11 +83,11 @@ impl Store {
         let site = self.client.get("sites/store").expect(200).json();
         site["gateways"].as_array().unwrap().iter().find(|gateway| gateway["name"] == name).unwrap().clone()
     }
+}
 
-    fn metric(&self, sample: &str) -> u64 {
-        let text = String::from_utf8(self.client.get("/metrics").expect(200).body).unwrap();
-        text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')).unwrap().parse().unwrap()
-    }
+fn credentials(file: &str, made: &Made) -> Credentials {
+    let certificate = ClientCertificate::from_pem(&made.certificate, &made.key).unwrap();
+    Credentials::from_json_with(file, certificate).unwrap()
 }
 
 /// Looks until it holds.
@@ -144,7 +139,7 @@ async fn a_gateway_with_its_own_certificate_reports_and_no_secret_was_ever_made(
     let sha256 = shown["certificateSha256"].as_str().unwrap();
     assert_eq!(sha256.len(), 64);
     assert!(shown["certificateEndsAt"].as_str().unwrap().starts_with("20"), "{shown}");
-    assert_eq!(store.metric("twinmesh_quic_sessions_by_certificate_total"), 1);
+    assert_eq!(store.client.metric::<u64>("twinmesh_quic_sessions_by_certificate_total"), 1);
     let logged = store.client.get("audit?kind=changes").expect(200).json();
     assert!(logged["entries"][0]["detail"].as_str().unwrap().contains(sha256), "{logged}");
     // Beside one with a secret, whose listing has no certificate.
@@ -161,7 +156,7 @@ async fn other_certificates_are_refused_by_name_counted_and_logged_with_their_ke
     let file = store.register("g1", &mine);
     store.register("g2", &others);
     for (state, shown) in [("a", &others), ("b", &stranger)] {
-        let gateway = store.gateway(&store.credentials(&file, shown), state);
+        let gateway = store.gateway(&credentials(&file, shown), state);
         let words = refused(&gateway, "certificate-unknown");
         assert!(words.contains("SHA-256") && words.contains("store/g1"), "{words}");
         gateway.shutdown().await;
@@ -172,8 +167,8 @@ async fn other_certificates_are_refused_by_name_counted_and_logged_with_their_ke
         page["entries"].as_array().unwrap().iter().find(|entry| entry["what"] == "credential-refused").unwrap();
     assert_eq!(logged["target"], "store/g1");
     assert!(logged["detail"].as_str().unwrap().contains(&others_key), "{logged}");
-    assert!(store.metric("twinmesh_security_events_total{event=\"credential-refused\"}") >= 2);
-    assert!(store.metric("twinmesh_sessions_refused_total{code=\"certificate-unknown\"}") >= 2);
+    assert!(store.client.metric::<u64>("twinmesh_security_events_total{event=\"credential-refused\"}") >= 2);
+    assert!(store.client.metric::<u64>("twinmesh_sessions_refused_total{code=\"certificate-unknown\"}") >= 2);
     store.world.node.shutdown().await;
 }
 
@@ -184,7 +179,7 @@ async fn a_chain_that_is_too_long_is_refused_within_tls_and_the_gateway_reads_wh
     let file = store.register("g1", &mine);
     // With its issuer beside it, it is as good.
     let chain = Made { certificate: format!("{}{}", mine.certificate, store.pki.pem), key: mine.key.clone() };
-    let gateway = store.gateway(&store.credentials(&file, &chain), "a");
+    let gateway = store.gateway(&credentials(&file, &chain), "a");
     connected(&gateway);
     gateway.shutdown().await;
     // The SDK refuses to begin with more, and so does REST.
@@ -224,12 +219,12 @@ async fn certificates_and_secrets_take_each_others_place_with_overlap_and_a_rene
     let key = KeyPair::generate().unwrap();
     let first = store.pki.make_for(&key, "g1", Duration::from_secs(3600));
     let file = store.register("g1", &first);
-    let gateway = store.gateway(&store.credentials(&file, &first), "g1");
+    let gateway = store.gateway(&credentials(&file, &first), "g1");
     connected(&gateway);
     gateway.shutdown().await;
     // Renewed for its key: as good without a word to the node.
     let renewed = store.pki.make_for(&key, "g1", Duration::from_secs(7200));
-    let gateway = store.gateway(&store.credentials(&file, &renewed), "g1");
+    let gateway = store.gateway(&credentials(&file, &renewed), "g1");
     let session = connected(&gateway).session;
     // Said nevertheless, it changes nothing.
     store.rotate("g1", 10, &renewed);
@@ -241,23 +236,23 @@ async fn certificates_and_secrets_take_each_others_place_with_overlap_and_a_rene
     gateway.report(&label, &json!({"n": 1})).await.unwrap().acked().await.unwrap();
     assert_eq!(gateway.status().session, session, "the session goes on");
     gateway.shutdown().await;
-    let gateway = store.gateway(&store.credentials(&file, &second), "g1");
+    let gateway = store.gateway(&credentials(&file, &second), "g1");
     connected(&gateway);
     gateway.shutdown().await;
-    let gateway = store.gateway(&store.credentials(&file, &first), "g1");
+    let gateway = store.gateway(&credentials(&file, &first), "g1");
     connected(&gateway);
     // The operator ends the old one: its session, and what comes after it.
     store.client.delete("sites/store/gateways/g1/keys/old").expect(204);
     until(|| gateway.status(), |status| !status.connected);
     gateway.shutdown().await;
-    let gateway = store.gateway(&store.credentials(&file, &first), "g1");
+    let gateway = store.gateway(&credentials(&file, &first), "g1");
     refused(&gateway, "certificate-unknown");
     gateway.shutdown().await;
     // Back to a secret, and the certificate ends by itself.
     let answer = store.client.post("sites/store/gateways/g1/keys", json!({"overlapSeconds": 2})).expect(201);
     assert_eq!(store.shown("g1")["certificateSha256"], Value::Null);
     let secret = Credentials::from_json(std::str::from_utf8(&answer.body).unwrap()).unwrap();
-    let by_certificate = store.gateway(&store.credentials(&file, &second), "g1");
+    let by_certificate = store.gateway(&credentials(&file, &second), "g1");
     until(|| by_certificate.status(), |status| status.refusal.is_some());
     by_certificate.shutdown().await;
     let gateway = store.gateway(&secret, "g1");
@@ -273,12 +268,12 @@ async fn a_certificate_ends_by_the_nodes_clock_and_its_session_with_it() {
     let key = KeyPair::generate().unwrap();
     let ended = store.pki.make_for(&key, "g1", Duration::ZERO);
     let file = store.register("g1", &ended);
-    let gateway = store.gateway(&store.credentials(&file, &ended), "g1");
+    let gateway = store.gateway(&credentials(&file, &ended), "g1");
     let words = refused(&gateway, "certificate-expired");
     assert!(words.contains("renew"), "{words}");
     gateway.shutdown().await;
     let short = store.pki.make_for(&key, "g1", Duration::from_secs(4));
-    let gateway = store.gateway(&store.credentials(&file, &short), "g1");
+    let gateway = store.gateway(&credentials(&file, &short), "g1");
     connected(&gateway);
     let ended = until(|| gateway.status(), |status| !status.connected);
     // Said as the session ended, or at the next hello.
@@ -317,7 +312,7 @@ async fn a_removed_gateways_session_ends_at_once_and_a_second_one_is_denied_by_p
     let store = Store::open(json!({"credentialConflict": "deny-new"})).await;
     let made = store.pki.make("g1");
     let file = store.register("g1", &made);
-    let credentials = store.credentials(&file, &made);
+    let credentials = credentials(&file, &made);
     let owner = store.gateway(&credentials, "owner");
     connected(&owner);
     let thief = store.gateway(&credentials, "thief");

@@ -9,19 +9,12 @@ use twin_core::ids::TwinId;
 use twin_gateway::{Credentials, Gateway, Options};
 use twin_node::{Node, NodeOptions};
 
-use crate::http::Client;
 use crate::world::client_of;
 
 const BUDGET_BYTES: usize = 64 * 1024;
 const GATEWAYS: usize = 4;
 const REPORTS: u64 = 2_000;
 const DEVICES: u64 = 20;
-
-fn metric(client: &Client, name: &str) -> u64 {
-    let text = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused() {
@@ -49,8 +42,9 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
     }
     let first = gateways[0].status().credit.expect("the node gives credit");
     assert!(first.state_bytes <= BUDGET_BYTES as u64 / 2, "{first:?}");
-    let before = metric(&client, "twinmesh_messages_refused_total");
-    let (messages, acks) = (metric(&client, "twinmesh_messages_total"), metric(&client, "twinmesh_batch_acks_total"));
+    let before = client.metric::<u64>("twinmesh_messages_refused_total");
+    let (messages, acks) =
+        (client.metric::<u64>("twinmesh_messages_total"), client.metric::<u64>("twinmesh_batch_acks_total"));
     let floods = gateways.iter().cloned().enumerate().map(|(n, gateway)| {
         tokio::spawn(async move {
             for number in 1..=REPORTS {
@@ -65,7 +59,7 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
         let (peak, stopped, client) = (peak.clone(), stopped.clone(), client_of(&node));
         tokio::spawn(async move {
             while !stopped.load(Ordering::Relaxed) {
-                peak.fetch_max(metric(&client, "twinmesh_admitted_bytes"), Ordering::Relaxed);
+                peak.fetch_max(client.metric::<u64>("twinmesh_admitted_bytes"), Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -74,9 +68,9 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
     stopped.store(true, Ordering::Relaxed);
     sampling.await.unwrap();
     let peak = peak.load(Ordering::Relaxed);
-    let refused = metric(&client, "twinmesh_messages_refused_total") - before;
-    let messages = metric(&client, "twinmesh_messages_total") - messages;
-    let acks = metric(&client, "twinmesh_batch_acks_total") - acks;
+    let refused = client.metric::<u64>("twinmesh_messages_refused_total") - before;
+    let messages = client.metric::<u64>("twinmesh_messages_total") - messages;
+    let acks = client.metric::<u64>("twinmesh_batch_acks_total") - acks;
     println!("{messages} messages in {acks} batches, {refused} refused, at most {peak} bytes admitted");
     assert!(refused * 100 <= messages, "{refused} of {messages} refused");
     assert!(peak <= 2 * BUDGET_BYTES as u64, "{peak}");

@@ -6,16 +6,11 @@ use twin_gateway::GatewayHealth;
 
 use crate::gateway::Store;
 
-fn metric(store: &Store, sample: &str) -> f64 {
-    let text = String::from_utf8(store.client.get("/metrics").expect(200).body).unwrap();
-    text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')).unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_see_a_gateways_backlog_load_link_power_and_signal() {
     let store = Store::open().await;
     for sample in ["twinmesh_gateways_on_battery", "twinmesh_gateways_rssi_at_most{dbm=\"-80\"}"] {
-        assert_eq!(metric(&store, sample), 0.0, "shown before any says so");
+        assert_eq!(store.client.metric::<u64>(sample), 0, "shown before any says so");
     }
     // A device that has to be registered holds its messages.
     store.client.put("sites/store", json!({"enrolment": "registered"})).expect(200);
@@ -36,17 +31,21 @@ async fn operators_see_a_gateways_backlog_load_link_power_and_signal() {
     assert_eq!((&node["connected"], &node["byCertificate"], &node["onBattery"]), (&json!(1), &json!(0), &json!(1)));
     assert_eq!((&node["backlogMessages"], &node["batteryPercentMin"]), (&json!(1), &json!(42)));
     assert!(node["oldestMessageMs"].as_u64().unwrap() >= 1000, "{node}");
-    assert_eq!(metric(&store, "twinmesh_gateways_on_battery"), 1.0);
-    assert_eq!(metric(&store, "twinmesh_gateway_backlog_messages"), 1.0);
-    assert!(metric(&store, "twinmesh_gateway_backlog_age_seconds_max") >= 1.0);
-    assert!(metric(&store, "twinmesh_gateway_round_trip_seconds_max") > 0.0);
-    for (dbm, count) in [(-60, 1.0), (-80, 1.0), (-90, 0.0)] {
-        assert_eq!(metric(&store, &format!("twinmesh_gateways_rssi_at_most{{dbm=\"{dbm}\"}}")), count, "{dbm}");
+    assert_eq!(store.client.metric::<u64>("twinmesh_gateways_on_battery"), 1);
+    assert_eq!(store.client.metric::<u64>("twinmesh_gateway_backlog_messages"), 1);
+    assert!(store.client.metric::<f64>("twinmesh_gateway_backlog_age_seconds_max") >= 1.0);
+    assert!(store.client.metric::<f64>("twinmesh_gateway_round_trip_seconds_max") > 0.0);
+    for (dbm, count) in [(-60, 1_u64), (-80, 1), (-90, 0)] {
+        assert_eq!(
+            store.client.metric::<u64>(&format!("twinmesh_gateways_rssi_at_most{{dbm=\"{dbm}\"}}")),
+            count,
+            "{dbm}"
+        );
     }
     // Whoever is away counts no more; what was last heard of it is still shown beside its name.
     store.gateway.shutdown().await;
     let site = store.until("sites/store", |site| site["gateways"][0]["connected"] == false);
     assert_eq!(site["gateways"][0]["status"]["batteryPercent"], 42);
-    assert_eq!(metric(&store, "twinmesh_gateways_on_battery"), 0.0);
+    assert_eq!(store.client.metric::<u64>("twinmesh_gateways_on_battery"), 0);
     store.world.node.shutdown().await;
 }

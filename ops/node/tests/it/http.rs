@@ -59,6 +59,14 @@ impl Response {
 }
 
 impl Client {
+    /// What `/metrics` says of a name with its labels.
+    #[track_caller]
+    pub fn metric<T: std::str::FromStr>(&self, name: &str) -> T {
+        let text = String::from_utf8(self.get("/metrics").expect(200).body).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+    }
+
     pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], None)
     }

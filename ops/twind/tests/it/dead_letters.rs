@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use twin_core::ids::TwinId;
-use twin_gateway::{Credentials, Gateway, Options, TwinLink};
+use twin_gateway::{Credentials, Gateway, Options, Report, TwinLink};
 
 use crate::process::Twind;
 use crate::simulator::program;
@@ -73,7 +73,9 @@ async fn the_owner_lists_replays_and_discards_what_was_refused_for_good() {
     tokio::time::timeout(TIMEOUT, conflict).await.expect("in time");
     assert!(report(&roamed_to, &label, "other").await);
     let late = gateway.report_many(
-        ["late", "later"].map(|by| twin_gateway::Report::json(label.clone(), &json!({ "by": by })).unwrap()).into(),
+        ["late", "later"]
+            .map(|by| Report::new(label.clone(), serde_json::from_value(json!({ "by": by })).unwrap()))
+            .into(),
     );
     for receipt in late.await.unwrap() {
         assert!(tokio::time::timeout(TIMEOUT, receipt.acked()).await.expect("in time").is_err());

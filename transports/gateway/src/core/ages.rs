@@ -60,7 +60,7 @@ mod tests {
         }
         // Notes are a second apart, so the age is at most that much too high.
         for key in [10, 499, 500, 599] {
-            let (age, real) = (ages.of_oldest(key, s(300)), s(300) - appended(key));
+            let (age, real) = (ages.of_oldest(key, s(300)), s(300).saturating_sub(appended(key)));
             assert!(age >= real && age < real + AGE_NOTE_EVERY, "{key}: {age:?} is not about {real:?}");
         }
         ages.none_left();

@@ -78,8 +78,7 @@ pub(crate) fn encode_body(body: &Body, dictionary: &mut Dictionary, out: &mut Ve
             pack::uint(out, version.get());
             pack::text(out, reason);
         }
-        Body::State(StateBody::Lost) => pack::text(out, "l"),
-        Body::Alarm(None) => pack::text(out, "l"),
+        Body::State(StateBody::Lost) | Body::Alarm(None) => pack::text(out, "l"),
         Body::Alarm(Some(alarm)) => {
             pack::map(out, 1);
             pack::text(out, "m");
