@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use twin_core::ids::TwinId;
-use twin_gateway::{Credentials, Gateway, Options};
+use twin_gateway::{Credentials, Gateway, Options, Report};
 use twin_node::{Node, NodeOptions};
 
 use crate::world::client_of;
@@ -30,7 +30,9 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
             let made = client.post("sites/store/gateways", json!({"name": format!("g{n}")})).expect(201);
             let credentials = Credentials::from_json(std::str::from_utf8(&made.body).unwrap()).unwrap();
             let outbox = dir.path().join(format!("outbox-{n}"));
-            Gateway::open(Options::new(node.quic_addr().to_string(), credentials, outbox)).unwrap()
+            let mut options = Options::new(node.quic_addr().to_string(), credentials, outbox);
+            options.coalesce = false;
+            Gateway::open(options).unwrap()
         })
         .collect();
     // Attached first: what is refused from here on are messages of batches.
@@ -47,9 +49,11 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
         (client.metric::<u64>("twinmesh_messages_total"), client.metric::<u64>("twinmesh_batch_acks_total"));
     let floods = gateways.iter().cloned().enumerate().map(|(n, gateway)| {
         tokio::spawn(async move {
-            for number in 1..=REPORTS {
-                gateway.report(&twin(n, number % DEVICES), &json!({"n": number})).await.unwrap();
-            }
+            let reports = (1..=REPORTS).map(|number| {
+                let patch = serde_json::from_value(json!({"n": number})).unwrap();
+                Report::new(twin(n, number % DEVICES), patch)
+            });
+            gateway.report_all(reports.collect()).await.unwrap();
             gateway.drained().await.unwrap();
         })
     });

@@ -116,7 +116,7 @@ async fn the_owner_lists_replays_and_discards_what_was_refused_for_good() {
     };
     tokio::time::timeout(TIMEOUT, drained).await.expect("in time");
     let (status, twin) = node.request("GET", "twins/label-1", None);
-    assert_eq!((status, &twin["reported"]["by"]), (200, &json!("later")), "{twin}");
+    assert_eq!((status, &twin["properties"]["reported"]["by"]), (200, &json!("later")), "{twin}");
     assert!(gateway.dead_letters().is_empty());
     gateway.shutdown().await;
     roamed_to.shutdown().await;

@@ -194,7 +194,7 @@ impl Bench {
         Some(Taken { class, batch, messages, bodies })
     }
 
-    /// Sends a batch and brings back its answer.
+    /// Sends a batch of each class and brings back the answers; says whether there was any.
     pub(super) fn exchange(&mut self, node: &mut NaiveNode) -> bool {
         let mut any = false;
         for class in CLASSES {
@@ -223,7 +223,7 @@ impl Bench {
             self.connect();
             self.core.tick(self.now);
             self.attach(node);
-            while self.exchange_of(Class::Alarm, node) || self.exchange(node) {}
+            while self.exchange(node) {}
             self.commit();
             self.now += Duration::from_millis(500);
             if self.core.messages() == 0 {
