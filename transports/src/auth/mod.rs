@@ -8,7 +8,7 @@
 //! recorded proof fits no later connection. A node whose disk is stolen leaks public keys.
 //!
 //! The other way in is a certificate of the owner's own PKI: then TLS proves, for this connection only, that the gateway holds its
-//! key ([`asked`]), the node keeps the SHA-256 of the public key, and nobody but the gateway ever had a secret.
+//! key (`asked.rs`), the node keeps the SHA-256 of the public key, and nobody but the gateway ever had a secret.
 
 mod asked;
 mod certificate;
