@@ -43,6 +43,8 @@ pub(crate) const STORE_PARTS_IN_FLIGHT_MAX: usize = 2;
 pub(crate) const STORE_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Longest time for one request to an object store: a part over a line of 1 Mbit/s takes 67 s.
 pub(crate) const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longest time that an object store may take to begin its answer, once it has the request.
+pub(crate) const STORE_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How often a request to an object store is tried again.
 pub(crate) const STORE_RETRIES_MAX: usize = 5;
 /// For how long it is: in the meantime the node's stream waits, which it does for no longer.

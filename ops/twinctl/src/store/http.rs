@@ -15,7 +15,7 @@ use ureq::http::{Method, Request};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::failure::Failure;
-use crate::limits::{CONNECT_TIMEOUT, STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT};
+use crate::limits::{CONNECT_TIMEOUT, STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT, STORE_SILENCE_MAX};
 
 /// Where systems keep the certificates that they trust, the usual ones first.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -45,6 +45,7 @@ impl Connector {
             .max_redirects(0)
             .user_agent(concat!("twinctl/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(STORE_SILENCE_MAX))
             .timeout_global(Some(STORE_ANSWER_TIMEOUT))
             .build()
             .new_agent();

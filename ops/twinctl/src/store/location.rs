@@ -1,6 +1,7 @@
 //! `s3://bucket/prefix`, and the way there.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
+use ureq::http::Uri;
 
 use super::http::Connector;
 use crate::failure::Failure;
@@ -27,6 +29,12 @@ impl Location {
         let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             return Some(Err(format!("{text:?} names no bucket; it looks like s3://bucket/prefix")));
+        }
+        // What is no bucket's name may be a password in front of one: it is not repeated.
+        if !bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) {
+            return Some(Err(
+                "a bucket's name has letters, digits, dots and hyphens only: s3://bucket/prefix".to_owned()
+            ));
         }
         let path = Path::parse(path).map_err(|error| format!("{text:?}: {error}"));
         Some(path.map(|path| Self { bucket: bucket.to_owned(), path }))
@@ -53,7 +61,7 @@ impl Location {
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
             .into_iter()
             .find_map(|name| std::env::var(name).ok());
-        let is_plain = endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let is_plain = endpoint.as_deref().map_or(Ok(false), is_plain_endpoint)?;
         let retry = RetryConfig {
             max_retries: STORE_RETRIES_MAX,
             retry_timeout: STORE_RETRY_TIMEOUT,
@@ -69,6 +77,25 @@ impl Location {
         }
         let store = builder.build().map_err(failed)?;
         Store::new(Arc::new(store), self.clone())
+    }
+}
+
+/// Is the store at this address asked without TLS? Only on this machine: a backup may hold the CA's key.
+fn is_plain_endpoint(endpoint: &str) -> Result<bool, Failure> {
+    // The text is not repeated where a password may stand in it.
+    let wrong = |what: &str| Err(Failure::Usage(format!("AWS_ENDPOINT_URL {what}; it looks like https://host:port")));
+    let Ok(uri) = endpoint.parse::<Uri>() else { return wrong("is no URL") };
+    let Some(host) = uri.host() else { return wrong("names no host") };
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return wrong("has a user or a password in it: they belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(false),
+        Some("http") if is_loopback => Ok(true),
+        Some("http") => wrong("is http beyond this machine, and backups are not sent in clear"),
+        _ => wrong("is neither http nor https"),
     }
 }
 
@@ -157,6 +184,28 @@ mod tests {
         let child = Location::read("s3://b/p/").unwrap().unwrap().child("x.twinbackup");
         assert_eq!((child.to_string().as_str(), child.name()), ("s3://b/p/x.twinbackup", Some("x.twinbackup")));
         assert!("gs://b/p".parse::<Target>().is_err());
+        let told = read("s3://me:secret@b/p").unwrap().unwrap_err();
+        assert!(!told.contains("secret"), "{told}");
         assert_eq!("backups".parse(), Ok(Target::Directory("backups".into())));
+    }
+
+    #[test]
+    fn an_address_of_a_store_is_https_unless_it_is_on_this_machine() {
+        for plain in ["http://127.0.0.1:9000", "http://localhost:9000/", "http://[::1]:9000"] {
+            assert!(is_plain_endpoint(plain).unwrap(), "{plain}");
+        }
+        assert!(!is_plain_endpoint("https://store.example:9000/x").unwrap());
+        for wrong in [
+            "nonsense",
+            "",
+            "http://",
+            "ftp://127.0.0.1",
+            "http://10.0.0.1:9000",
+            "https://me:secret@store.example",
+            "\n",
+        ] {
+            let told = is_plain_endpoint(wrong).expect_err(wrong).to_string();
+            assert!(told.contains("AWS_ENDPOINT_URL") && !told.contains("secret"), "{told}");
+        }
     }
 }
