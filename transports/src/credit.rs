@@ -8,15 +8,15 @@
 //! the gateway may go. A batch may be sent while the total of those before it is below: the last may go over, so that no
 //! message is too large for its credit. The total never goes down, so both sides agree whatever is under way.
 //!
-//! **How much.** The total is what is answered plus a window. The windows of all sessions together are half of the node's
-//! budget for commands under way, no more than a gateway can use and no less than a few messages; they shrink as the node fills, and
+//! **How much.** The total is what is answered plus a window: a part of the node's budget for commands under way, which gets smaller with
+//! the number of sessions up to a point, no more than a gateway can use and no less than a few messages. Windows shrink as the node fills, and
 //! where it is full there is nothing but a message now and then ([`PROBE_AFTER`](crate::limits::CREDIT_PROBE_AFTER)), so that no
 //! stream stands still for ever. Alarms have windows of their own, of the share that is kept for them, which nothing shrinks.
 
 use std::time::Duration;
 
 use crate::limits::{
-    CREDIT_FULL_PERMILLE, CREDIT_PROBE_AFTER, CREDIT_SHRINKS_PERMILLE, CREDIT_WINDOW_BYTES_MAX,
+    CREDIT_FULL_PERMILLE, CREDIT_PROBE_AFTER, CREDIT_SHRINKS_PERMILLE, CREDIT_SPEAKERS, CREDIT_WINDOW_BYTES_MAX,
     CREDIT_WINDOW_BYTES_MIN, MESSAGE_CREDIT_BYTES,
 };
 
@@ -42,7 +42,9 @@ impl Load {
         if self.fill_permille >= CREDIT_FULL_PERMILLE {
             return 0;
         }
-        let share = self.budget_bytes / (2 * sessions.max(1));
+        // Most sessions are silent at any time: an equal share of thousands would leave those that speak next to nothing. Should all of them
+        // speak at once, the node fills, and the windows shrink.
+        let share = (self.budget_bytes / (2 * sessions.max(1))).max(self.budget_bytes / CREDIT_SPEAKERS);
         let whole = share.clamp(CREDIT_WINDOW_BYTES_MIN, CREDIT_WINDOW_BYTES_MAX);
         let left = CREDIT_FULL_PERMILLE - self.fill_permille.max(CREDIT_SHRINKS_PERMILLE);
         (whole * left / (CREDIT_FULL_PERMILLE - CREDIT_SHRINKS_PERMILLE)).max(CREDIT_WINDOW_BYTES_MIN)
@@ -175,10 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_half_of_the_budget_shrink_as_the_node_fills_and_end_where_it_is_full() {
+    fn windows_are_parts_of_the_budget_shrink_as_the_node_fills_and_end_where_it_is_full() {
         assert_eq!(load(0).window_bytes(1), CREDIT_WINDOW_BYTES_MAX);
-        assert_eq!(load(0).window_bytes(100), (64 << 20) / 200);
-        assert_eq!(load(0).window_bytes(1_000_000), CREDIT_WINDOW_BYTES_MIN);
+        assert_eq!(load(0).window_bytes(10), (64 << 20) / 20);
+        assert_eq!(
+            load(0).window_bytes(5_000),
+            (64 << 20) / CREDIT_SPEAKERS,
+            "silent sessions take nothing from others"
+        );
+        assert_eq!(Load { budget_bytes: 1000, fill_permille: 0 }.window_bytes(10), CREDIT_WINDOW_BYTES_MIN);
         let mut before = u64::MAX;
         for fill in 0..1200 {
             let window = load(fill).window_bytes(100);

@@ -39,6 +39,8 @@ pub const MESSAGE_CREDIT_BYTES: u64 = 768;
 /// Largest window of credit: more than a gateway has under way, which is [`BATCHES_IN_FLIGHT_MAX`] full batches of usual reports (about
 /// 2 MiB), so that it is never what holds up a gateway whose node has room.
 pub const CREDIT_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// However many sessions are open, a window is at least the budget divided by this: so many may speak at once as fast as they can.
+pub const CREDIT_SPEAKERS: u64 = 32;
 /// Smallest window, as long as the node takes anything: a few usual messages.
 pub const CREDIT_WINDOW_BYTES_MIN: u64 = 4 * 1024;
 /// Windows shrink where a budget of the node is fuller than this: the log is half full as a rule, and rows that wait for a checkpoint
