@@ -5,20 +5,26 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// One of the two files of a node.
+/// One of the files of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataFile {
-    /// `log.redb`: logs, votes and committed ids of all groups.
+    /// `log.redb`: whose log it is, how it is sealed, and where it begins.
     Log,
+    /// `log.journal`: the log itself. Entries, votes and committed ids of all groups.
+    Journal,
     /// `state.redb`: rows of all groups as of their last checkpoint.
     State,
 }
 
 impl DataFile {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::Journal, Self::State];
+
     /// Its name within the data directory.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Log => "log.redb",
+            Self::Journal => "log.journal",
             Self::State => "state.redb",
         }
     }

@@ -20,20 +20,20 @@ pub const LOG_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const ROUND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Riders (committed, purge) that found no round to ride on are written after this much quiet.
 pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
-/// Entries on disk that a start after a kill may have to walk, so that rounds make do with one fsync: see `log/rounds.rs`. 105 to
-/// 200 ms in the page cache.
-pub const WALKED_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Riders gathered without a round at which one is made anyway.
 pub const RIDERS_MAX: usize = 4096;
-/// Entries that one round deletes for purges (or as many as it appends, doubled, so that purging always
-/// gains on appending): a big purge never delays acks by much.
-pub const PURGE_ENTRIES_PER_ROUND: usize = 1024;
-/// Bytes of entries after which a round deletes no more, for the same reason.
-pub const PURGE_BYTES_PER_ROUND: u64 = 4 * ROUND_BYTES_MAX;
+/// Default bytes of a slot of the journal. What a start walks frame by frame is less than one of them; what is freed is freed by slots.
+pub const LOG_SLOT_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes after which a round goes on in another frame.
+pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Most items of a frame: bounds what is reserved for one that is being read.
+pub const FRAME_ITEMS_MAX: usize = 32 * 1024;
+/// Page cache of `log.redb`, which holds a few rows.
+pub const LOG_CACHE_BYTES: usize = 256 * 1024;
 
 /// Default time between checkpoints.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// Default page cache of each file. Faster than redb's default of 1 GiB in our measurements.
+/// Default page cache of `state.redb`. Faster than redb's default of 1 GiB in our measurements.
 pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Default budget of rows that are applied and not yet in a checkpoint (active and frozen together).
 pub const DIRTY_BYTES_MAX: u64 = 128 * 1024 * 1024;

@@ -15,8 +15,10 @@ use crate::seal::{self, SealOptions};
 use crate::space::Space;
 use crate::waiting_file::WaitingFile;
 
-/// Format of both files. Raised with any change of a key or record that an older release cannot read.
-pub const FORMAT_VERSION: u32 = 2;
+/// Format of both redb files. Raised with any change of a key or record that an older release cannot read.
+pub const FORMAT_VERSION: u32 = 3;
+/// From this format on the log is in the journal.
+const JOURNAL_SINCE: u32 = 3;
 
 const FORMAT: TableDefinition<'static, &str, u32> = TableDefinition::new("format");
 /// Whose file it is. Files of earlier releases have no such table until a node claims them.
@@ -52,10 +54,21 @@ pub enum OpenError {
         cause: String,
     },
     /// Written by a newer release.
-    #[error(
-        "{path} has format version {found}, this release reads up to {FORMAT_VERSION}: start the release that wrote it"
-    )]
+    #[error("{path} has format version {found}, this release reads up to {reads}: start the release that wrote it")]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that is read.
+        reads: u32,
+    },
+    /// Written by a release that kept its log in another way.
+    #[error(
+        "{path} has format version {found}, whose log this release does not read: start the release that wrote it, take a backup with \
+         `twinctl backup`, and restore that with `twind restore` into an empty directory"
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its version.
@@ -97,20 +110,31 @@ pub enum OpenError {
         /// The group.
         group: CellId,
     },
+    /// One of the two files of the log was lost.
+    #[error(
+        "{lost} is gone, but {left} is there, and neither makes sense without the other: restore all files from one backup, or join the \
+         node anew with an empty data directory"
+    )]
+    Gone {
+        /// The file that is not there.
+        lost: PathBuf,
+        /// The one that is.
+        left: PathBuf,
+    },
     /// The files of two nodes.
     #[error(
-        "{log} is of node {log_node}, but {state} is of node {state_node}: neither makes sense without its own other one; put both files \
-         of one node here, or restore both from one backup"
+        "{path} is of node {node}, but {other} is of node {other_node}: neither makes sense without its own other ones; put the files of \
+         one node here, or restore all of them from one backup"
     )]
     Strangers {
-        /// The log file.
-        log: PathBuf,
+        /// One file.
+        path: PathBuf,
         /// Whose it is.
-        log_node: String,
-        /// The state file.
-        state: PathBuf,
-        /// Whose it is.
-        state_node: String,
+        node: String,
+        /// Another one.
+        other: PathBuf,
+        /// Whose that is.
+        other_node: String,
     },
     /// A file of another node than the directory's.
     #[error(
@@ -169,6 +193,7 @@ pub enum OpenError {
 fn kind(file: DataFile) -> &'static str {
     match file {
         DataFile::Log => "twinmesh-log",
+        DataFile::Journal => "twinmesh-journal",
         DataFile::State => "twinmesh-state",
     }
 }
@@ -293,10 +318,13 @@ fn check_format(
         Err(error) => return Err(damaged(error.into())),
     };
     if found > FORMAT_VERSION {
-        return Err(OpenError::Newer { path: path.clone(), found });
+        return Err(OpenError::Newer { path: path.clone(), found, reads: FORMAT_VERSION });
+    }
+    if file == DataFile::Log && found < JOURNAL_SINCE {
+        return Err(OpenError::Older { path: path.clone(), found });
     }
     if found < FORMAT_VERSION {
-        // Version 2 only has more key families: their tables are made, and what is there stays as it is.
+        // Later versions of the state only have more key families: their tables are made, and what is there stays as it is.
         drop((format, read));
         make(database, file, None, make_tables).map_err(damaged)?;
     }

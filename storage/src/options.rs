@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{DirectoryDisk, Disk};
-use crate::limits::{CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, LOG_BYTES_MAX};
+use crate::limits::{
+    CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, LOG_BYTES_MAX, LOG_SLOT_BYTES,
+};
 use crate::seal::SealOptions;
 
 /// Options of [`crate::Storage::open`]. Start from [`Options::in_directory`] or [`Options::on_disk`].
@@ -15,8 +17,8 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// Time between checkpoints. Longer means more to re-apply at a start, and fewer writes.
     pub checkpoint_interval: Duration,
-    /// Page cache of `log.redb`.
-    pub log_cache_bytes: usize,
+    /// Bytes of a slot of the journal, where one is made. A multiple of 512; an entry must fit.
+    pub log_slot_bytes: u64,
     /// Page cache of `state.redb`.
     pub state_cache_bytes: usize,
     /// Budget of applied rows that are not in a checkpoint.
@@ -40,7 +42,7 @@ impl Options {
         Self {
             disk,
             checkpoint_interval: CHECKPOINT_INTERVAL,
-            log_cache_bytes: CACHE_BYTES,
+            log_slot_bytes: LOG_SLOT_BYTES,
             state_cache_bytes: CACHE_BYTES,
             dirty_bytes_max: DIRTY_BYTES_MAX,
             log_bytes_max: LOG_BYTES_MAX,

@@ -1,4 +1,4 @@
-//! Writing a node's two files anew from a backup.
+//! Writing a node's files anew from a backup.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use twin_core::numbers::CellId;
 use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::limits::RESTORE_COMMIT_BYTES;
+use crate::limits::{LOG_CACHE_BYTES, RESTORE_COMMIT_BYTES};
 use crate::log;
 use crate::open::{OpenError, open_file};
 use crate::options::Options;
@@ -44,7 +44,7 @@ pub enum RestoreError {
     },
 }
 
-/// Writes `state.redb` and `log.redb` of an empty directory. Blocks.
+/// Writes `state.redb` and `log.redb` of an empty directory; the journal is made by the first start. Blocks.
 ///
 /// The log is empty and begins behind what the rows cover, and the vote is the one under which that was written: a replica that starts on
 /// it goes on where the backup was, in a higher term.
@@ -72,7 +72,7 @@ impl Restorer {
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::new(StorageStats::default()), 0));
         let disk = options.disk;
         let seal = options.seal.as_ref();
-        let log = open_file(&*disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
+        let log = open_file(&*disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
         let state = open_file(&*disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
         let state_seal = Seal::open(&state, &*disk, DataFile::State, seal)?;
         Ok(Self { disk, state, state_seal, log, write: None, unwritten_bytes: 0, groups: Vec::new() })

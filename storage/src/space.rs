@@ -29,7 +29,7 @@ pub(crate) struct Space {
     reserve_bytes: u64,
     free_bytes: AtomicU64,
     /// Does a write of this file wait?
-    waits: [AtomicBool; 2],
+    waits: [AtomicBool; DataFile::ALL.len()],
     /// May a write wait? Not while files are opened or closed: whoever does that is told at once.
     patient: Mutex<bool>,
     impatience: Condvar,
@@ -39,6 +39,7 @@ const fn at(file: DataFile) -> usize {
     match file {
         DataFile::Log => 0,
         DataFile::State => 1,
+        DataFile::Journal => 2,
     }
 }
 

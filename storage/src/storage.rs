@@ -15,7 +15,8 @@ use crate::budgets::Budgets;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
-use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
+use crate::limits::LOG_CACHE_BYTES;
+use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
 use crate::open::{OpenError, claim, node_of, open_file};
 use crate::options::Options;
 use crate::seal::Seal;
@@ -40,7 +41,7 @@ pub struct Group {
 /// A group's log and state in memory.
 type Parts = (Arc<GroupLog>, Arc<GroupState>);
 
-/// The two files of a node and their threads.
+/// The files of a node and their threads.
 ///
 /// Dropping it ends both threads as a crash would: nothing acked is lost, the next start re-applies a bit.
 pub struct Storage {
@@ -51,7 +52,7 @@ pub struct Storage {
     space: Arc<Space>,
     stats: Arc<StorageStats>,
     failure: FailureFlag,
-    database: Arc<RwLock<Option<redb::Database>>>,
+    log_file: SharedFile,
     log_seal: Option<Arc<Seal>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -62,12 +63,13 @@ impl fmt::Debug for Storage {
     }
 }
 
-/// Both files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
+/// The files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
 pub struct OpenedFiles {
     options: Options,
     stats: Arc<StorageStats>,
     space: Arc<Space>,
     log_file: redb::Database,
+    journal: Journal,
     log_seal: Option<Arc<Seal>>,
     state_file: redb::Database,
     state_seal: Option<Arc<Seal>>,
@@ -88,31 +90,36 @@ fn damaged(disk: &dyn Disk, file: DataFile) -> impl Fn(redb::Error) -> OpenError
 }
 
 impl OpenedFiles {
-    /// Opens or makes both files. Blocks for as long as the disk takes.
+    /// Opens or makes the files. Blocks for as long as the disk takes.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let disk = &*options.disk;
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
         let seal = options.seal.as_ref();
-        let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
+        let log_file = open_file(disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
         let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
+        let (journal, mut stored) = log::open_journal(&log_file, disk, &space, options.log_slot_bytes)?;
         let log_node = node_of(&log_file).map_err(damaged(disk, DataFile::Log))?;
         let state_node = node_of(&state_file).map_err(damaged(disk, DataFile::State))?;
+        let journal_node = journal.node().map(ToOwned::to_owned);
         // Looked at first: what does not belong together need not even fit together.
-        if let (Some(log_node), Some(state_node)) = (&log_node, &state_node)
-            && log_node != state_node
+        let claims = [(DataFile::Log, log_node), (DataFile::Journal, journal_node), (DataFile::State, state_node)];
+        let mut claims = claims.into_iter().filter_map(|(file, node)| Some((file, node?)));
+        let first = claims.next();
+        if let Some((file, node)) = &first
+            && let Some((other, other_node)) = claims.find(|(_, other)| other != node)
         {
-            let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
-            let (log_node, state_node) = (log_node.clone(), state_node.clone());
-            return Err(OpenError::Strangers { log, log_node, state, state_node });
+            let (path, other) = (disk.path(*file), disk.path(other));
+            return Err(OpenError::Strangers { path, node: node.clone(), other, other_node });
         }
+        drop(claims);
         let log_seal = Seal::open(&log_file, disk, DataFile::Log, seal)?;
         let state_seal = Seal::open(&state_file, disk, DataFile::State, seal)?;
-        let stored = log::load(&log_file, log_seal.as_deref()).map_err(damaged(disk, DataFile::Log))?;
+        log::read_last(&journal, disk, log_seal.as_deref(), &mut stored)?;
         let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
-        let node = state_node.or(log_node);
-        Ok(Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, covered, node })
+        let node = first.map(|(_, node)| node);
+        Ok(Self { options, stats, space, log_file, journal, log_seal, state_file, state_seal, stored, covered, node })
     }
 
     /// The node that has claimed the files; `None`: they are new, or of an earlier release.
@@ -120,7 +127,7 @@ impl OpenedFiles {
         self.node.as_deref()
     }
 
-    /// Writes into both files that they are of this node, unless they say so already. A crash in between leaves one that says so and one
+    /// Writes into all files that they are of this node, unless they say so already. A crash in between leaves one that says so and one
     /// that says nothing, and the next claim goes on.
     pub fn claim(&mut self, node: &str) -> Result<(), OpenError> {
         let disk = &*self.options.disk;
@@ -134,14 +141,22 @@ impl OpenedFiles {
                     .map_err(|cause| OpenError::Io { path: disk.path(file), cause: std::io::Error::other(cause) })?,
             }
         }
+        let path = || disk.path(DataFile::Journal);
+        match self.journal.node() {
+            Some(found) if found != node => {
+                return Err(OpenError::OtherNode { path: path(), found: found.to_owned(), expected: node.to_owned() });
+            }
+            Some(_) => {}
+            None => self.journal.claim(node).map_err(|cause| OpenError::Io { path: path(), cause })?,
+        }
         self.node = Some(node.to_owned());
         Ok(())
     }
 
     /// Starts the threads.
     pub fn start(self) -> Result<Storage, OpenError> {
-        let Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, mut covered, node: _ } =
-            self;
+        let Self { options, stats, space, log_file, journal, log_seal, state_file, state_seal, .. } = self;
+        let (stored, mut covered) = (self.stored, self.covered);
         let disk = &*options.disk;
         let base = Base::open(&state_file, state_seal.clone()).map_err(damaged(disk, DataFile::State))?;
 
@@ -149,11 +164,11 @@ impl OpenedFiles {
         space.look();
         space.be_patient();
         let budgets = Arc::new(Budgets::new(options.dirty_bytes_max, options.log_bytes_max, Arc::clone(&space)));
-        budgets.add_log(stored.values().map(|group| group.bytes).sum());
+        budgets.add_log(stored.values().map(StoredGroup::bytes).sum());
         let failure = FailureFlag::new();
         let (state_sender, state_receiver) = channel();
         let (log_sender, log_receiver) = channel();
-        let database = Arc::new(RwLock::new(Some(log_file)));
+        let file: SharedFile = Arc::new(RwLock::new(Some(journal.reader())));
         let state = Arc::new(StateShared {
             groups: RwLock::new(BTreeMap::new()),
             backup: Mutex::new(None),
@@ -173,23 +188,20 @@ impl OpenedFiles {
             space,
             stats: Arc::clone(&stats),
             failure: failure.clone(),
-            database: Arc::clone(&database),
+            log_file: Arc::clone(&file),
             log_seal,
             threads: Vec::new(),
         };
-        let mut purges = BTreeMap::new();
+        let mut logs = BTreeMap::new();
         for (number, stored) in &stored {
             let cell = CellId::new(*number);
             let (log, group) = storage.make_group(cell, stored, covered.remove(number).unwrap_or_default());
-            if let (true, Some(purged)) = (stored.purge_unfinished, stored.purged) {
-                purges.insert(*number, (Arc::clone(&log), purged));
-            }
+            logs.insert(*number, Arc::clone(&log));
             storage.groups.lock().insert(cell, (log, group));
         }
-        let bytes = stored.iter().map(|(number, group)| (*number, group.bytes)).collect();
-        let log_thread = LogThread { database, bytes, budgets, failure, stats, purges };
+        let log_thread = LogThread::new(journal, file, log_file, &stored, logs, (budgets, failure, stats));
         let thread = |file: DataFile| move |cause| OpenError::Thread { file, cause };
-        storage.threads.push(log::spawn(log_thread, log_receiver).map_err(thread(DataFile::Log))?);
+        storage.threads.push(log::spawn(log_thread, log_receiver).map_err(thread(DataFile::Journal))?);
         let interval = options.checkpoint_interval;
         let checkpointer = Checkpointer { database: state_file, seal: state_seal, shared: state, interval };
         storage.threads.push(state::spawn(checkpointer, state_receiver).map_err(thread(DataFile::State))?);
@@ -207,8 +219,8 @@ impl Storage {
         let checkpointed = Arc::new(AtomicU64::new(0));
         let state = Arc::new(GroupState::new(cell, covered, Arc::clone(&checkpointed)));
         self.state.groups.write().insert(cell, Arc::clone(&state));
-        let (database, seal) = (Arc::clone(&self.database), self.log_seal.clone());
-        (Arc::new(GroupLog::new(cell, stored, checkpointed, database, seal, Arc::clone(&self.stats))), state)
+        let (file, seal) = (Arc::clone(&self.log_file), self.log_seal.clone());
+        (Arc::new(GroupLog::new(cell, stored, checkpointed, file, seal, Arc::clone(&self.stats))), state)
     }
 
     /// The groups that this node has files of, or was asked for.
@@ -268,7 +280,7 @@ impl Storage {
         done.await.map_err(|_| gone())?
     }
 
-    /// Writes a last checkpoint and all that the log still owes, ends both threads and closes both files.
+    /// Writes a last checkpoint and all that the log still owes, ends both threads and closes the files.
     /// Blocks. Shut the groups' replicas down first. On a full disk it fails rather than waits: what was acked is in the log.
     pub fn shutdown(mut self) -> Result<(), StorageFailure> {
         self.space.give_up();
@@ -309,7 +321,7 @@ fn check_match(
 ) -> Result<(), OpenError> {
     for (number, log) in stored {
         let checkpoint = covered.get(number).and_then(|covered| covered.applied).map(|id| id.index);
-        let Some(purged) = log.purged.map(|id| id.index) else { continue };
+        let Some(purged) = log.purged().map(|id| id.index) else { continue };
         if checkpoint.is_none_or(|checkpoint| checkpoint < purged) {
             let (path, group) = (disk.path(DataFile::State), CellId::new(*number));
             return Err(OpenError::StateBehind { path, group, purged, checkpoint });

@@ -1,5 +1,5 @@
 //! One group's log as its openraft sees it: votes and ids in memory, the newest entries in memory, the
-//! rest on disk.
+//! rest in the journal.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,30 +8,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::StorageBackend;
 use twin_core::numbers::CellId;
 
-use super::tables::{ENTRIES, StoredGroup, entry_index, entry_key, io_error, read_entry};
-use crate::codec;
+use super::journal::Place;
+use super::open::StoredGroup;
+use super::record;
 use crate::consensus::{Entry, LogId, Vote};
 use crate::limits::LOG_TAIL_BYTES_MAX;
 use crate::seal::Seal;
 use crate::stats::StorageStats;
 
-/// The open file; `None` once the storage is shut down.
-pub(crate) type SharedDatabase = Arc<RwLock<Option<Database>>>;
+/// The journal's file, to read from; `None` once the storage is shut down.
+pub(crate) type SharedFile = Arc<RwLock<Option<Arc<dyn StorageBackend>>>>;
 
 /// One group's log in memory. Shared by its store, its readers and the commands in flight.
 pub(crate) struct GroupLog {
     pub(crate) cell: CellId,
     view: Mutex<View>,
+    /// Where the durable entries are. Only the log thread changes it, behind the view.
+    places: Mutex<Places>,
     /// Number of the last append that is durable.
     flushed_seq: AtomicU64,
     /// Index after that of the group's durable checkpoint; 0 without one. Set by the checkpointer.
     checkpointed: Arc<AtomicU64>,
-    database: SharedDatabase,
+    file: SharedFile,
     seal: Option<Arc<Seal>>,
     stats: Arc<StorageStats>,
+}
+
+/// Where entries are, gapless.
+#[derive(Default)]
+struct Places {
+    first: u64,
+    places: VecDeque<Place>,
 }
 
 /// What the log is, for openraft, at this moment; the disk follows in rounds.
@@ -60,21 +70,23 @@ impl GroupLog {
         cell: CellId,
         stored: &StoredGroup,
         checkpointed: Arc<AtomicU64>,
-        database: SharedDatabase,
+        file: SharedFile,
         seal: Option<Arc<Seal>>,
         stats: Arc<StorageStats>,
     ) -> Self {
         let view = View {
-            vote: stored.vote,
-            committed: stored.committed,
-            purged: stored.purged,
+            vote: stored.roots.vote,
+            committed: stored.roots.committed,
+            purged: stored.roots.purged,
             last: stored.last,
-            first: stored.first,
+            first: stored.roots.first,
             tail: VecDeque::new(),
             tail_bytes: 0,
             last_seq: 0,
         };
-        Self { cell, view: Mutex::new(view), flushed_seq: AtomicU64::new(0), checkpointed, database, seal, stats }
+        let places = Mutex::new(Places { first: stored.roots.first, places: stored.places.iter().copied().collect() });
+        let flushed_seq = AtomicU64::new(0);
+        Self { cell, view: Mutex::new(view), places, flushed_seq, checkpointed, file, seal, stats }
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -104,70 +116,117 @@ impl GroupLog {
     /// The entries of a range, gapless, from its first that is not purged. With `bytes_max`, stops at the
     /// first entry that passes it, but returns at least one.
     pub(super) fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Entry>> {
-        // Under the lock: which part is in memory, that part, and a view of the disk for the other part.
-        // An entry leaves the memory only when it is durable, so nothing falls between the two.
-        let (disk, memory) = {
-            let view = self.view.lock();
-            let end = view.last.map_or(0, |id| id.index + 1);
-            let range = range.start.max(view.first)..range.end.min(end);
-            if range.is_empty() {
-                return Ok(Vec::new());
-            }
-            let tail_first = view.tail.front().map_or(end, |front| front.entry.log_id.index);
-            let disk_range = range.start..range.end.min(tail_first);
+        loop {
+            // Under the lock: which part is in memory, and that part. An entry leaves the memory only when it is
+            // durable, and then its place is known, so nothing falls between the two.
+            let (disk_range, memory) = {
+                let view = self.view.lock();
+                let end = view.last.map_or(0, |id| id.index + 1);
+                let range = range.start.max(view.first)..range.end.min(end);
+                if range.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let tail_first = view.tail.front().map_or(end, |front| front.entry.log_id.index);
+                let disk_range = range.start..range.end.min(tail_first);
+                (disk_range, view.read_tail(tail_first.max(range.start)..range.end, tail_first, bytes_max))
+            };
             if disk_range.is_empty() {
-                (None, view.read_tail(range, tail_first, bytes_max))
-            } else {
-                let memory = view.read_tail(tail_first.max(range.start)..range.end, tail_first, bytes_max);
-                (Some((self.begin_read()?, disk_range)), memory)
+                return Ok(memory);
             }
-        };
-        let Some((read, disk_range)) = disk else { return Ok(memory) };
-        let whole = disk_range.end - disk_range.start;
-        let (mut entries, used) = self.read_disk(&read, disk_range, bytes_max)?;
-        if entries.len() as u64 == whole && used < bytes_max {
-            entries.extend(memory);
+            let (whole, from) = (disk_range.end - disk_range.start, disk_range.start);
+            match self.read_disk(disk_range, bytes_max) {
+                Ok((mut entries, used)) => {
+                    if entries.len() as u64 == whole && used < bytes_max {
+                        entries.extend(memory);
+                    }
+                    return Ok(entries);
+                }
+                // What was purged meanwhile may be written over: the range begins later now.
+                Err(_) if self.view.lock().first > from => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(entries)
     }
 
     /// An entry's record as it is written.
     pub(super) fn record(&self, entry: &Entry, size_hint: usize) -> io::Result<Vec<u8>> {
-        let record = codec::encode(entry, size_hint)?;
-        Ok(match &self.seal {
-            None => record,
-            Some(seal) => seal.seal(&[&entry_key(self.number(), entry.log_id.index)], &record),
-        })
+        record::make(self.seal.as_deref(), self.number(), entry, size_hint)
     }
 
-    fn begin_read(&self) -> io::Result<ReadTransaction> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or_else(|| io::Error::other("the storage is shut down"))?;
-        database.begin_read().map_err(io_error)
-    }
-
-    fn read_disk(&self, read: &ReadTransaction, range: Range<u64>, bytes_max: u64) -> io::Result<(Vec<Entry>, u64)> {
-        let table = read.open_table(ENTRIES).map_err(io_error)?;
-        let (from, to) = (entry_key(self.number(), range.start), entry_key(self.number(), range.end));
+    fn read_disk(&self, range: Range<u64>, bytes_max: u64) -> io::Result<(Vec<Entry>, u64)> {
+        let file = self.file.read().clone().ok_or_else(|| io::Error::other("the storage is shut down"))?;
         let mut entries = Vec::new();
         let mut used = 0;
-        for (expected, row) in range.clone().zip(table.range::<&[u8; 12]>(&from..&to).map_err(io_error)?) {
-            let (key, value) = row.map_err(io_error)?;
-            let index = entry_index(key.value());
-            if index != expected {
-                return Err(hole(self.cell, expected));
-            }
-            entries.push(read_entry(self.seal.as_deref(), key.value(), value.value()).map_err(io_error)?);
-            used += value.value().len() as u64;
+        for index in range {
+            let place = self.place(index).ok_or_else(|| hole(self.cell, index))?;
+            entries.push(record::read(self.seal.as_deref(), self.number(), index, &place.read(&*file)?)?);
+            used += u64::from(place.bytes);
             if used >= bytes_max {
                 break;
             }
         }
-        if used < bytes_max && entries.len() as u64 != range.end - range.start {
-            return Err(hole(self.cell, range.start + entries.len() as u64));
-        }
         self.stats.log_disk_reads.add(entries.len() as u64);
         Ok((entries, used))
+    }
+
+    /// Where the entry is on the disk.
+    pub(super) fn place(&self, index: u64) -> Option<Place> {
+        let places = self.places.lock();
+        places.places.get(index.checked_sub(places.first)? as usize).copied()
+    }
+
+    /// The entry is durable there. What it takes the place of, and what is no longer part of the log, is given back.
+    pub(super) fn written(&self, index: u64, place: Place) -> Vec<Place> {
+        let mut places = self.places.lock();
+        let next = places.first + places.places.len() as u64;
+        if places.places.is_empty() || index > next {
+            // A log need not have its beginning; behind a snapshot it begins anew.
+            let before = std::mem::take(&mut places.places);
+            places.first = index;
+            places.places.push_back(place);
+            return before.into();
+        }
+        if index == next {
+            places.places.push_back(place);
+            return Vec::new();
+        }
+        // Written again without a truncation before: the later one counts, as it does when the file is opened.
+        match index.checked_sub(places.first).and_then(|at| places.places.get_mut(at as usize)) {
+            Some(known) => vec![std::mem::replace(known, place)],
+            None => vec![place],
+        }
+    }
+
+    /// The entry was carried from one place to another, durably. Which of them is of no use any more is given back.
+    pub(super) fn carried(&self, index: u64, from: Place, to: Place) -> Place {
+        let mut places = self.places.lock();
+        let at = index.checked_sub(places.first).map(|at| at as usize);
+        match at.and_then(|at| places.places.get_mut(at)) {
+            Some(known) if *known == from => std::mem::replace(known, to),
+            _ => to,
+        }
+    }
+
+    /// The log ends before this index, durably. What was behind is given back.
+    pub(super) fn truncated(&self, from: u64) -> Vec<Place> {
+        let mut places = self.places.lock();
+        let keep = (from.saturating_sub(places.first) as usize).min(places.places.len());
+        places.places.split_off(keep).into()
+    }
+
+    /// The log is purged up to this index, durably. What was there is given back.
+    pub(super) fn purged(&self, upto: u64) -> Vec<Place> {
+        let mut places = self.places.lock();
+        let gone = ((upto + 1).saturating_sub(places.first) as usize).min(places.places.len());
+        places.first = places.first.max(upto + 1);
+        places.places.drain(..gone).collect()
+    }
+
+    /// The entries whose places these are.
+    pub(super) fn places_where(&self, is_wanted: impl Fn(&Place) -> bool) -> Vec<(u64, Place)> {
+        let places = self.places.lock();
+        let numbered = (places.first..).zip(places.places.iter().copied());
+        numbered.filter(|(_, place)| is_wanted(place)).collect()
     }
 }
 

@@ -1,12 +1,15 @@
-//! The log file: all groups' entries, votes and committed ids, written by one thread in rounds.
+//! The log: all groups' entries, votes and committed ids, written by one thread in rounds.
 //!
 //! Every write of every group goes through one FIFO to the thread, because their order is safety: a vote
 //! before the entries of its term, a truncation before what replaces the truncated. A round takes all that
-//! has gathered and makes it one durable commit (one group commit for all cells of the node). Only
+//! has gathered, appends it to the [`journal`] and syncs that once (one group commit for all cells of the node). Only
 //! appends, votes and truncations force a round; committed ids and purges ride along.
 
 mod command;
 mod group;
+mod journal;
+mod open;
+mod record;
 mod rounds;
 mod store;
 mod tables;
@@ -14,6 +17,8 @@ mod tables;
 pub use store::{LogReader, LogStore};
 
 pub(crate) use command::Command;
-pub(crate) use group::GroupLog;
+pub(crate) use group::{GroupLog, SharedFile};
+pub(crate) use journal::Journal;
+pub(crate) use open::{StoredGroup, open_journal, read_last};
 pub(crate) use rounds::{LogThread, spawn};
-pub(crate) use tables::{StoredGroup, begin_behind, load, make_tables};
+pub(crate) use tables::{begin_behind, make_tables};

@@ -1,4 +1,4 @@
-//! The log thread: gathers commands into rounds, each one durable commit.
+//! The log thread: gathers commands into rounds, each appended to the journal and synced once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,31 +7,64 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 
-use redb::{Database, Table};
+use redb::Database;
 
 use super::command::Command;
-use super::group::{GroupLog, SharedDatabase};
-use super::tables::{ENTRIES, GROUPS, KIND_BYTES, KIND_COMMITTED, KIND_PURGED, KIND_VOTE, entry_key, group_key};
+use super::group::{GroupLog, SharedFile};
+use super::journal::{Frame, Journal, Kind, Place, Roots};
+use super::open::StoredGroup;
 use crate::budgets::Budgets;
 use crate::codec;
 use crate::consensus::LogId;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
-use crate::limits::{
-    LOG_IDLE_FLUSH_AFTER, PURGE_BYTES_PER_ROUND, PURGE_ENTRIES_PER_ROUND, RIDERS_MAX, ROUND_BYTES_MAX, WALKED_BYTES_MAX,
-};
+use crate::limits::{FRAME_BYTES, LOG_IDLE_FLUSH_AFTER, RIDERS_MAX, ROUND_BYTES_MAX};
 use crate::stats::StorageStats;
 use crate::stopwatch::Stopwatch;
 
 /// What the thread works on.
 pub(crate) struct LogThread {
-    pub(crate) database: SharedDatabase,
-    /// Bytes of entries on disk, by group.
-    pub(crate) bytes: BTreeMap<u32, u64>,
-    pub(crate) budgets: Arc<Budgets>,
-    pub(crate) failure: FailureFlag,
-    pub(crate) stats: Arc<StorageStats>,
-    /// Purges that wait for a checkpoint, or for a round with room to delete.
-    pub(crate) purges: BTreeMap<u32, (Arc<GroupLog>, LogId)>,
+    journal: Journal,
+    /// The journal's file, as the groups read it.
+    file: SharedFile,
+    /// `log.redb`, whose lock is kept.
+    origin: Database,
+    /// As of the last frame that was written.
+    roots: BTreeMap<u32, Roots>,
+    groups: BTreeMap<u32, Arc<GroupLog>>,
+    /// Purges that wait for a checkpoint.
+    purges: BTreeMap<u32, (Arc<GroupLog>, LogId)>,
+    /// The frame that is being made; empty between rounds.
+    frame: Frame,
+    /// What is true when the round is durable, in order; empty between rounds.
+    effects: Vec<Effect>,
+    budgets: Arc<Budgets>,
+    failure: FailureFlag,
+    stats: Arc<StorageStats>,
+}
+
+/// What is true of a group once a round is durable.
+enum Effect {
+    /// Its entry is there. The place is known when its frame is written.
+    Written {
+        group: Arc<GroupLog>,
+        index: u64,
+        place: Option<Place>,
+    },
+    /// Its entry was carried from one place to another.
+    Carried {
+        group: Arc<GroupLog>,
+        index: u64,
+        from: Place,
+        place: Option<Place>,
+    },
+    Truncated {
+        group: Arc<GroupLog>,
+        from: u64,
+    },
+    Purged {
+        group: Arc<GroupLog>,
+        upto: u64,
+    },
 }
 
 /// How a round ended.
@@ -46,12 +79,25 @@ pub(crate) fn spawn(thread: LogThread, receiver: Receiver<Command>) -> io::Resul
     let failure = thread.failure.clone();
     std::thread::Builder::new().name("twin-log".to_owned()).spawn(move || {
         if catch_unwind(AssertUnwindSafe(|| thread.run(&receiver))).is_err() {
-            failure.set(DataFile::Log, "its thread panicked".to_owned());
+            failure.set(DataFile::Journal, "its thread panicked".to_owned());
         }
     })
 }
 
 impl LogThread {
+    pub(crate) fn new(
+        journal: Journal,
+        file: SharedFile,
+        origin: Database,
+        stored: &BTreeMap<u32, StoredGroup>,
+        groups: BTreeMap<u32, Arc<GroupLog>>,
+        (budgets, failure, stats): (Arc<Budgets>, FailureFlag, Arc<StorageStats>),
+    ) -> Self {
+        let roots = stored.iter().map(|(number, group)| (*number, group.roots.clone())).collect();
+        let (frame, effects, purges) = (Frame::new(), Vec::new(), BTreeMap::new());
+        Self { journal, file, origin, roots, groups, purges, frame, effects, budgets, failure, stats }
+    }
+
     fn run(mut self, receiver: &Receiver<Command>) {
         let mut batch = Vec::new();
         loop {
@@ -67,8 +113,12 @@ impl LogThread {
         for command in batch.drain(..).chain(receiver.try_iter()) {
             command.complete(Err(io::Error::other("the storage is shut down")));
         }
-        // Closes the file: whoever opens it next gets its lock.
-        *self.database.write() = None;
+        // Closes the files: whoever opens them next gets their locks.
+        *self.file.write() = None;
+        if let Err(error) = self.journal.close() {
+            tracing::warn!(%error, "the journal's lock could not be given back");
+        }
+        drop(self.origin);
     }
 
     /// Waits until there is a round to make, and takes what belongs to it.
@@ -78,7 +128,7 @@ impl LogThread {
         loop {
             // A purge that waits for a checkpoint is looked at again after each idle time.
             let owes = !batch.is_empty() || !self.purges.is_empty();
-            // Waits only while nobody waits for us and nothing is left to delete: a round starts as soon as the
+            // Waits only while nobody waits for us and nothing is left to purge: a round starts as soon as the
             // last one is done.
             let received = if forced || self.can_purge() {
                 receiver.try_recv().map_err(|_| RecvTimeoutError::Timeout)
@@ -104,7 +154,7 @@ impl LogThread {
     }
 
     fn can_purge(&self) -> bool {
-        // After a failure no round deletes anything: without this the thread would spin.
+        // After a failure no round purges anything: without this the thread would spin.
         self.purges.values().any(|(group, upto)| group.is_checkpointed(upto.index)) && self.failure.check().is_ok()
     }
 
@@ -115,69 +165,53 @@ impl LogThread {
         // Invariant: after a failure nothing is acked, whatever the disk says later.
         let result = match self.failure.get() {
             Some(failure) => Err(failure),
-            None => self.commit(batch).map_err(|error| self.failure.set(DataFile::Log, error.to_string())),
+            None => self.commit(batch).map_err(|error| self.failure.set(DataFile::Journal, error.to_string())),
         };
         for command in batch.drain(..) {
             command.complete(result.clone().map_err(StorageFailure::into));
         }
     }
 
-    /// Writes the batch, in its order, as one durable commit.
-    fn commit(&mut self, batch: &[Command]) -> Result<(), redb::Error> {
+    /// Writes the batch, in its order, and makes it durable.
+    fn commit(&mut self, batch: &[Command]) -> io::Result<()> {
         let watch = Stopwatch::start();
-        let database = Arc::clone(&self.database);
-        let database = database.read();
-        let database: &Database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let mut write = database.begin_write()?;
-        write.set_quick_repair(self.keeps_account(batch));
-        let mut freed = 0;
         let (mut appends, mut entry_count, mut entry_bytes) = (0, 0, 0);
-        {
-            let mut entries = write.open_table(ENTRIES)?;
-            let mut groups = write.open_table(GROUPS)?;
-            let mut touched: BTreeMap<u32, i64> = BTreeMap::new();
-            for command in batch {
-                match command {
-                    Command::Append { group, entries: fresh, bytes, .. } => {
-                        for (index, record) in fresh {
-                            entries.insert(&entry_key(group.number(), *index), record.as_slice())?;
-                        }
-                        *touched.entry(group.number()).or_default() += bytes.cast_signed();
-                        appends += 1;
-                        entry_count += fresh.len() as u64;
-                        entry_bytes += bytes;
+        self.purge()?;
+        for command in batch {
+            match command {
+                Command::Append { group, entries, bytes, .. } => {
+                    for (index, record) in entries {
+                        let effect = Effect::Written { group: Arc::clone(group), index: *index, place: None };
+                        self.put(Kind::Entry, group.number(), *index, record, Some(effect))?;
                     }
-                    Command::Vote { group, vote, .. } => {
-                        groups.insert(&group_key(group.number(), KIND_VOTE), vote.as_slice())?;
-                    }
-                    Command::Truncate { group, from, .. } => {
-                        let removed = remove(&mut entries, group.number(), *from, u64::MAX, Room::UNBOUNDED)?;
-                        *touched.entry(group.number()).or_default() -= removed.bytes.cast_signed();
-                        freed += removed.bytes;
-                    }
-                    Command::Committed { group, committed } => {
-                        groups.insert(&group_key(group.number(), KIND_COMMITTED), committed.as_slice())?;
-                    }
-                    Command::Purge { group, upto } => {
-                        let purge = self.purges.entry(group.number()).or_insert((Arc::clone(group), *upto));
-                        purge.1 = purge.1.max(*upto);
-                    }
-                    Command::Stop | Command::Abandon => {}
+                    self.groups.entry(group.number()).or_insert_with(|| Arc::clone(group));
+                    appends += 1;
+                    entry_count += entries.len() as u64;
+                    entry_bytes += bytes;
                 }
-            }
-            let count = PURGE_ENTRIES_PER_ROUND.max(2 * entry_count as usize);
-            let room = Room { count, bytes: PURGE_BYTES_PER_ROUND };
-            freed += self.purge(&mut entries, &mut groups, &mut touched, room)?;
-            for (group, change) in touched {
-                let bytes = self.bytes.entry(group).or_default();
-                *bytes = bytes.saturating_add_signed(change);
-                groups.insert(&group_key(group, KIND_BYTES), encode(bytes)?.as_slice())?;
+                Command::Vote { group, vote, .. } => self.put(Kind::Vote, group.number(), 0, vote, None)?,
+                Command::Truncate { group, from, .. } => {
+                    let effect = Effect::Truncated { group: Arc::clone(group), from: *from };
+                    self.put(Kind::Truncated, group.number(), *from, &[], Some(effect))?;
+                }
+                Command::Committed { group, committed } => {
+                    self.put(Kind::Committed, group.number(), 0, committed, None)?;
+                }
+                Command::Purge { group, upto } => {
+                    let purge = self.purges.entry(group.number()).or_insert_with(|| (Arc::clone(group), *upto));
+                    purge.1 = purge.1.max(*upto);
+                    // Before what is appended behind a snapshot.
+                    self.purge()?;
+                }
+                Command::Stop | Command::Abandon => {}
             }
         }
+        self.carry()?;
         let commit = Stopwatch::start();
-        write.commit()?;
+        self.write_frame()?;
+        self.journal.sync()?;
         self.stats.commit_latency.record(commit.elapsed());
-        self.budgets.sub_log(freed);
+        self.settle();
         self.stats.rounds.add(1);
         self.stats.appends.add(appends);
         self.stats.entries.add(entry_count);
@@ -186,87 +220,87 @@ impl LogThread {
         Ok(())
     }
 
-    /// Is the round committed so that the file is open at once after a kill? Otherwise opening it walks all entries, about a
-    /// millisecond for each megabyte. But it takes a commit a second fsync and half as much CPU again. So rounds that somebody
-    /// waits for do without, as long as the walk would be short; and after some quiet comes a round that nobody waits for, so that
-    /// a node at rest is open at once.
-    fn keeps_account(&self, batch: &[Command]) -> bool {
-        let waited_for = batch.iter().any(Command::forces_round);
-        let log_bytes: u64 = self.bytes.values().sum();
-        !waited_for || log_bytes >= WALKED_BYTES_MAX
+    /// Puts an item into the frame. `effect` is what will be true.
+    fn put(&mut self, kind: Kind, group: u32, index: u64, payload: &[u8], effect: Option<Effect>) -> io::Result<()> {
+        if self.frame.is_full(FRAME_BYTES) {
+            self.write_frame()?;
+        }
+        self.frame.push(kind, group, index, payload);
+        self.effects.extend(effect);
+        Ok(())
     }
 
-    /// Deletes what may be purged, oldest first, some each round. The purged id is written with the first
-    /// deletion: what is still there below it is no longer part of the log.
+    /// Writes the frame, and begins another one.
+    fn write_frame(&mut self) -> io::Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let frame_at = self.journal.append(&mut self.frame, &self.roots)?;
+        let mut unplaced = self.effects.iter_mut().filter_map(|effect| match effect {
+            Effect::Written { place: place @ None, .. } | Effect::Carried { place: place @ None, .. } => Some(place),
+            _ => None,
+        });
+        for item in self.frame.items() {
+            if item.kind == Kind::Entry {
+                let place = item.place(frame_at);
+                self.journal.hold(&place);
+                // There is one for each entry of the frame, in their order.
+                if let Some(unplaced) = unplaced.next() {
+                    *unplaced = Some(place);
+                }
+            }
+            let roots = self.roots.entry(item.group).or_default();
+            roots.apply(item.kind, item.index, self.frame.payload(item))?;
+        }
+        self.frame.clear();
+        Ok(())
+    }
+
+    /// Purges what the checkpoints cover.
     ///
-    /// Invariant: nothing above the group's durable checkpoint is deleted, because until then the rows are
-    /// nowhere else.
-    fn purge(
-        &mut self,
-        entries: &mut Table<'_, &'static [u8; 12], &'static [u8]>,
-        groups: &mut Table<'_, &'static [u8; 5], &'static [u8]>,
-        touched: &mut BTreeMap<u32, i64>,
-        mut room: Room,
-    ) -> Result<u64, redb::Error> {
-        let mut freed = 0;
-        let mut done = Vec::new();
-        for (number, (group, upto)) in &self.purges {
-            if !group.is_checkpointed(upto.index) {
-                continue;
-            }
-            // Even without room to delete: what is appended behind a snapshot must not leave a hole.
-            groups.insert(&group_key(*number, KIND_PURGED), encode(&Some(*upto))?.as_slice())?;
-            let removed = remove(entries, *number, 0, upto.index, room)?;
-            *touched.entry(*number).or_default() -= removed.bytes.cast_signed();
-            freed += removed.bytes;
-            room.count = room.count.saturating_sub(removed.count);
-            room.bytes = room.bytes.saturating_sub(removed.bytes);
-            if !room.is_used_up() {
-                done.push(*number);
+    /// **Invariant:** the log is never purged past the durable checkpoint.
+    fn purge(&mut self) -> io::Result<()> {
+        let covered = |(_, (group, upto)): (&u32, &mut (Arc<GroupLog>, LogId))| group.is_checkpointed(upto.index);
+        let ready: Vec<_> = self.purges.extract_if(.., |number, purge| covered((number, purge))).collect();
+        for (number, (group, upto)) in ready {
+            let purged = codec::encode(&Some(upto), 0)?;
+            self.put(Kind::Purged, number, 0, &purged, Some(Effect::Purged { group, upto: upto.index }))?;
+        }
+        Ok(())
+    }
+
+    /// Carries what is of use in a slot with little of it into this round, so that the slot can be written over.
+    fn carry(&mut self) -> io::Result<()> {
+        let Some(slot) = self.journal.sparse() else { return Ok(()) };
+        let (groups, file) = (self.groups.clone(), self.journal.reader());
+        for (number, group) in groups {
+            for (index, from) in group.places_where(|place| self.journal.slot_of(place) == slot) {
+                let record = from.read(&*file)?;
+                let effect = Effect::Carried { group: Arc::clone(&group), index, from, place: None };
+                self.put(Kind::Entry, number, index, &record, Some(effect))?;
             }
         }
-        for number in done {
-            self.purges.remove(&number);
+        Ok(())
+    }
+
+    /// The round is durable: what it said is true.
+    fn settle(&mut self) {
+        let mut freed_bytes = 0;
+        for effect in self.effects.drain(..) {
+            let (released, was_counted) = match effect {
+                Effect::Written { group, index, place: Some(place) } => (group.written(index, place), true),
+                Effect::Carried { group, index, from, place: Some(to) } => {
+                    (vec![group.carried(index, from, to)], false)
+                }
+                Effect::Truncated { group, from } => (group.truncated(from), true),
+                Effect::Purged { group, upto } => (group.purged(upto), true),
+                Effect::Written { .. } | Effect::Carried { .. } => continue,
+            };
+            for place in &released {
+                self.journal.release(place);
+                freed_bytes += if was_counted { u64::from(place.bytes) } else { 0 };
+            }
         }
-        Ok(freed)
+        self.budgets.sub_log(freed_bytes);
     }
-}
-
-/// How much may be deleted, or was.
-#[derive(Clone, Copy)]
-struct Room {
-    count: usize,
-    bytes: u64,
-}
-
-impl Room {
-    const UNBOUNDED: Self = Self { count: usize::MAX, bytes: u64::MAX };
-
-    fn is_used_up(self) -> bool {
-        self.count == 0 || self.bytes == 0
-    }
-}
-
-/// Removes entries of the range, in order, until the room is used up; says how much it was.
-fn remove(
-    entries: &mut Table<'_, &'static [u8; 12], &'static [u8]>,
-    group: u32,
-    from: u64,
-    to: u64,
-    room: Room,
-) -> Result<Room, redb::Error> {
-    let mut removed = Room { count: 0, bytes: 0 };
-    let (from, to) = (entry_key(group, from), entry_key(group, to));
-    let mut rows = entries.extract_from_if::<&[u8; 12], _>(&from..=&to, |_, _| true)?;
-    // What is not read from the iterator is not removed.
-    while removed.count < room.count && removed.bytes < room.bytes {
-        let Some(row) = rows.next() else { break };
-        removed.bytes += row?.1.value().len() as u64;
-        removed.count += 1;
-    }
-    Ok(removed)
-}
-
-fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, redb::Error> {
-    codec::encode(record, 0).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }

@@ -1,6 +1,7 @@
 //! Values at rest, sealed with an AEAD (AES-256-GCM of ring), under a key that is not in the directory.
 //!
-//! **What is sealed:** the values of all rows in `state.redb`, and all entries in `log.redb`. **What is not:** the keys of rows, which are
+//! **What is sealed:** the values of all rows in `state.redb`, and all entries in `log.journal` (whose salts and header are in `log.redb`).
+//! **What is not:** the keys of rows, which are
 //! the ids of twins, sites and gateways, in `state.redb`; votes, log ids and memberships in both; sizes and counts. Each value is bound to
 //! its place (file, family, group and key, or group and index), so that none passes for another's. An older value of the same place put
 //! back by hand is not noticed.
@@ -106,7 +107,9 @@ impl Seal {
         match header.split_first() {
             Some((&FORMAT, check)) if check == options.key.check() => {}
             Some((&FORMAT, _)) => return Err(OpenError::KeyWrong { path: path() }),
-            Some((&found, _)) => return Err(OpenError::Newer { path: path(), found: u32::from(found) }),
+            Some((&found, _)) => {
+                return Err(OpenError::Newer { path: path(), found: found.into(), reads: FORMAT.into() });
+            }
             None => return Err(damaged(redb::Error::Corrupted("its seal has no header".to_owned()))),
         }
         let mut salt = vec![0; SALT_BYTES];

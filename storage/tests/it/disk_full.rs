@@ -18,7 +18,6 @@ fn options(disk: &FaultyDisk) -> Options {
     // The least caches: reads go to the disk.
     Options {
         checkpoint_interval: Duration::from_millis(50),
-        log_cache_bytes: 0,
         state_cache_bytes: 0,
         disk_reserve_bytes: 0,
         ..Options::on_disk(Arc::new(disk.clone()))

@@ -92,7 +92,7 @@ fn on_faulty(file: DataFile) -> (tempfile::TempDir, Storage, Arc<AtomicBool>) {
 
 #[tokio::test]
 async fn after_a_failed_fsync_of_the_log_nothing_is_acked() {
-    let (directory, storage, fails) = on_faulty(DataFile::Log);
+    let (directory, storage, fails) = on_faulty(DataFile::Journal);
     let Group { mut log, mut state_machine, .. } = storage.group(CELL);
     append(&mut log, vec![barrier(1, 0, 0)]).await;
     fails.store(true, Ordering::Relaxed);
@@ -100,7 +100,7 @@ async fn after_a_failed_fsync_of_the_log_nothing_is_acked() {
     log.append([barrier(1, 1, 1)], IOFlushed::signal(sent)).await.expect("taken");
     flushed.await.expect("the callback is called").expect_err("the disk failed");
     let failure = storage.failure().borrow().clone().expect("the node can see it");
-    assert_eq!(failure.file, DataFile::Log);
+    assert_eq!(failure.file, DataFile::Journal);
     assert!(failure.cause.contains("on fire"), "{failure}");
 
     // The disk recovers; we do not: what is on it is unknown.

@@ -42,7 +42,7 @@ fn half_made(directory: &Path, file: &str) {
 #[test]
 fn what_a_start_that_was_cut_short_left_is_made_anew() {
     let directory = tempfile::tempdir().expect("a directory");
-    for file in ["log.redb.new", "state.redb.new"] {
+    for file in ["log.redb.new", "log.journal.new", "state.redb.new"] {
         half_made(directory.path(), file);
     }
     open(directory.path()).shutdown().expect("clean");
@@ -52,7 +52,7 @@ fn what_a_start_that_was_cut_short_left_is_made_anew() {
         .map(|entry| entry.expect("there").file_name().into_string().expect("text"))
         .collect();
     files.sort();
-    assert_eq!(files, ["log.redb", "state.redb"]);
+    assert_eq!(files, ["log.journal", "log.redb", "state.redb"]);
 }
 
 #[test]
@@ -153,7 +153,62 @@ async fn a_lost_log_file_is_noticed() {
     storage.shutdown().expect("clean");
     std::fs::remove_file(directory.path().join("log.redb")).expect("removed");
     let error = refused(directory.path());
+    assert!(matches!(&error, OpenError::Gone { lost, .. } if lost.ends_with("log.redb")), "{error}");
+    // Both of the log's.
+    std::fs::remove_file(directory.path().join("log.redb")).expect("it was made anew");
+    std::fs::remove_file(directory.path().join("log.journal")).expect("removed");
+    let error = refused(directory.path());
     assert!(matches!(error, OpenError::LogLost { group: CELL, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_journal_is_noticed_also_if_nothing_was_checkpointed() {
+    let (directory, storage) = fresh();
+    append(&mut storage.group(CELL).log, vec![barrier(1, 0, 0)]).await;
+    drop(storage);
+    std::fs::remove_file(directory.path().join("log.journal")).expect("removed");
+    let error = refused(directory.path());
+    assert!(matches!(&error, OpenError::Gone { lost, .. } if lost.ends_with("log.journal")), "{error}");
+}
+
+#[test]
+fn a_journal_of_somebody_else_or_of_a_newer_release_is_refused_by_name() {
+    let (directory, storage) = fresh();
+    storage.shutdown().expect("clean");
+    let path = directory.path().join("log.journal");
+    let ours = std::fs::read(&path).expect("there");
+    std::fs::write(&path, "dear diary, ".repeat(1000)).expect("written");
+    assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
+    let mut newer = ours.clone();
+    for copy in [0, 4096] {
+        newer[copy + 19] = 2;
+    }
+    std::fs::write(&path, newer).expect("written");
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::Newer { found: 2, reads: 1, .. }), "{error}");
+    // One copy of the header is enough.
+    let mut half = ours.clone();
+    half[..4096].fill(0xff);
+    std::fs::write(&path, &half).expect("written");
+    open(directory.path()).shutdown().expect("clean");
+    half[..8192].fill(0);
+    std::fs::write(&path, half).expect("written");
+    assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
+}
+
+#[test]
+fn a_log_of_before_the_journal_is_refused_with_the_way_out() {
+    let (directory, storage) = fresh();
+    storage.shutdown().expect("clean");
+    let format: TableDefinition<'_, &str, u32> = TableDefinition::new("format");
+    let database = Database::open(directory.path().join("log.redb")).expect("ours");
+    let write = database.begin_write().expect("a transaction");
+    write.open_table(format).expect("there").insert("twinmesh-log", 2).expect("written");
+    write.commit().expect("written");
+    drop(database);
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::Older { found: 2, .. }), "{error}");
+    assert!(error.to_string().contains("twinctl backup"), "{error}");
 }
 
 #[tokio::test]
@@ -179,12 +234,12 @@ async fn a_damaged_file_never_panics() {
     append(&mut group.log, entries.clone()).await;
     apply(&mut group.state_machine, entries).await;
     storage.shutdown().expect("clean");
-    for file in ["log.redb", "state.redb"] {
+    for file in ["log.redb", "log.journal", "state.redb"] {
         let whole = std::fs::read(directory.path().join(file)).expect("there");
         // Bytes of the header and of the first pages, in turn; and the file cut short.
         for at in (0..4096).step_by(211).chain((4096..whole.len().min(1 << 20)).step_by(131_101)) {
             let damaged = tempfile::tempdir().expect("a directory");
-            for other in ["log.redb", "state.redb"] {
+            for other in ["log.redb", "log.journal", "state.redb"] {
                 std::fs::copy(directory.path().join(other), damaged.path().join(other)).expect("copied");
             }
             let mut bytes = whole.clone();

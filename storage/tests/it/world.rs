@@ -32,11 +32,11 @@ pub(crate) fn fresh() -> (TempDir, Storage) {
     (directory, storage)
 }
 
-/// What a disk holds at this moment, as a power cut would leave it (both files are only ever changed by
-/// durable commits of redb).
+/// What a disk holds at this moment, as a power cut would leave it (nothing is being written: the files are only ever changed by
+/// what somebody waits for).
 pub(crate) fn crash_copy(directory: &Path) -> TempDir {
     let copy = tempfile::tempdir().expect("a temporary directory");
-    for file in ["log.redb", "state.redb"] {
+    for file in ["log.redb", "log.journal", "state.redb"] {
         std::fs::copy(directory.join(file), copy.path().join(file)).expect("the file is there");
     }
     copy

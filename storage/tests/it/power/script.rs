@@ -22,10 +22,10 @@ use crate::world::{CELL, OTHER, apply, barrier, batch, fresh, log_id};
 const JOINED: CellId = CellId::new(7);
 
 pub(crate) fn options(disk: &FaultyDisk) -> Options {
-    // Small caches: more of it goes over the disk.
+    // A small cache: more of it goes over the disk. Small slots: the log goes round them.
     Options {
         checkpoint_interval: Duration::from_secs(3600),
-        log_cache_bytes: 256 * 1024,
+        log_slot_bytes: 32 * 1024,
         state_cache_bytes: 256 * 1024,
         ..Options::on_disk(Arc::new(disk.clone()))
     }

@@ -1,0 +1,97 @@
+//! The header of the file: that it is ours, whose it is, how it is divided, how often it was opened.
+//!
+//! It is there twice, a page each, and written in turn, so that one copy is whole whatever becomes of a write.
+
+use std::io;
+
+use redb::StorageBackend;
+use serde::{Deserialize, Serialize};
+
+/// Where the slots begin.
+pub(super) const SLOTS_AT: u64 = 2 * COPY_BYTES;
+const COPY_BYTES: u64 = 4096;
+const MAGIC: &[u8; 16] = b"twinmesh journal";
+/// Format of the file. Raised with any change that an older release cannot read.
+pub(crate) const JOURNAL_VERSION: u32 = 1;
+/// Magic, version, check and length stand before what the header says.
+const PREFIX_BYTES: usize = 28;
+
+/// What the header says. Written as a map, so that a later release may say more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// Counts the openings and whatever else changed the header. The first is 1.
+    pub(super) opening: u64,
+    /// Bytes of a slot.
+    pub(super) slot_bytes: u64,
+    /// Whose file it is, once it was claimed.
+    pub(super) node: Option<String>,
+}
+
+/// What is at the beginning of the file.
+#[derive(Debug)]
+pub(super) enum FoundHeader {
+    /// The file is empty.
+    Nothing,
+    Whole(Header),
+    /// Of a newer release.
+    Newer(u32),
+    /// Not a file of ours.
+    Foreign,
+    /// Both copies are damaged.
+    Damaged,
+}
+
+impl Header {
+    /// Writes it over the older copy, durably.
+    pub(super) fn write(&self, file: &dyn StorageBackend) -> io::Result<()> {
+        let said = rmp_serde::to_vec_named(self).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + said.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&JOURNAL_VERSION.to_be_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&said).to_be_bytes());
+        bytes.extend_from_slice(&(said.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(&said);
+        if bytes.len() as u64 > COPY_BYTES {
+            return Err(io::Error::other("the name of the node is too long for the header"));
+        }
+        bytes.resize(COPY_BYTES as usize, 0);
+        file.write((self.opening % 2) * COPY_BYTES, &bytes)?;
+        file.sync_data()
+    }
+
+    /// Reads the newer copy that is whole.
+    pub(super) fn read(file: &dyn StorageBackend) -> io::Result<FoundHeader> {
+        let len = file.len()?;
+        if len == 0 {
+            return Ok(FoundHeader::Nothing);
+        }
+        let mut best: Option<Header> = None;
+        let (mut newer, mut ours) = (None, false);
+        for copy in 0..2 {
+            let mut bytes = vec![0; COPY_BYTES.min(len.saturating_sub(copy * COPY_BYTES)) as usize];
+            file.read(copy * COPY_BYTES, &mut bytes)?;
+            let Some((prefix, said)) = bytes.split_at_checked(PREFIX_BYTES) else { continue };
+            if !prefix.starts_with(MAGIC) {
+                continue;
+            }
+            ours = true;
+            let number = |at: usize| u32::from_be_bytes(std::array::from_fn(|byte| prefix[at + byte]));
+            let (version, check, length) = (number(16), number(20), number(24) as usize);
+            if version > JOURNAL_VERSION {
+                newer = Some(version);
+                continue;
+            }
+            let Some(said) = said.get(..length).filter(|said| crc32fast::hash(said) == check) else { continue };
+            let Ok(header) = rmp_serde::from_slice::<Self>(said) else { continue };
+            if best.as_ref().is_none_or(|best| best.opening < header.opening) {
+                best = Some(header);
+            }
+        }
+        Ok(match (newer, best) {
+            (Some(version), _) => FoundHeader::Newer(version),
+            (None, Some(header)) => FoundHeader::Whole(header),
+            (None, None) if ours => FoundHeader::Damaged,
+            (None, None) => FoundHeader::Foreign,
+        })
+    }
+}

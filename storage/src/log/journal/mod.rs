@@ -1,0 +1,29 @@
+//! The journal: what all groups' logs are on the disk, as frames appended to one file.
+//!
+//! `log.journal` begins with a header and goes on with *slots* of equal size. One slot is written at a time, frame behind frame;
+//! when a frame does not fit, another slot begins: one in which nothing is of use any more, or a new one at the end of the file.
+//! So the file is written in order, mostly over itself, and a durable round costs one write and one fsync. (As a B-tree's commit it
+//! took several writes all over the file, and ten times as long.)
+//!
+//! - A slot begins with a frame that says all there is to know of every group but its entries ([`Roots`]). So the newest slot, and whichever
+//!   others hold entries that are not purged, are all that counts.
+//! - Frames are numbered. The log ends before the first frame that is missing or not whole.
+//! - **Invariant:** nothing durable is ever taken for the torn end. A frame says up to which number all was durable when it was written;
+//!   if one is found behind the end that says so of something missing, the file is damaged, and is refused.
+//! - **Invariant:** what a crash left half-written is never taken for what came later in its place. Each opening has a number, made durable
+//!   before its first frame; numbers of openings never fall from frame to frame.
+//! - **Invariant:** a slot begins only when everything before it is durable, and is written over only when what it held is durably
+//!   purged, truncated or elsewhere.
+//! - Frames begin at sectors, so that no write touches one in which there is something durable.
+
+mod file;
+mod frame;
+mod header;
+mod place;
+mod recovery;
+mod roots;
+
+pub(crate) use file::Journal;
+pub(super) use frame::{Frame, Kind};
+pub(super) use place::Place;
+pub(super) use roots::Roots;

@@ -1,0 +1,242 @@
+//! Opening the file: finding what is in it, and where it ends.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::{BackendError, StorageBackend};
+
+use super::file::{Journal, Slot};
+use super::frame::{self, Found, Kind, SECTOR_BYTES};
+use super::header::{FoundHeader, Header, JOURNAL_VERSION, SLOTS_AT};
+use super::place::Place;
+use super::roots::Roots;
+use crate::codec;
+use crate::disk::Disk;
+use crate::failure::DataFile;
+use crate::open::OpenError;
+use crate::space::Space;
+use crate::waiting_file::WaitingFile;
+
+/// How much is read at once where frames are looked for.
+const LOOK_BYTES: u64 = 1024 * 1024;
+
+/// What is known of each group, and where its entries are, from the first on.
+pub(in crate::log) type Recovered = BTreeMap<u32, (Roots, Vec<Place>)>;
+
+/// Why the file is not opened.
+enum Refused {
+    Io(io::Error),
+    Damaged(String),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Journal {
+    /// Opens the file, or makes it with slots of this size, unless it was made before.
+    pub(in crate::log) fn open(
+        disk: &dyn Disk,
+        space: &Arc<Space>,
+        slot_bytes: u64,
+        was_made: bool,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let path = || disk.path(DataFile::Journal);
+        let io = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse { path: path() },
+            _ => OpenError::Io { path: path(), cause },
+        };
+        let backend = disk.open(DataFile::Journal).map_err(io)?;
+        let file: Arc<dyn StorageBackend> = Arc::new(WaitingFile::new(backend, DataFile::Journal, Arc::clone(space)));
+        lock(&*file).map_err(io)?;
+        let mut header = match Header::read(&*file).map_err(io)? {
+            FoundHeader::Whole(header) => header,
+            FoundHeader::Nothing if was_made => {
+                return Err(OpenError::Gone { lost: path(), left: disk.path(DataFile::Log) });
+            }
+            FoundHeader::Nothing => Header { opening: 0, slot_bytes, node: None },
+            FoundHeader::Newer(found) => return Err(OpenError::Newer { path: path(), found, reads: JOURNAL_VERSION }),
+            FoundHeader::Foreign => {
+                return Err(OpenError::Foreign {
+                    path: path(),
+                    cause: "it does not begin as a journal does".to_owned(),
+                });
+            }
+            FoundHeader::Damaged => {
+                return Err(OpenError::Damaged { path: path(), cause: "both copies of its header are".to_owned() });
+            }
+        };
+        let is_new = header.opening == 0;
+        let recovered = recover(Arc::clone(&file), header.clone());
+        let (mut journal, recovered) = recovered.map_err(|refused| match refused {
+            Refused::Io(cause) => OpenError::Io { path: path(), cause },
+            Refused::Damaged(cause) => OpenError::Damaged { path: path(), cause },
+        })?;
+        // **Invariant:** the number of an opening is durable before its first frame is written.
+        header.opening += 1;
+        header.write(&*file).map_err(io)?;
+        journal.header = header;
+        if is_new {
+            disk.put_in_place(DataFile::Journal).map_err(io)?;
+        }
+        Ok((journal, recovered))
+    }
+}
+
+/// For this process alone.
+fn lock(file: &dyn StorageBackend) -> io::Result<()> {
+    match file.try_lock_range(Bound::Included(0), Bound::Unbounded) {
+        // Where there are no locks redb does without as well.
+        Ok(true) | Err(BackendError::Unsupported) => Ok(()),
+        Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(BackendError::Io(error)) => Err(error),
+        Err(other) => Err(io::Error::other(other)),
+    }
+}
+
+/// Frames of a slot, one behind the other.
+struct Walk<'a> {
+    file: &'a dyn StorageBackend,
+    sequence: u64,
+    /// Openings of frames do not pass this.
+    opening_max: u64,
+    at: u64,
+    /// End of the slot.
+    end: u64,
+    /// Of the frame before.
+    last: Option<frame::Head>,
+}
+
+impl Walk<'_> {
+    /// The next frame, where it is; `None`: it is not there, or not whole.
+    fn next(&mut self, looks_inside: bool) -> io::Result<Option<(u64, Found)>> {
+        let at = self.at;
+        let Some(found) = frame::read(self.file, at, self.end)? else { return Ok(None) };
+        let follows = match &self.last {
+            Some(last) => found.head.number == last.number + 1 && found.head.opening >= last.opening,
+            None => found.items.first().is_some_and(|item| item.kind == Kind::Begin),
+        };
+        let is_ours = found.head.sequence == self.sequence && found.head.opening <= self.opening_max;
+        if !follows || !is_ours || looks_inside && !found.is_whole(self.file, at)? {
+            return Ok(None);
+        }
+        self.at += found.file_bytes;
+        self.last = Some(found.head);
+        Ok(Some((at, found)))
+    }
+}
+
+fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Recovered), Refused> {
+    let len = file.len()?;
+    if header.slot_bytes == 0 || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
+        return Err(Refused::Damaged(format!("it has slots of {} bytes", header.slot_bytes)));
+    }
+    let count = len.saturating_sub(SLOTS_AT).div_ceil(header.slot_bytes) as usize;
+    let walk = |slot: usize, sequence: u64| {
+        let at = SLOTS_AT + slot as u64 * header.slot_bytes;
+        let end = (at + header.slot_bytes).min(len);
+        Walk { file: &*file, sequence, opening_max: header.opening, at, end, last: None }
+    };
+    // In the order in which they were begun.
+    let mut begun: Vec<(u64, usize)> = Vec::new();
+    for slot in 0..count {
+        let at = SLOTS_AT + slot as u64 * header.slot_bytes;
+        let Some(first) = frame::read(&*file, at, (at + header.slot_bytes).min(len))? else { continue };
+        if walk(slot, first.head.sequence).next(true)?.is_some() {
+            begun.push((first.head.sequence, slot));
+        }
+    }
+    begun.sort_unstable();
+    if begun.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(Refused::Damaged("two of its slots say that they are the same".to_owned()));
+    }
+    let mut slots = vec![Slot::default(); count];
+    for (sequence, slot) in &begun {
+        slots[*slot].sequence = *sequence;
+    }
+    let mut journal =
+        Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
+    let Some((newest, older)) = begun.split_last() else { return Ok((journal, Recovered::new())) };
+
+    // Entries of the slots before: which of them count, the newest one says. A later one takes an earlier one's place.
+    let mut places: BTreeMap<u32, BTreeMap<u64, Place>> = BTreeMap::new();
+    for (sequence, slot) in older {
+        let mut walk = walk(*slot, *sequence);
+        while let Some((at, found)) = walk.next(false)? {
+            for item in found.items.iter().filter(|item| item.kind == Kind::Entry) {
+                places.entry(item.group).or_default().insert(item.index, item.place(at));
+            }
+        }
+    }
+
+    let mut walk = walk(newest.1, newest.0);
+    let mut roots: BTreeMap<u32, Roots> = BTreeMap::new();
+    while let Some((at, found)) = walk.next(true)? {
+        for item in &found.items {
+            let said = item.place(at);
+            let damaged = |error| Refused::Damaged(format!("a record of its frame {} ({error})", found.head.number));
+            if item.kind == Kind::Begin {
+                roots = codec::decode(&said.read(&*file)?).map_err(damaged)?;
+                for (group, places) in &mut places {
+                    let range = roots.get(group).map_or(0..0, |roots| roots.first..roots.next);
+                    places.retain(|index, _| range.contains(index));
+                }
+                continue;
+            }
+            let payload = if item.kind == Kind::Entry { Vec::new() } else { said.read(&*file)? };
+            roots.entry(item.group).or_default().apply(item.kind, item.index, &payload).map_err(damaged)?;
+            let places = places.entry(item.group).or_default();
+            match item.kind {
+                Kind::Entry => drop(places.insert(item.index, said)),
+                Kind::Truncated => drop(places.split_off(&item.index)),
+                _ => {}
+            }
+        }
+    }
+    let Some(last) = walk.last else { return Err(Refused::Damaged("a slot changed while it was read".to_owned())) };
+    (journal.current, journal.end) = (Some(newest.1), walk.at);
+    (journal.last, journal.durable) = (last.number, last.number);
+    look_behind(&*file, walk.at, walk.end, newest.0, last.number)?;
+
+    let mut recovered = Recovered::new();
+    for (group, roots) in roots {
+        let mut of_group = places.remove(&group).unwrap_or_default();
+        of_group.retain(|index, _| (roots.first..roots.next).contains(index));
+        let wanted = roots.next - roots.first;
+        if of_group.len() as u64 != wanted {
+            let missing = (roots.first..roots.next).find(|index| !of_group.contains_key(index)).unwrap_or_default();
+            return Err(Refused::Damaged(format!("entry {missing} of group {group} is not in it")));
+        }
+        let places: Vec<Place> = of_group.into_values().collect();
+        places.iter().for_each(|place| journal.hold(place));
+        recovered.insert(group, (roots, places));
+    }
+    Ok((journal, recovered))
+}
+
+/// Is there a frame behind the end that could only be written when what is missing was durable?
+fn look_behind(file: &dyn StorageBackend, from: u64, end: u64, sequence: u64, last: u64) -> Result<(), Refused> {
+    let mut at = from;
+    while at < end {
+        let mut bytes = vec![0; LOOK_BYTES.min(end - at) as usize];
+        file.read(at, &mut bytes)?;
+        for sector in (0..bytes.len()).step_by(SECTOR_BYTES as usize) {
+            if !frame::begins_like_one(&bytes[sector..]) {
+                continue;
+            }
+            let found = frame::read(file, at + sector as u64, end)?;
+            if let Some(found) = found.filter(|found| found.head.sequence == sequence && found.head.durable > last) {
+                let (missing, number) = (last + 1, found.head.number);
+                return Err(Refused::Damaged(format!(
+                    "its frame {missing} is, which was durable before frame {number}"
+                )));
+            }
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}

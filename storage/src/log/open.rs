@@ -1,0 +1,87 @@
+//! Opening the log: the journal, and where it began.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use redb::Database;
+
+use super::journal::{Journal, Place, Roots};
+use super::record;
+use super::tables;
+use crate::consensus::LogId;
+use crate::disk::Disk;
+use crate::failure::DataFile;
+use crate::open::OpenError;
+use crate::seal::Seal;
+use crate::space::Space;
+
+/// What the disk holds of one group's log.
+#[derive(Debug, Default)]
+pub(crate) struct StoredGroup {
+    pub(super) roots: Roots,
+    /// Of the last entry; the purged one if there is none.
+    pub(super) last: Option<LogId>,
+    /// Where the entries are, from the first on.
+    pub(super) places: Vec<Place>,
+}
+
+impl StoredGroup {
+    /// Up to where it is purged.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.roots.purged
+    }
+
+    /// Bytes of all entries on the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.places.iter().map(|place| u64::from(place.bytes)).sum()
+    }
+}
+
+/// Opens the journal, or makes it, and reads what there is of each group. `database` is `log.redb`.
+pub(crate) fn open_journal(
+    database: &Database,
+    disk: &dyn Disk,
+    space: &Arc<Space>,
+    slot_bytes: u64,
+) -> Result<(Journal, BTreeMap<u32, StoredGroup>), OpenError> {
+    let damaged = |error: redb::Error| OpenError::Damaged { path: disk.path(DataFile::Log), cause: error.to_string() };
+    let gone = |lost: DataFile, left: DataFile| OpenError::Gone { lost: disk.path(lost), left: disk.path(left) };
+    let was_made = tables::has_journal(database).map_err(damaged)?;
+    let (journal, mut recovered) = Journal::open(disk, space, slot_bytes, was_made)?;
+    if journal.has_begun() && !was_made {
+        return Err(gone(DataFile::Log, DataFile::Journal));
+    }
+    if !was_made {
+        let io = |error: redb::Error| OpenError::Io { path: disk.path(DataFile::Log), cause: io::Error::other(error) };
+        tables::journal_made(database).map_err(io)?;
+    }
+    // The first slot takes over what a restore wrote.
+    for (group, roots) in tables::founding(database).map_err(damaged)? {
+        recovered.entry(group).or_insert((roots, Vec::new()));
+    }
+    let stored = |(group, (roots, places)): (u32, (Roots, Vec<Place>))| {
+        let last = roots.purged;
+        (group, StoredGroup { roots, last, places })
+    };
+    Ok((journal, recovered.into_iter().map(stored).collect()))
+}
+
+/// Reads the id of each group's last entry.
+pub(crate) fn read_last(
+    journal: &Journal,
+    disk: &dyn Disk,
+    seal: Option<&Seal>,
+    stored: &mut BTreeMap<u32, StoredGroup>,
+) -> Result<(), OpenError> {
+    for (number, group) in stored {
+        let Some(place) = group.places.last() else { continue };
+        let index = group.roots.next - 1;
+        let entry = place
+            .read(&*journal.reader())
+            .and_then(|bytes| record::read(seal, *number, index, &bytes))
+            .map_err(|error| OpenError::Damaged { path: disk.path(DataFile::Journal), cause: error.to_string() })?;
+        group.last = group.roots.purged.max(Some(entry.log_id));
+    }
+    Ok(())
+}
