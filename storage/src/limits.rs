@@ -24,7 +24,7 @@ pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
 pub const RIDERS_MAX: usize = 4096;
 /// Default bytes of a slot of the journal. What a start walks frame by frame is less than one of them; what is freed is freed by slots.
 pub const LOG_SLOT_BYTES: u64 = 8 * 1024 * 1024;
-/// Bytes after which a round goes on in another frame.
+/// Bytes after which a round goes on in another frame, at most.
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Most items of a frame: bounds what is reserved for one that is being read.
 pub const FRAME_ITEMS_MAX: usize = 32 * 1024;

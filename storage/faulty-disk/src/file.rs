@@ -22,17 +22,22 @@ impl Unsynced {
         }
     }
 
-    /// Some sectors of it.
-    pub(super) fn torn(&self, chance: &mut Chance) -> Option<Self> {
-        match self {
-            Self::Write { offset, data } => {
-                // Sectors are those of the disk, not of the write.
-                let sectors = (*offset as usize % SECTOR_BYTES + data.len()).div_ceil(SECTOR_BYTES);
-                let kept = chance.below(sectors as u64) as usize;
-                let bytes = (kept * SECTOR_BYTES).saturating_sub(*offset as usize % SECTOR_BYTES).min(data.len());
-                Some(Self::Write { offset: *offset, data: data[..bytes].into() })
-            }
-            Self::Len(_) => None,
+    /// Some sectors of it: the first ones, or any.
+    pub(super) fn torn(&self, chance: &mut Chance) -> Vec<Self> {
+        let Self::Write { offset, data } = self else { return Vec::new() };
+        // Sectors are those of the disk, not of the write.
+        let before = *offset as usize % SECTOR_BYTES;
+        let sectors = (before + data.len()).div_ceil(SECTOR_BYTES);
+        let part = |sector: usize| {
+            let from = (sector * SECTOR_BYTES).saturating_sub(before);
+            let to = ((sector + 1) * SECTOR_BYTES - before).min(data.len());
+            Self::Write { offset: offset + from as u64, data: data[from..to].into() }
+        };
+        if chance.below(2) == 0 {
+            let kept = chance.below(sectors as u64) as usize;
+            (0..kept).map(part).collect()
+        } else {
+            (0..sectors).filter(|_| chance.below(4) > 0).map(part).collect()
         }
     }
 }
@@ -52,16 +57,16 @@ impl FaultyFile {
         let last = unsynced.len().saturating_sub(1);
         for (at, change) in unsynced.into_iter().enumerate() {
             let kept = match fate {
-                Fate::AllLost => None,
+                Fate::AllLost => Vec::new(),
                 Fate::LastTorn if at == last => change.torn(chance),
-                Fate::LastTorn | Fate::AllKept => Some(change),
+                Fate::LastTorn | Fate::AllKept => vec![change],
                 Fate::Mixed => match chance.below(3) {
-                    0 => None,
-                    1 => Some(change),
+                    0 => Vec::new(),
+                    1 => vec![change],
                     _ => change.torn(chance),
                 },
             };
-            if let Some(kept) = kept {
+            for kept in kept {
                 kept.put(&mut self.durable);
             }
         }

@@ -17,7 +17,7 @@ use crate::budgets::Budgets;
 use crate::codec;
 use crate::consensus::LogId;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
-use crate::limits::{FRAME_BYTES, LOG_IDLE_FLUSH_AFTER, RIDERS_MAX, ROUND_BYTES_MAX};
+use crate::limits::{LOG_IDLE_FLUSH_AFTER, RIDERS_MAX, ROUND_BYTES_MAX};
 use crate::stats::StorageStats;
 use crate::stopwatch::Stopwatch;
 
@@ -222,7 +222,7 @@ impl LogThread {
 
     /// Puts an item into the frame. `effect` is what will be true.
     fn put(&mut self, kind: Kind, group: u32, index: u64, payload: &[u8], effect: Option<Effect>) -> io::Result<()> {
-        if self.frame.is_full(FRAME_BYTES) {
+        if self.frame.is_full(self.journal.frame_bytes()) {
             self.write_frame()?;
         }
         self.frame.push(kind, group, index, payload);

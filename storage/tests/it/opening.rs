@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use openraft::storage::{RaftLogReader, RaftLogStorage};
 use twin_storage::consensus::openraft;
 use twin_storage::redb::{Database, ReadableDatabase as _, TableDefinition};
 use twin_storage::{FORMAT_VERSION, OpenError, OpenedFiles, Options, Storage};
 
-use crate::world::{CELL, append, apply, barrier, fresh, log_id, open, options};
+use crate::world::{CELL, append, apply, barrier, batch, fresh, log_id, open, options, put};
 
 fn refused(directory: &Path) -> OpenError {
     Storage::open(Options::in_directory(directory)).expect_err("refused")
@@ -251,6 +252,49 @@ async fn a_damaged_file_never_panics() {
             drop(Storage::open(Options::in_directory(damaged.path())));
         }
     }
+}
+
+/// Where the frames of a journal begin.
+fn frames(journal: &[u8]) -> Vec<usize> {
+    (0..journal.len()).step_by(512).filter(|at| journal[*at..].starts_with(b"TMjf")).collect()
+}
+
+#[tokio::test]
+async fn what_was_durable_and_is_damaged_is_never_taken_for_the_end_of_the_log() {
+    let small = |directory: &Path| Options { log_slot_bytes: 16 * 1024, ..options(directory) };
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = Storage::open(small(directory.path())).expect("new");
+    let mut group = storage.group(CELL);
+    for n in 0..80 {
+        append(&mut group.log, vec![batch(1, n, n, vec![put("a", &"x".repeat(300))])]).await;
+    }
+    storage.shutdown().expect("clean");
+    let path = directory.path().join("log.journal");
+    let whole = std::fs::read(&path).expect("there");
+    let frames = frames(&whole);
+    assert!(frames.len() > 82, "{} frames, in some slots", frames.len());
+    // The last one was written by nobody's leave: that it is torn is nothing. All others were durable before it.
+    let (last, durable) = frames.split_last().expect("some");
+    for at in durable.iter().flat_map(|at| [*at + 20, *at + 50]) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&path, &damaged).expect("written");
+        match Storage::open(small(directory.path())) {
+            Err(OpenError::Damaged { .. }) => {}
+            Err(other) => panic!("byte {at}: {other}"),
+            // What an entry says in a slot that is not written any more is looked at when it is read.
+            Ok(storage) => {
+                let read = storage.group(CELL).log.get_log_reader().await.try_get_log_entries(0..80).await;
+                assert!(read.is_err(), "byte {at}");
+            }
+        }
+    }
+    let mut torn = whole.clone();
+    torn[last + 50] ^= 1;
+    std::fs::write(&path, &torn).expect("written");
+    let storage = Storage::open(small(directory.path())).expect("its end is torn");
+    let last = storage.group(CELL).log.get_log_state().await.expect("readable").last_log_id;
+    assert_eq!(last, Some(log_id(1, 78)));
 }
 
 #[test]

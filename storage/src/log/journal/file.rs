@@ -11,9 +11,13 @@ use super::header::{Header, SLOTS_AT};
 use super::place::Place;
 use super::roots::Roots;
 use crate::codec;
+use crate::limits::FRAME_BYTES;
 
 /// A slot that holds less than one part in so many of what it could is emptied into another one before the file grows.
 const SPARSE_PART: u64 = 4;
+
+/// So many frames that are full fit into a slot.
+const FRAMES_A_SLOT_MIN: u64 = 8;
 
 /// A part of the file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +60,11 @@ impl Journal {
     /// Was anything ever written?
     pub(crate) fn has_begun(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Bytes after which a round goes on in another frame.
+    pub(in crate::log) fn frame_bytes(&self) -> usize {
+        FRAME_BYTES.min((self.header.slot_bytes / FRAMES_A_SLOT_MIN) as usize)
     }
 
     /// Writes whose file it is, durably.
@@ -173,11 +182,5 @@ impl Journal {
         debug_assert!(slot.entries > 0, "what is released was held");
         slot.entries = slot.entries.saturating_sub(1);
         slot.bytes = slot.bytes.saturating_sub(u64::from(place.bytes));
-    }
-
-    /// What the file takes on the disk.
-    #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
-        self.slots.len()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
@@ -160,7 +160,15 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     }
     let mut journal =
         Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
-    let Some((newest, older)) = begun.split_last() else { return Ok((journal, Recovered::new())) };
+    // Slots whose beginning is not whole: torn, or damaged?
+    let look_into_others = |sequence: u64, last: u64| {
+        let others = (0..count).filter(|slot| begun.iter().all(|(_, begun)| begun != slot));
+        others.map(|slot| walk(slot, 0)).try_for_each(|other| look(&*file, other.at..other.end, sequence + 1.., last))
+    };
+    let Some((newest, older)) = begun.split_last() else {
+        look_into_others(0, 0)?;
+        return Ok((journal, Recovered::new()));
+    };
 
     // Entries of the slots before: which of them count, the newest one says. A later one takes an earlier one's place.
     let mut places: BTreeMap<u32, BTreeMap<u64, Place>> = BTreeMap::new();
@@ -200,7 +208,8 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     let Some(last) = walk.last else { return Err(Refused::Damaged("a slot changed while it was read".to_owned())) };
     (journal.current, journal.end) = (Some(newest.1), walk.at);
     (journal.last, journal.durable) = (last.number, last.number);
-    look_behind(&*file, walk.at, walk.end, newest.0, last.number)?;
+    look(&*file, walk.at..walk.end, newest.0..=newest.0, last.number)?;
+    look_into_others(newest.0, last.number)?;
 
     let mut recovered = Recovered::new();
     for (group, roots) in roots {
@@ -218,9 +227,14 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     Ok((journal, recovered))
 }
 
-/// Is there a frame behind the end that could only be written when what is missing was durable?
-fn look_behind(file: &dyn StorageBackend, from: u64, end: u64, sequence: u64, last: u64) -> Result<(), Refused> {
-    let mut at = from;
+/// Is there a frame of such a slot that could only be written when what is missing, behind the `last` one, was durable?
+fn look(
+    file: &dyn StorageBackend,
+    part: Range<u64>,
+    sequences: impl RangeBounds<u64>,
+    last: u64,
+) -> Result<(), Refused> {
+    let Range { start: mut at, end } = part;
     while at < end {
         let mut bytes = vec![0; LOOK_BYTES.min(end - at) as usize];
         file.read(at, &mut bytes)?;
@@ -229,7 +243,8 @@ fn look_behind(file: &dyn StorageBackend, from: u64, end: u64, sequence: u64, la
                 continue;
             }
             let found = frame::read(file, at + sector as u64, end)?;
-            if let Some(found) = found.filter(|found| found.head.sequence == sequence && found.head.durable > last) {
+            let tells = |found: &Found| sequences.contains(&found.head.sequence) && found.head.durable > last;
+            if let Some(found) = found.filter(tells) {
                 let (missing, number) = (last + 1, found.head.number);
                 return Err(Refused::Damaged(format!(
                     "its frame {missing} is, which was durable before frame {number}"

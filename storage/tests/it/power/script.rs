@@ -53,7 +53,7 @@ fn put(rows: &mut Rows, changes: &[RowChange]) {
 }
 
 /// Rows that change with `n`: a twin in each round, one that comes back, one that goes, and a large one.
-fn rows(n: u64) -> Vec<RowChange> {
+pub(super) fn rows(n: u64) -> Vec<RowChange> {
     vec![
         row(Family::TwinHot, &format!("twin-{n}"), &format!("version {n}")),
         row(Family::TwinHot, "counter", &n.to_string()),
@@ -81,19 +81,19 @@ fn vote(term: u64) -> Vote {
 }
 
 /// A replica of one group, by hand.
-struct Replica {
+pub(super) struct Replica {
     log: LogStore,
     state_machine: StateMachine,
-    witness: Witness,
+    pub(super) witness: Witness,
 }
 
 impl Replica {
-    fn of(storage: &Storage, cell: CellId) -> Self {
+    pub(super) fn of(storage: &Storage, cell: CellId) -> Self {
         let Group { log, state_machine, .. } = storage.group(cell);
         Self { log, state_machine, witness: Witness::new(cell) }
     }
 
-    async fn vote(&mut self, term: u64) -> io::Result<()> {
+    pub(super) async fn vote(&mut self, term: u64) -> io::Result<()> {
         self.witness.try_vote(vote(term));
         self.log.save_vote(&vote(term)).await?;
         self.witness.vote_acked();
@@ -102,19 +102,22 @@ impl Replica {
 
     /// Hands the entries to the log; the future ends when they are durable.
     async fn hand_in(&mut self, entries: &[Entry]) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
-        self.witness.try_log(|log| log.extend_from_slice(entries));
+        // Entries are kept in their order, not all or none.
+        for entry in entries {
+            self.witness.try_log(|log| log.push(entry.clone()));
+        }
         let (sent, flushed) = TypeConfig::oneshot();
         self.log.append(entries.to_vec(), IOFlushed::signal(sent)).await?;
         Ok(async move { flushed.await.map_err(io::Error::other)? })
     }
 
-    async fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+    pub(super) async fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         self.hand_in(entries).await?.await?;
         self.witness.log_acked();
         Ok(())
     }
 
-    async fn apply(&mut self, entry: Entry, changes: &[RowChange]) -> io::Result<()> {
+    pub(super) async fn apply(&mut self, entry: Entry, changes: &[RowChange]) -> io::Result<()> {
         let id = entry.log_id;
         self.state_machine.apply(stream::iter([Ok((entry, None))])).await?;
         self.witness.state(id, true, |rows| put(rows, changes));
@@ -129,23 +132,23 @@ impl Replica {
     }
 
     /// Appends a barrier and applies it.
-    async fn open_term(&mut self, term: u64, index: u64) -> io::Result<()> {
+    pub(super) async fn open_term(&mut self, term: u64, index: u64) -> io::Result<()> {
         let entry = barrier(term, index, 0);
         self.append(std::slice::from_ref(&entry)).await?;
         self.apply(entry, &[]).await
     }
 
-    async fn committed(&mut self, id: LogId) -> io::Result<()> {
+    pub(super) async fn committed(&mut self, id: LogId) -> io::Result<()> {
         self.witness.try_committed(id);
         self.log.save_committed(Some(id)).await
     }
 
-    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+    pub(super) async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.witness.try_purge(upto);
         self.log.purge(upto).await
     }
 
-    async fn truncate_after(&mut self, last: LogId) -> io::Result<()> {
+    pub(super) async fn truncate_after(&mut self, last: LogId) -> io::Result<()> {
         self.witness.try_log(|log| log.retain(|entry| entry.log_id.index <= last.index));
         self.log.truncate_after(Some(last)).await?;
         self.witness.log_acked();
