@@ -1,4 +1,4 @@
-//! Where the two files come from: the seam at which a simulation puts a disk that fails.
+//! Where the files come from: the seam at which a simulation puts a disk that fails.
 
 use std::fmt::Debug;
 use std::io;

@@ -1,10 +1,10 @@
-//! The redb files of a node: the Raft log with group commit, and the state with timed checkpoints.
+//! The files of a node: the Raft log with group commit, and the state with timed checkpoints.
 //!
-//! - [`Storage`] opens both files and hands out, per group, what openraft needs to run a replica;
+//! - [`Storage`] opens the files and hands out, per group, what openraft needs to run a replica;
 //! - [`consensus`] is our side of openraft: its types, named once;
 //! - [`EntryData`] is what an entry carries, chained by [`ChainLink`] (the chain rule is in `chain`);
 //! - [`families`] are the key families, one file each;
-//! - `log` holds the log file and its rounds, `state` the state file and its checkpoints;
+//! - `log` holds the journal and its rounds, `state` the state file and its checkpoints;
 //! - [`BackupSource`] reads a backup while all goes on, and [`Restorer`] makes a node's files of it;
 //! - [`SealOptions`] says how values are sealed at rest;
 //! - [`StateReader`] reads rows, [`Budgets`] is asked before proposing, [`StorageStats`] counts.

@@ -87,7 +87,7 @@ pub enum OpenError {
     /// The state was lost or rolled back: the log has already let go of entries that it lacks.
     #[error(
         "{path} does not belong to the log beside it: group {group} is purged up to {purged} but its checkpoint is at \
-         {checkpoint:?}: restore both files from one backup"
+         {checkpoint:?}: restore all files from one backup"
     )]
     StateBehind {
         /// The state file.
@@ -102,7 +102,7 @@ pub enum OpenError {
     /// The log was lost or rolled back, and the votes with it.
     #[error(
         "{path} does not belong to the state beside it: it knows nothing of group {group}, not even its vote: restore \
-         both files from one backup, or join the node anew with an empty data directory"
+         all files from one backup, or join the node anew with an empty data directory"
     )]
     LogLost {
         /// The log file.

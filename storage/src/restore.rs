@@ -108,7 +108,7 @@ impl Restorer {
         Ok(())
     }
 
-    /// Writes what is left, and closes both files, durably.
+    /// Writes what is left, and closes the files, durably.
     pub fn finish(mut self) -> Result<(), RestoreError> {
         let write = match self.write.take() {
             Some(write) => Ok(write),

@@ -56,7 +56,7 @@ impl Latency {
 /// What the storage of a node did since it was opened.
 #[derive(Debug, Default)]
 pub struct StorageStats {
-    /// Durable commits of `log.redb`.
+    /// Rounds of the log: syncs of the journal.
     pub rounds: Count,
     /// Appends (calls, not entries) that were committed by rounds.
     pub appends: Count,
@@ -64,9 +64,9 @@ pub struct StorageStats {
     pub entries: Count,
     /// Encoded bytes of those entries.
     pub entry_bytes: Count,
-    /// Time of a round: writing and the durable commit.
+    /// Time of a round: gathering it into frames, writing and syncing.
     pub round_latency: Latency,
-    /// Time of the durable commit alone.
+    /// Of it, the time of the last write and the sync.
     pub commit_latency: Latency,
     /// Durable commits of `state.redb`.
     pub checkpoints: Count,
@@ -82,7 +82,7 @@ pub struct StorageStats {
     pub applied_rows: Count,
     /// Committed entries that did not fit the chain.
     pub chain_refused: Count,
-    /// Entries read back from `log.redb` because they had left the memory.
+    /// Entries read back from the journal because they had left the memory.
     pub log_disk_reads: Count,
     /// How often a file began to wait for room on the disk.
     pub disk_waits: Count,

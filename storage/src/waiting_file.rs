@@ -1,4 +1,4 @@
-//! A file whose writes wait for room on the disk, so that redb, which ends with the first error, never sees one that passes.
+//! A file whose writes wait for room on the disk, so that redb and the journal, which end with the first error, never see one that passes.
 
 use std::io;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use crate::failure::DataFile;
 use crate::limits::DISK_LOOK_BYTES;
 use crate::space::Space;
 
-/// Backend of one of the two files.
+/// Backend of one of the files.
 #[derive(Debug)]
 pub(crate) struct WaitingFile {
     inner: Box<dyn StorageBackend>,

@@ -115,7 +115,7 @@ fn look(pid: u32, data_dir: &Path, metrics: &Metrics) -> [f64; What::ALL.len()] 
         What::Resident => resident_bytes(pid).map_or(f64::NAN, |bytes| bytes as f64),
         What::Anonymous => anonymous_bytes(pid).map_or(f64::NAN, |bytes| bytes as f64),
         What::StateFile => size("state.redb"),
-        What::LogFile => size("log.redb"),
+        What::LogFile => size("log.journal"),
         What::Directory => bytes_below(data_dir) as f64,
         What::OpenFiles => open_files(pid).map_or(f64::NAN, |open| open as f64),
         What::Grains => metrics.sum("twinmesh_grains_active"),

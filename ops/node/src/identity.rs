@@ -1,10 +1,10 @@
 //! Who a data directory is: `node.json`, made at the first start and kept for the node's life.
 //!
 //! **Invariant:** a directory that was a node's never begins a second life without a word. Token, CA and identity are made only
-//! after both data files are in place, so where one of them is and both data files are not, the files were lost: every twin
+//! after the data files are in place, so where one of them is and neither log nor state is, the files were lost: every twin
 //! and every gateway's key with them. Only an operator may say that this is meant ([`NodeOptions::begin_empty`]).
 //!
-//! Both data files carry the id as well, so that those of two nodes are never taken for one.
+//! The data files carry the id as well, so that those of two nodes are never taken for one.
 //!
 //! A token alone says nothing: it may have been put there before the first start.
 //!
@@ -35,10 +35,10 @@ const FILE_BYTES_MAX: u64 = 4096;
 /// Why a directory cannot be used as a node's.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Both data files are gone.
+    /// The data files are gone.
     #[error(
         "{log} and {state} are missing, but {witness} is there: this directory was a node's, and all its twins and gateways were in \
-         those files; restore both from one backup, or mount the disk that has them, or, to begin with nothing, start once \
+         those files; restore all of them from one backup, or mount the disk that has them, or, to begin with nothing, start once \
          with --begin-empty (every gateway must then be added again)"
     )]
     StateLost {
@@ -52,7 +52,7 @@ pub enum IdentityError {
     /// Asked to begin with nothing where there is something.
     #[error(
         "--begin-empty was given, but {present} is there: start without it, or, if its twins are really to be forgotten, move \
-         both data files away first"
+         all data files away first"
     )]
     NotEmpty {
         /// A data file.
@@ -101,13 +101,15 @@ pub(crate) fn check(data_dir: &Path, disk: &dyn Disk, begin_empty: bool) -> Resu
         return Err(IdentityError::HalfRestored { mark });
     }
     let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
-    let present = [&log, &state].into_iter().find(|file| file.exists());
-    match present {
-        Some(present) if begin_empty => return Err(IdentityError::NotEmpty { present: present.clone() }),
-        // Whether the two belong together is for the storage to say.
-        Some(_) => return Ok(()),
-        None if begin_empty => return Ok(()),
-        None => {}
+    if begin_empty {
+        return match DataFile::ALL.map(|file| disk.path(file)).into_iter().find(|file| file.exists()) {
+            Some(present) => Err(IdentityError::NotEmpty { present }),
+            None => Ok(()),
+        };
+    }
+    // Whether they belong together is for the storage to say.
+    if log.exists() || state.exists() {
+        return Ok(());
     }
     let witnesses = [IDENTITY_FILE, CA_KEY_FILE].map(|name| data_dir.join(name));
     match witnesses.into_iter().find(|witness| witness.exists()) {

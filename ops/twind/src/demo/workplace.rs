@@ -45,7 +45,7 @@ impl Workplace {
     /// Bytes of the node's files: log and state.
     pub(crate) fn storage_bytes(&self) -> (u64, u64) {
         let size = |name: &str| std::fs::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len());
-        (size("log.redb"), size("state.redb"))
+        (size("log.journal"), size("state.redb"))
     }
 }
 

@@ -14,7 +14,7 @@ fn refused(dir: &Path, more: &[&str]) -> String {
 }
 
 fn lose_state(dir: &Path) {
-    for file in ["log.redb", "state.redb"] {
+    for file in ["log.redb", "log.journal", "state.redb"] {
         std::fs::remove_file(dir.join(file)).unwrap();
     }
 }
@@ -32,7 +32,7 @@ fn state_that_is_gone_is_not_silently_begun_anew() {
     for round in 0..2 {
         let said = refused(dir.path(), &[]);
         assert_eq!(said.lines().count(), 1, "{said}");
-        for text in ["log.redb", "state.redb", "are missing", "restore both from one backup", "--begin-empty"] {
+        for text in ["log.redb", "state.redb", "are missing", "restore all of them from one backup", "--begin-empty"] {
             assert!(said.contains(text), "{text} in {said}");
         }
         assert!(!dir.path().join("log.redb").exists(), "round {round}: nothing was made");

@@ -33,19 +33,23 @@ fn log_and_state_of_two_nodes_are_not_taken_for_one() {
     let whole = std::fs::read(one.path().join("state.redb")).unwrap();
     copy("state.redb");
     let said = refused(one.path());
-    for text in ["log.redb", "state.redb", &id_one, &id_two, "restore both from one backup"] {
+    for text in ["log.redb", "state.redb", &id_one, &id_two, "restore all of them from one backup"] {
         assert!(said.contains(text), "{text} in {said}");
     }
-    // Both of the other node, in this one's directory.
-    let log = std::fs::read(one.path().join("log.redb")).unwrap();
+    // All of the other node, in this one's directory.
+    let logs = ["log.redb", "log.journal"].map(|file| (file, std::fs::read(one.path().join(file)).unwrap()));
     copy("log.redb");
+    assert!(refused(one.path()).contains("log.journal"));
+    copy("log.journal");
     let said = refused(one.path());
     for text in ["state.redb", &id_one, &id_two, "node.json"] {
         assert!(said.contains(text), "{text} in {said}");
     }
     // Its own again.
     std::fs::write(one.path().join("state.redb"), whole).unwrap();
-    std::fs::write(one.path().join("log.redb"), log).unwrap();
+    for (file, log) in logs {
+        std::fs::write(one.path().join(file), log).unwrap();
+    }
     let node = Twind::start(one.path());
     assert_eq!(node.request("GET", "twins/t", None).0, 200);
     node.kill();
