@@ -41,25 +41,26 @@ pub(crate) fn document(size_bytes: usize, number: u64) -> Value {
 /// Documents made beforehand, as values for the SDK and as JSON for peers.
 #[derive(Debug)]
 pub(crate) struct Documents {
-    values: Vec<Value>,
+    values: Vec<Arc<Value>>,
     json: Vec<Vec<u8>>,
 }
 
 impl Documents {
     pub(crate) fn prepare(size_bytes: usize) -> anyhow::Result<Arc<Self>> {
-        let values: Vec<Value> = (0..PREPARED as u64).map(|number| document(size_bytes, number)).collect();
-        let json = values.iter().map(serde_json::to_vec).collect::<Result<_, _>>()?;
+        let values: Vec<Arc<Value>> =
+            (0..PREPARED as u64).map(|number| Arc::new(document(size_bytes, number))).collect();
+        let json = values.iter().map(|value| serde_json::to_vec(&**value)).collect::<Result<_, _>>()?;
         Ok(Arc::new(Self { values, json }))
     }
 
     /// One of them; two with neighbouring numbers differ.
-    pub(crate) fn value(&self, number: u64) -> Value {
-        self.values[number as usize % PREPARED].clone()
+    pub(crate) fn value(&self, number: u64) -> Arc<Value> {
+        Arc::clone(&self.values[number as usize % PREPARED])
     }
 
     /// The properties of all of them, prepared for a gateway.
     pub(crate) fn properties(&self, gateway: &Gateway) -> Arc<Vec<Property>> {
-        let Some(Value::Object(members)) = self.values.first() else { return Arc::default() };
+        let Some(Value::Object(members)) = self.values.first().map(|value| &**value) else { return Arc::default() };
         // Plain names, which every gateway takes.
         Arc::new(members.keys().filter_map(|key| gateway.property(&format!("/{key}")).ok()).collect())
     }
@@ -67,7 +68,7 @@ impl Documents {
     /// As [`Documents::value`], property by property.
     pub(crate) fn update(&self, number: u64, device: TwinId, properties: &[Property]) -> Update {
         let mut update = Update::with_capacity(device, 256);
-        if let Value::Object(members) = &self.values[number as usize % PREPARED] {
+        if let Value::Object(members) = &*self.values[number as usize % PREPARED] {
             for (property, value) in properties.iter().zip(members.values()) {
                 update = match value {
                     Value::String(text) => update.set_text(property, text),

@@ -42,8 +42,8 @@ impl ReportBodies {
         let mut bodies = Vec::new();
         for number in 0..PREPARED as u64 {
             let mut operations = Vec::new();
-            if let Value::Object(members) = documents.value(number) {
-                for (key, value) in &members {
+            if let Value::Object(members) = &*documents.value(number) {
+                for (key, value) in members {
                     let path = Path::root().child(key);
                     let at = paths.iter().position(|known| *known == path).unwrap_or_else(|| {
                         paths.push(path);

@@ -30,8 +30,9 @@ use crate::patch::encode_patch;
 pub struct Report {
     /// The device.
     pub twin: TwinId,
-    /// Merge patch of its `reported`: null removes, arrays are replaced whole.
-    pub patch: Value,
+    /// Merge patch of its `reported`: null removes, arrays are replaced whole. Shared, so that who reports the same to many, or again,
+    /// copies nothing.
+    pub patch: Arc<Value>,
     /// Where it comes from, if it is replayed.
     pub source: Option<SourcePosition>,
 }
@@ -48,8 +49,8 @@ pub struct SourcePosition {
 
 impl Report {
     /// A report of a device.
-    pub fn new(twin: TwinId, patch: Value) -> Self {
-        Self { twin, patch, source: None }
+    pub fn new(twin: TwinId, patch: impl Into<Arc<Value>>) -> Self {
+        Self { twin, patch: patch.into(), source: None }
     }
 
     /// That stands at this position of its source.
@@ -64,7 +65,7 @@ impl Report {
         let known = encode_patch(&self.patch, &dictionary.read(), &mut drafts.bodies);
         let paths = match known {
             Some(paths) => paths,
-            None => encode_checked(self.patch, dictionary, drafts)?,
+            None => encode_checked(Arc::unwrap_or_clone(self.patch), dictionary, drafts)?,
         };
         drafts.push(self.twin, Class::State, paths, source);
         Ok(())

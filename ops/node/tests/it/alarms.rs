@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use twin_core::ids::TwinId;
+use twin_core::value::Value;
 use twin_gateway::limits::OUTBOX_BYTES_MIN;
 use twin_gateway::{Credentials, Gateway, Options, Report, ReportError, Severity};
 use twin_node::{Node, NodeOptions};
@@ -59,7 +60,7 @@ async fn a_full_node_and_a_full_outbox_still_take_alarms_soon() {
                     n += 1;
                     let twin = TwinId::new(&format!("label-{}", n % 500)).unwrap();
                     let patch = json!({"n": n, "text": "x".repeat(200)});
-                    Report::new(twin, serde_json::from_value(patch).unwrap())
+                    Report::new(twin, serde_json::from_value::<Value>(patch).unwrap())
                 });
                 let reports = reports.collect();
                 match gateway.report_all(reports).await {

@@ -50,7 +50,7 @@ async fn gateways_with_backlogs_fill_a_small_budget_and_are_hardly_ever_refused(
     let floods = gateways.iter().cloned().enumerate().map(|(n, gateway)| {
         tokio::spawn(async move {
             let reports = (1..=REPORTS).map(|number| {
-                let patch = serde_json::from_value(json!({"n": number})).unwrap();
+                let patch: twin_core::value::Value = serde_json::from_value(json!({"n": number})).unwrap();
                 Report::new(twin(n, number % DEVICES), patch)
             });
             gateway.report_all(reports.collect()).await.unwrap();
