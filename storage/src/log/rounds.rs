@@ -176,6 +176,8 @@ impl LogThread {
     fn commit(&mut self, batch: &[Command]) -> io::Result<()> {
         let watch = Stopwatch::start();
         let (mut appends, mut entry_count, mut entry_bytes) = (0, 0, 0);
+        // First: what the round truncates or purges must not come back behind that.
+        self.carry()?;
         self.purge()?;
         for command in batch {
             match command {
@@ -206,7 +208,6 @@ impl LogThread {
                 Command::Stop | Command::Abandon => {}
             }
         }
-        self.carry()?;
         let commit = Stopwatch::start();
         self.write_frame()?;
         self.journal.sync()?;
@@ -260,9 +261,10 @@ impl LogThread {
     ///
     /// **Invariant:** the log is never purged past the durable checkpoint.
     fn purge(&mut self) -> io::Result<()> {
-        let covered = |(_, (group, upto)): (&u32, &mut (Arc<GroupLog>, LogId))| group.is_checkpointed(upto.index);
-        let ready: Vec<_> = self.purges.extract_if(.., |number, purge| covered((number, purge))).collect();
-        for (number, (group, upto)) in ready {
+        let is_covered = |(_, (group, upto)): &(&u32, &(Arc<GroupLog>, LogId))| group.is_checkpointed(upto.index);
+        let ready: Vec<u32> = self.purges.iter().filter(is_covered).map(|(number, _)| *number).collect();
+        for number in ready {
+            let Some((group, upto)) = self.purges.remove(&number) else { continue };
             let purged = codec::encode(&Some(upto), 0)?;
             self.put(Kind::Purged, number, 0, &purged, Some(Effect::Purged { group, upto: upto.index }))?;
         }

@@ -74,7 +74,12 @@ async fn the_owner_lists_replays_and_discards_what_was_refused_for_good() {
     assert!(report(&roamed_to, &label, "other").await);
     let late = gateway.report_many(
         ["late", "later"]
-            .map(|by| Report::new(label.clone(), serde_json::from_value::<twin_core::value::Value>(json!({ "by": by })).unwrap()))
+            .map(|by| {
+                Report::new(
+                    label.clone(),
+                    serde_json::from_value::<twin_core::value::Value>(json!({ "by": by })).unwrap(),
+                )
+            })
             .into(),
     );
     for receipt in late.await.unwrap() {

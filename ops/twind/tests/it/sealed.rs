@@ -27,7 +27,9 @@ fn refused(dir: &Path, more: &[&str]) -> String {
 }
 
 fn shows_a_value(dir: &Path) -> bool {
-    ["log.redb", "log.journal", "state.redb"].into_iter().any(|file| contains(&std::fs::read(dir.join(file)).unwrap(), VALUE))
+    ["log.redb", "log.journal", "state.redb"]
+        .into_iter()
+        .any(|file| contains(&std::fs::read(dir.join(file)).unwrap(), VALUE))
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

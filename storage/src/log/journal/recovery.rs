@@ -221,7 +221,9 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
             return Err(Refused::Damaged(format!("entry {missing} of group {group} is not in it")));
         }
         let places: Vec<Place> = of_group.into_values().collect();
-        places.iter().for_each(|place| journal.hold(place));
+        for place in &places {
+            journal.hold(place);
+        }
         recovered.insert(group, (roots, places));
     }
     Ok((journal, recovered))

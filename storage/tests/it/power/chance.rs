@@ -77,7 +77,7 @@ impl Busy {
 async fn steps(storage: &Storage, groups: &mut [Busy; 2], quiet: &mut Replica, chance: &mut Chance) -> io::Result<()> {
     quiet.vote(1).await?;
     let kept = barrier(1, 0, 0);
-    quiet.append(&[kept.clone()]).await?;
+    quiet.append(std::slice::from_ref(&kept)).await?;
     quiet.apply(kept, &[]).await?;
     for group in &mut *groups {
         group.open_term().await?;
