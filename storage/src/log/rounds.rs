@@ -170,14 +170,18 @@ impl LogThread {
         for command in batch.drain(..) {
             command.complete(result.clone().map_err(StorageFailure::into));
         }
+        // When nobody waits any more, and between rounds: what a round truncates or purges must not come back behind that.
+        if result.is_ok()
+            && let Err(error) = self.carry()
+        {
+            self.failure.set(DataFile::Journal, error.to_string());
+        }
     }
 
     /// Writes the batch, in its order, and makes it durable.
     fn commit(&mut self, batch: &[Command]) -> io::Result<()> {
         let watch = Stopwatch::start();
         let (mut appends, mut entry_count, mut entry_bytes) = (0, 0, 0);
-        // First: what the round truncates or purges must not come back behind that.
-        self.carry()?;
         self.purge()?;
         for command in batch {
             match command {
@@ -271,7 +275,7 @@ impl LogThread {
         Ok(())
     }
 
-    /// Carries what is of use in a slot with little of it into this round, so that the slot can be written over.
+    /// Carries what is of use in a slot with little of it into the current one, so that the slot can be written over.
     fn carry(&mut self) -> io::Result<()> {
         let Some(slot) = self.journal.sparse() else { return Ok(()) };
         let (groups, file) = (self.groups.clone(), self.journal.reader());
@@ -282,6 +286,9 @@ impl LogThread {
                 self.put(Kind::Entry, number, index, &record, Some(effect))?;
             }
         }
+        self.write_frame()?;
+        self.journal.sync()?;
+        self.settle();
         Ok(())
     }
 

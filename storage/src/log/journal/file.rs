@@ -152,10 +152,9 @@ impl Journal {
         Ok(slot)
     }
 
-    /// A slot in which little is of use, where another one will soon be wanted. Its entries should be appended again. Not before the
-    /// current one is half full: most entries are purged meanwhile.
+    /// A slot in which little is of use, where another one will soon be wanted. Its entries should be appended again.
     pub(in crate::log) fn sparse(&self) -> Option<usize> {
-        if self.room() > self.header.slot_bytes / 2 || self.unused().is_some() {
+        if self.unused().is_some() {
             return None;
         }
         let sparse =
