@@ -118,7 +118,7 @@ impl Directory {
             return Err(Refusal::SiteDeleting { site: site.clone() });
         }
         if let (Some(once), Some(row)) = (&once, &known)
-            && let Some(used) = row.keys.find(once, time, SITE_KEYS_MAX)?
+            && let Some(used) = row.keys.find(once, time, SITE_KEYS_MAX, &format_args!("changes of site {site}"))?
         {
             let created = used.created;
             self.confirm().await?;

@@ -236,7 +236,11 @@ mod tests {
             let (mut since_break, mut last_break) = (Vec::new(), 1);
             for act in acts {
                 if act == 0 {
+                    let before = ring.newest();
                     ring.begin();
+                    // What happened meanwhile is nowhere.
+                    prop_assert_eq!(numbers(ring.after(before)), Err(Reset::TooOld));
+                    prop_assert_eq!(numbers(ring.after(ring.newest())), Ok(Vec::new()));
                     since_break.clear();
                     last_break = ring.newest().number;
                 } else {

@@ -106,13 +106,22 @@ impl Gateways {
         let _adding = self.adding.lock().await;
         let _writing = self.lock(gateway).await;
         let before = self.row(gateway)?;
+        let rows = self.rows_of_site(&gateway.site)?;
+        // The request is to the site, not to one gateway: with another name it is another request, as it is with tokens.
+        if let Some(once) = &once
+            && let Some((other, _)) = rows.iter().find(|(name, row)| *name != gateway.name && row.keys.holds(&once.key))
+        {
+            let used_for = format!("credentials made of gateway {other} of site {}", gateway.site);
+            let key = once.key.to_string();
+            self.cell.confirm().await?;
+            return Err(Refusal::KeyReused { key, used_for });
+        }
         let mut keys = before.as_ref().map(|row| row.keys.clone()).unwrap_or_default();
         self.spend(gateway, &mut keys, once).await?;
         if before.as_ref().is_some_and(|row| !row.removed) {
             return Err(Refusal::GatewayExists { site: gateway.site.clone(), name: gateway.name.clone() });
         }
         let mut changes = Vec::new();
-        let rows = self.rows_of_site(&gateway.site)?;
         if before.is_none() && rows.len() >= SITE_GATEWAYS_MAX {
             let Some((removed, _)) = rows.into_iter().find(|(_, row)| row.removed) else {
                 return Err(Refusal::Invalid { message: format!("a site has at most {SITE_GATEWAYS_MAX} gateways") });
@@ -174,9 +183,10 @@ impl Gateways {
     async fn spend(&self, gateway: &GatewayId, keys: &mut UsedKeys, once: Option<KeyedChange>) -> Result<(), Refusal> {
         let Some(once) = once else { return Ok(()) };
         let time = self.cell.time()?;
-        if keys.find(&once, time, GATEWAY_KEYS_MAX)?.is_some() {
+        let GatewayId { site, name } = gateway;
+        let of = format!("credentials made of gateway {name} of site {site}");
+        if keys.find(&once, time, GATEWAY_KEYS_MAX, &of)?.is_some() {
             self.cell.confirm().await?;
-            let GatewayId { site, name } = gateway;
             return Err(Refusal::KeySpent {
                 key: once.key.to_string(),
                 what: format!("credentials of gateway {name} of site {site}"),

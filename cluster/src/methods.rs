@@ -95,7 +95,8 @@ impl MethodCalls {
         let mut keyed = self.keyed.lock();
         if let Some(UnderWay { fingerprint, outcome }) = keyed.get(&at) {
             if *fingerprint != once.fingerprint {
-                return Err(Refusal::KeyReused { key: once.key.to_string() });
+                let used_for = format!("a method call of twin {twin} that is under way");
+                return Err(Refusal::KeyReused { key: once.key.to_string(), used_for });
             }
             return Ok(Joined::UnderWay(outcome.clone()));
         }

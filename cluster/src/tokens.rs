@@ -251,7 +251,7 @@ impl Directory {
     async fn spend(&self, name: &TokenName, once: KeyedChange) -> Result<RowChange, Refusal> {
         let mut cluster = self.cluster()?;
         let time = self.time()?;
-        if cluster.token_keys.find(&once, time, TOKEN_KEYS_MAX)?.is_some() {
+        if cluster.token_keys.find(&once, time, TOKEN_KEYS_MAX, &"tokens made")?.is_some() {
             self.confirm().await?;
             return Err(Refusal::KeySpent {
                 key: once.key.to_string(),

@@ -74,7 +74,6 @@ mod tests {
     fn a_row_is_read_again_once_anything_was_applied() {
         let (kept, applied) = (TokensRead::default(), Cell::new(Some(at(1))));
         let name = TokenName::new("ci").unwrap();
-        let row = |scope| TokenRow { created_at: WallTime::new(1), scope, hash: [7; 32], expires_at: None };
         let told = |now: Option<TokenRow>| kept.row(&name, || applied.get(), || Ok(now)).unwrap().map(|row| row.scope);
         assert_eq!(told(None), None);
         assert_eq!(told(Some(row(Scope::Read))), Some(Scope::Read), "that there is none is not kept");
@@ -84,5 +83,50 @@ mod tests {
         applied.set(Some(at(3)));
         assert_eq!(told(None), None, "revoked");
         assert_eq!(told(None), None);
+    }
+
+    fn row(scope: Scope) -> TokenRow {
+        TokenRow { created_at: WallTime::new(1), scope, hash: [7; 32], expires_at: None }
+    }
+
+    /// What was read tells of the moment before the reading, not of the one behind it.
+    #[test]
+    fn a_row_that_was_read_while_something_was_applied_is_read_again() {
+        let (kept, applied) = (TokensRead::default(), Cell::new(Some(at(1))));
+        let name = TokenName::new("ci").unwrap();
+        let overtaken = || {
+            applied.set(Some(at(2)));
+            Ok(Some(row(Scope::Operate)))
+        };
+        assert!(kept.row(&name, || applied.get(), overtaken).unwrap().is_some());
+        assert_eq!(kept.row(&name, || applied.get(), || Ok(None)), Ok(None), "revoked by the second entry");
+    }
+
+    #[test]
+    fn of_what_was_read_before_an_entry_nothing_is_told_after_it_also_where_another_row_was_read_since() {
+        let (kept, applied) = (TokensRead::default(), Cell::new(Some(at(1))));
+        let (one, two) = (TokenName::new("one").unwrap(), TokenName::new("two").unwrap());
+        let told = |name: &TokenName, now: Option<TokenRow>| {
+            kept.row(name, || applied.get(), || Ok(now)).unwrap().map(|row| row.scope)
+        };
+        assert_eq!(told(&one, Some(row(Scope::Read))), Some(Scope::Read));
+        applied.set(Some(at(2)));
+        assert_eq!(told(&two, Some(row(Scope::Read))), Some(Scope::Read));
+        assert_eq!(told(&one, None), None, "revoked by the second entry");
+    }
+
+    /// Two threads: the one that began first comes last.
+    #[test]
+    fn a_reading_that_was_overtaken_is_not_put_among_newer_ones() {
+        let (kept, applied) = (TokensRead::default(), Cell::new(Some(at(1))));
+        let (one, two) = (TokenName::new("one").unwrap(), TokenName::new("two").unwrap());
+        let overtaken = || {
+            applied.set(Some(at(2)));
+            assert!(kept.row(&two, || applied.get(), || Ok(Some(row(Scope::Read)))).unwrap().is_some());
+            Ok(Some(row(Scope::Operate)))
+        };
+        assert!(kept.row(&one, || applied.get(), overtaken).unwrap().is_some());
+        assert_eq!(kept.row(&one, || applied.get(), || Ok(None)), Ok(None), "revoked by the second entry");
+        assert!(kept.row(&two, || applied.get(), || Ok(None)).unwrap().is_some(), "the newer one is kept");
     }
 }

@@ -66,8 +66,8 @@ pub const OPEN_CALLS_MAX: usize = 8;
 
 /// Longest idempotency key: a UUID has 36 characters.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
-/// Idempotency keys that a twin remembers: changes of one device that its clients may be in doubt about at a time. About 100
-/// bytes each, in a row that reports do not write.
+/// Idempotency keys that a twin remembers of changes, and as many of method calls: what its clients may be in doubt about at a time.
+/// About 100 bytes each, in a row that reports do not write.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 8;
 /// Largest answer of a method call with a key that is kept for its repeats, in bytes; of a larger one the status is kept. Eight of them
 /// are in a row that reports do not write.

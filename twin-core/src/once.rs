@@ -4,8 +4,8 @@
 //! change: whatever survives, both do. A repeat is answered from there and is a read: it waits for what it rests on like any other.
 //! What was refused is not remembered, since it had no effect; it is looked at anew.
 //!
-//! **How long.** A twin remembers [`IDEMPOTENCY_KEYS_MAX`](crate::limits::IDEMPOTENCY_KEYS_MAX) keys. Where another needs the room the
-//! oldest goes, but only once it was remembered for [`IDEMPOTENCY_KEPT_MIN`](crate::limits::IDEMPOTENCY_KEPT_MIN); before that the new
+//! **How long.** A twin remembers [`IDEMPOTENCY_KEYS_MAX`](crate::limits::IDEMPOTENCY_KEYS_MAX) keys of changes and as many of method
+//! calls. Where another of its kind needs the room the oldest goes, but only once it was remembered for [`IDEMPOTENCY_KEPT_MIN`](crate::limits::IDEMPOTENCY_KEPT_MIN); before that the new
 //! change is refused and told when to come again. No wall clock is asked: a record says which owner made it and when by that owner's
 //! monotonic clock. The same owner subtracts; another one knows only that the record is older than its own rule, and counts from
 //! there. So a restart or a move makes a key live longer and never shorter; and grains, which come and go, have no part in it (an age

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{GatewayName, SiteId};
+use crate::limits::IDEMPOTENCY_KEPT_MIN;
 use crate::numbers::{AttachmentNo, Boot, Seq};
 
 /// A document rule that a value breaks.
@@ -188,27 +189,34 @@ pub enum Refusal {
     },
     /// The idempotency key belongs to another change.
     #[error(
-        "idempotency key {key:?} was sent with another change here before: send the same change again, or take a new key"
+        "idempotency key {key:?} was used before for {used_for}, and this is another request; it stands for that one for at least \
+         {minutes} minutes from its use: send that request again as it was, or this one with a new key",
+        minutes = IDEMPOTENCY_KEPT_MIN.as_secs() / 60
     )]
     KeyReused {
         /// The key.
         key: String,
+        /// What was made with it: "change 7 of twin a".
+        used_for: String,
     },
     /// As many idempotency keys are remembered as can be, and the oldest is too young to be forgotten.
     #[error(
-        "{keys} idempotency keys are remembered here, which is the limit, and each for some minutes; try again in {retry_after_ms} ms, \
-         or change more in one request"
+        "{keys} idempotency keys of {of} are remembered, which is the limit, each for at least {minutes} minutes from its use; the \
+         oldest makes room in {retry_after_ms} ms: try again then, do more in one request, or send this one without a key",
+        minutes = IDEMPOTENCY_KEPT_MIN.as_secs() / 60
     )]
     KeysUsedUp {
         /// The limit.
         keys: u64,
+        /// Who remembers them: "changes of twin a".
+        of: String,
         /// When the oldest is forgotten.
         retry_after_ms: u64,
     },
     /// The idempotency key made credentials before. They are stored nowhere, so they cannot be shown a second time, and no second ones
     /// are made.
     #[error(
-        "idempotency key {key:?} made {what} before, which was shown once and is stored nowhere; nothing was made now. If that answer \
+        "idempotency key {key:?} made {what} before: its secret was shown once and is stored nowhere; nothing was made now. If that answer \
          was lost, {instead}"
     )]
     KeySpent {

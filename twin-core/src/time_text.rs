@@ -8,7 +8,7 @@ const DAY_MS: i64 = 86_400_000;
 /// `2026-03-01T12:34:56.789Z`. Years outside 0..=9999, which RFC 3339 cannot write, are shown as its first or last
 /// instant: a gateway's clock may say anything, and a document must still be readable.
 pub fn rfc3339(time: WallTime) -> String {
-    rfc3339_bytes(time).iter().copied().map(char::from).collect()
+    String::from_utf8_lossy(&rfc3339_bytes(time)).into_owned()
 }
 
 /// The same, as ASCII.

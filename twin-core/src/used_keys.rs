@@ -3,6 +3,8 @@
 //! As [`crate::once`] has it for twins: a key stands in the row of what it changed, in the same entry; there is a bound, and a young key
 //! is not forgotten for a new one.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::IdempotencyKey;
@@ -44,11 +46,23 @@ pub struct KeyedChange {
 pub struct UsedKeys(Vec<UsedKey>);
 
 impl UsedKeys {
-    /// The change, if it was made before. Refused where its key was used for another one, and where there is no room for a new key.
-    pub fn find(&self, change: &KeyedChange, time: OwnerTime, keys_max: usize) -> Result<Option<&UsedKey>, Refusal> {
+    /// Is this key among them?
+    pub fn holds(&self, key: &IdempotencyKey) -> bool {
+        self.0.iter().any(|used| used.key == *key)
+    }
+
+    /// The change, if it was made before. Refused where its key was used for another one, and where there is no room for a new key;
+    /// `of` says in that whose keys they are: "changes of site a".
+    pub fn find(
+        &self,
+        change: &KeyedChange,
+        time: OwnerTime,
+        keys_max: usize,
+        of: &dyn fmt::Display,
+    ) -> Result<Option<&UsedKey>, Refusal> {
         if let Some(used) = self.0.iter().find(|used| used.key == change.key) {
             if used.fingerprint != change.fingerprint {
-                return Err(Refusal::KeyReused { key: change.key.to_string() });
+                return Err(Refusal::KeyReused { key: change.key.to_string(), used_for: format!("one of the {of}") });
             }
             return Ok(Some(used));
         }
@@ -58,7 +72,7 @@ impl UsedKeys {
             return Ok(None);
         }
         let retry_after_ms = left.as_nanos().div_ceil(1_000_000) as u64;
-        Err(Refusal::KeysUsedUp { keys: keys_max as u64, retry_after_ms })
+        Err(Refusal::KeysUsedUp { keys: keys_max as u64, of: of.to_string(), retry_after_ms })
     }
 
     /// Remembers a change, in place of the oldest if there are too many, which [`UsedKeys::find`] allowed. To be committed together
@@ -87,14 +101,20 @@ mod tests {
         OwnerTime { now, ..OwnerTime::default() }
     }
 
+    fn find<'a>(keys: &'a UsedKeys, change: &KeyedChange, time: OwnerTime) -> Result<Option<&'a UsedKey>, Refusal> {
+        keys.find(change, time, 2, &"changes of x")
+    }
+
     #[test]
     fn a_key_is_found_again_and_stands_for_one_change() {
         let mut keys = UsedKeys::default();
-        assert_eq!(keys.find(&change(1, 1), at(Duration::ZERO), 2), Ok(None));
+        assert_eq!(find(&keys, &change(1, 1), at(Duration::ZERO)), Ok(None));
         keys.remember(change(1, 1), true, at(Duration::ZERO), 2);
-        let found = keys.find(&change(1, 1), at(Duration::ZERO), 2).map(|used| used.map(|used| used.created));
+        let found = find(&keys, &change(1, 1), at(Duration::ZERO)).map(|used| used.map(|used| used.created));
         assert_eq!(found, Ok(Some(true)));
-        assert_eq!(keys.find(&change(1, 2), at(Duration::ZERO), 2), Err(Refusal::KeyReused { key: "k1".into() }));
+        let refused = Refusal::KeyReused { key: "k1".into(), used_for: "one of the changes of x".into() };
+        assert_eq!(find(&keys, &change(1, 2), at(Duration::ZERO)), Err(refused));
+        assert!(keys.holds(&change(1, 2).key) && !keys.holds(&change(2, 2).key));
     }
 
     #[test]
@@ -103,12 +123,12 @@ mod tests {
         keys.remember(change(1, 1), true, at(Duration::ZERO), 2);
         keys.remember(change(2, 1), true, at(Duration::from_secs(1)), 2);
         let later = at(Duration::from_secs(100));
-        let refused = Refusal::KeysUsedUp { keys: 2, retry_after_ms: 200_000 };
-        assert_eq!(keys.find(&change(3, 1), later, 2), Err(refused));
+        let refused = Refusal::KeysUsedUp { keys: 2, of: "changes of x".into(), retry_after_ms: 200_000 };
+        assert_eq!(find(&keys, &change(3, 1), later), Err(refused));
         let old = at(IDEMPOTENCY_KEPT_MIN);
-        assert_eq!(keys.find(&change(3, 1), old, 2), Ok(None));
+        assert_eq!(find(&keys, &change(3, 1), old), Ok(None));
         keys.remember(change(3, 1), true, old, 2);
-        assert!(keys.find(&change(2, 1), old, 2).is_ok_and(|used| used.is_some()), "one went, not more");
-        assert_ne!(keys.find(&change(1, 1), old, 2).map(|used| used.is_some()), Ok(true));
+        assert!(find(&keys, &change(2, 1), old).is_ok_and(|used| used.is_some()), "one went, not more");
+        assert_ne!(find(&keys, &change(1, 1), old).map(|used| used.is_some()), Ok(true));
     }
 }

@@ -105,6 +105,11 @@ impl TwinView {
         Self { packed: Bytes::copy_from_slice(&self.packed) }
     }
 
+    /// For whoever asks for more than one thing: what stands where is looked for once.
+    pub fn open(&self) -> Result<OpenView<'_>, ViewError> {
+        Ok(OpenView(self.parts()?))
+    }
+
     fn parts(&self) -> Result<Parts<'_>, ViewError> {
         let mut reader = Reader::new(&self.packed);
         if reader.array()? < 9 {
@@ -123,17 +128,14 @@ impl TwinView {
         })
     }
 
-    /// Version of the whole twin: rises with every effective change of any section.
+    /// See [`OpenView::version`].
     pub fn version(&self) -> Result<u64, ViewError> {
-        let Parts { tags_version, desired, reported, .. } = self.parts()?;
-        // Each is 1 or above; anything else is no view of ours, and must not overflow either.
-        let sum = tags_version.wrapping_add(desired.version.get()).wrapping_add(reported.version.get());
-        Ok(sum.wrapping_sub(2))
+        Ok(self.open()?.version())
     }
 
     /// Which life of the id.
     pub fn incarnation(&self) -> Result<Incarnation, ViewError> {
-        Ok(Incarnation::new(self.parts()?.incarnation))
+        Ok(self.open()?.incarnation())
     }
 
     /// The current attachment; 0: never attached, or in an earlier life only.
@@ -201,17 +203,50 @@ impl TwinView {
         Ok(converge::to_value(converge::properties(&self.parts()?)?))
     }
 
+    /// See [`OpenView::office`].
+    pub fn office(&self) -> Result<Option<Office>, ViewError> {
+        self.open()?.office()
+    }
+
+    /// See [`OpenView::steering_etag`].
+    pub fn steering_etag(&self) -> Result<String, ViewError> {
+        Ok(self.open()?.steering_etag())
+    }
+}
+
+/// A view of which is known what stands where.
+pub struct OpenView<'a>(Parts<'a>);
+
+impl OpenView<'_> {
+    /// Bytes of `desired` and `reported`, as they are stored.
+    pub fn size_bytes(&self) -> usize {
+        self.0.desired.whole.len() + self.0.reported.whole.len()
+    }
+
+    /// Version of the whole twin: rises with every effective change of any section.
+    pub fn version(&self) -> u64 {
+        let Parts { tags_version, desired, reported, .. } = &self.0;
+        // Each is 1 or above; anything else is no view of ours, and must not overflow either.
+        let sum = tags_version.wrapping_add(desired.version.get()).wrapping_add(reported.version.get());
+        sum.wrapping_sub(2)
+    }
+
+    /// Which life of the id.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation::new(self.0.incarnation)
+    }
+
     /// What only the back office is shown; `None` in a gateway's view.
     pub fn office(&self) -> Result<Option<Office>, ViewError> {
-        let Some((mut reader, _)) = self.parts()?.office()? else { return Ok(None) };
+        let Some((mut reader, _)) = self.0.office()? else { return Ok(None) };
         let site = record(reader.raw()?)?;
         Ok(Some(Office { site, gateway: record(reader.raw()?)? }))
     }
 
     /// What `If-Match` of REST compares: see [`TwinDocument`](crate::document::TwinDocument::steering_etag).
-    pub fn steering_etag(&self) -> Result<String, ViewError> {
-        let Parts { incarnation, tags_version, desired, .. } = self.parts()?;
-        Ok(format!("{incarnation}-{tags_version}-{}", desired.version))
+    pub fn steering_etag(&self) -> String {
+        let Parts { incarnation, tags_version, desired, .. } = &self.0;
+        format!("{incarnation}-{tags_version}-{}", desired.version)
     }
 }
 

@@ -57,7 +57,7 @@ async fn a_key_survives_passivation_a_broken_chain_and_a_restart() {
     let again = send(&world, "k", 1).await.unwrap();
     assert_eq!((again.replayed, &again.outcome), (true, &first.outcome));
     let refused = send(&world, "k", 3).await;
-    assert_eq!(refused, Err(Refusal::KeyReused { key: "k".into() }));
+    assert!(matches!(refused, Err(Refusal::KeyReused { .. })), "{refused:?}");
     assert_eq!(world.read("label").await.unwrap().desired_version.get(), 3);
 }
 

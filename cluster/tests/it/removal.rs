@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use twin_cluster::{Cluster, Enrolment, ExportQuery};
 use twin_core::command::{Answer, Command, Precondition};
+use twin_core::grain::Reply;
 use twin_core::ids::{GatewayId, GatewayName, SiteId, TwinId};
 use twin_core::numbers::{AttachmentNo, Boot, OutboxId};
 use twin_core::refusal::Refusal;
@@ -178,4 +179,51 @@ async fn an_attach_makes_no_twin_in_a_site_that_goes() {
     removal.done().await;
     assert_eq!(twins_of(&world.cluster, &store).await, 0);
     assert!(matches!(world.read("a").await, Err(Refusal::NotFound { .. })));
+}
+
+/// A twin that is put into a site may be anywhere between the look at the site's row and its commit when the site goes. Held there,
+/// by an answer that its grain cannot get rid of, it shows whether the deletion waits for it: without that the site would be gone by
+/// the time that the twin is committed into it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_site_does_not_go_while_a_twin_is_on_its_way_into_it() {
+    let world = World::new().await;
+    let store = site("store-1");
+    world.cluster.put_site(&store, Enrolment::Open).await.unwrap();
+    let late = twin("late");
+    let (is_held, held) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let hold = Reply::once(move |_| {
+        is_held.send(()).unwrap();
+        let _ = released.recv_timeout(Duration::from_secs(60));
+    });
+    world.cluster.submit(&late, Command::Read, 0, hold);
+    tokio::task::spawn_blocking(move || held.recv_timeout(Duration::from_secs(20))).await.unwrap().unwrap();
+    // One more before it, so that the mailbox is where it waits.
+    world.cluster.submit(&late, Command::Read, 0, Reply::once(|_| ()));
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    world.cluster.submit(&late, put_in(&store), 10, Reply::once(move |put| drop(answer.send(put))));
+
+    let (cluster, going) = (world.cluster.clone(), store.clone());
+    let mut removal = tokio::spawn(async move { cluster.remove_site(&going, true).await.unwrap().done().await });
+    // From when it is asked for nobody else comes in.
+    let begun = tokio::time::Instant::now();
+    for number in 0.. {
+        let refused = world.cluster.call(&twin(&format!("other-{number}")), put_in(&store), 10).await;
+        match refused {
+            Err(Refusal::Busy { what, .. }) if what.contains("gate") => break,
+            Err(Refusal::SiteDeleting { .. } | Refusal::SiteNotFound { .. }) => break,
+            _ => assert!(begun.elapsed() < Duration::from_secs(20), "the gate stays open: {refused:?}"),
+        }
+    }
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut removal).await;
+    release.send(()).unwrap();
+    if early.is_err() {
+        removal.await.unwrap();
+    }
+    document(answered.await.unwrap());
+    let read = world.read("late").await;
+    assert!(matches!(read, Err(Refusal::NotFound { .. })), "it is in a site that is gone: {read:?}");
+    assert!(early.is_err(), "the site was gone before what came into it was answered");
+    assert!(matches!(world.cluster.site(&store).await, Err(Refusal::SiteNotFound { .. })));
+    assert_eq!(twins_of(&world.cluster, &store).await, 0);
 }

@@ -25,6 +25,9 @@ pub const FILTER_DEFAULT: &str = "info,openraft=error,actix_server=warn,actix_ht
 /// Share of the traces begun here that are kept, unless configured.
 pub const SAMPLE_RATIO_DEFAULT: f64 = 0.01;
 
+/// Target of the spans of reads over REST: at debug, so that nobody pays for them where nothing is exported.
+pub(crate) const READS: &str = "twin_node::reads";
+
 /// What to log and where to export.
 #[derive(Clone, Debug)]
 pub struct TelemetryOptions {
@@ -85,9 +88,9 @@ pub fn start(options: &TelemetryOptions) -> Result<Telemetry, TelemetryError> {
     let provider = options.otlp_endpoint.as_deref().map(|endpoint| provider(endpoint, options)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         let tracer = provider.tracer("twinmesh");
-        // Our spans only: those of libraries would cost more than they tell.
+        // Our spans only: those of libraries would cost more than they tell. Those of reads are for this alone.
         let ours = EnvFilter::new(
-            "off,twin_node=info,twin_cluster=info,twin_transports=info,twin_storage=info,twin_core=info,twin_gateway=info",
+            "off,twin_node=info,twin_node::reads=debug,twin_cluster=info,twin_transports=info,twin_storage=info,twin_core=info,twin_gateway=info",
         );
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours)
     });

@@ -4,20 +4,18 @@ use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{self, HeaderMap, Method, Request, Uri, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 use ureq::{Agent, Body, BodyReader};
 
+use crate::agent;
 use crate::api_path::ApiPath;
 use crate::cli::Connection;
 use crate::commands::doctor::Moment;
 use crate::failure::Failure;
-use crate::limits::{
-    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT, LOOK_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX,
-};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, LOOK_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX};
 use crate::problem::Problem;
 
 /// A connection to one node.
@@ -124,22 +122,9 @@ impl Client {
                     "https needs --ca FILE (or TWINMESH_CA): `ca.pem` in the node's data directory".to_owned(),
                 ));
             }
-            None => RootCerts::new_with_certs(&[]),
+            None => agent::nobody(),
         };
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            // The token goes to the node that was named, and nowhere else.
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent(concat!("twinctl/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .build()
-            .new_agent();
+        let agent = agent::trusting(roots).proxy(None).build().new_agent();
         let authorization = format!("Bearer {}", read_token(token_file)?);
         Ok(Self { agent, base: url.trim_end_matches('/').to_owned(), authorization })
     }

@@ -48,6 +48,25 @@ pub(crate) enum Failure {
         /// How many for which reason.
         by_code: String,
     },
+    /// A file of items was not sent to its end. What became of those before stands on standard output.
+    #[error(
+        "{why}; stopped there: of the {items} items before line {line}, {done} were {word}, and of those from there on none is known to be. \
+         When it is mended, go on with: {on}"
+    )]
+    Stopped {
+        /// What stopped it.
+        why: Box<Failure>,
+        /// The first line without an outcome.
+        line: u64,
+        /// How many items have one.
+        items: u64,
+        /// Of these, how many went well.
+        done: u64,
+        /// What that is called.
+        word: &'static str,
+        /// The command that sends the rest.
+        on: String,
+    },
     /// The doctor found something. What it is stands on standard output.
     #[error("{wrong} wrong, {warnings} to look at")]
     Unwell {
@@ -67,6 +86,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Stopped { why, .. } => why.exit_code(),
             Self::Refused(_)
             | Self::Answer { .. }
             | Self::Store { .. }
@@ -79,7 +99,11 @@ impl Failure {
 
     /// What to do about a node that is there, but is not trusted.
     pub(crate) fn hint(&self) -> Option<String> {
-        if let Self::Unreachable { reason, .. } = self { meaning_of_tls(reason) } else { None }
+        match self {
+            Self::Unreachable { reason, .. } => meaning_of_tls(reason),
+            Self::Stopped { why, .. } => why.hint(),
+            _ => None,
+        }
     }
 
     /// Has the reader of standard output left?

@@ -77,7 +77,7 @@ pub(crate) const UPTIME_S_MIN: f64 = 300.0;
 pub(crate) const FLAP_CONNECTED_S_MAX: i64 = 60;
 /// See [`FLAP_CONNECTED_S_MAX`].
 pub(crate) const FLAP_UPTIME_MS_MIN: u64 = 10 * 60 * 1000;
-/// Sessions an hour, for each open one, beyond which gateways come and go.
+/// Sessions an hour, for each gateway, beyond which gateways come and go.
 pub(crate) const FLAP_SESSIONS_PER_HOUR_MAX: f64 = 6.0;
 /// Names listed in a finding; the rest is counted.
 pub(crate) const NAMES_LISTED_MAX: usize = 5;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 refused by the server, 2 the command itself is wrong, 3 the node can't be reached.
 
+mod agent;
 mod api_path;
 mod cli;
 mod client;

@@ -3,7 +3,7 @@
 use super::life::Life;
 use super::{Effect, Step, StepContext, Twin};
 use crate::command::{Answer, CallEnd, Command};
-use crate::ids::IdempotencyKey;
+use crate::ids::{IdempotencyKey, TwinId};
 use crate::json::compact_len_at_most;
 use crate::limits::{CALL_ANSWER_KEPT_BYTES_MAX, IDEMPOTENCY_KEPT_MIN, IDEMPOTENCY_KEYS_MAX};
 use crate::numbers::CallNo;
@@ -32,7 +32,7 @@ impl Twin {
         }
         if let Some(life) = self.life.as_deref() {
             // Before the condition: the first time may be what made it fail.
-            if let Some(record) = life.remembered(&key, fingerprint)? {
+            if let Some(record) = life.remembered(&self.id, &key, fingerprint)? {
                 if let Some(KnownCall { call, answer }) = record.call.clone() {
                     return Ok(Effect::unchanged(Answer::CallKnown { call, answer }));
                 }
@@ -43,17 +43,12 @@ impl Twin {
                 return Ok(Effect::unchanged(Answer::Once(Box::new(answer))));
             }
             // Before the change: what is refused changes nothing.
-            life.check_room_for_key(time)?;
+            life.check_room_for_key(&self.id, is_call, time)?;
         }
         let effect = self.effect_of(change, context)?;
         if let Answer::CallOpened { call, .. } = effect.answer {
             let life = self.life_mut()?;
-            life.remember(key, fingerprint, false, time);
-            life.head
-                .keys
-                .last_mut()
-                .into_iter()
-                .for_each(|record| record.call = Some(KnownCall { call, answer: None }));
+            life.remember(key, fingerprint, false, Some(KnownCall { call, answer: None }), time);
             return Ok(Effect { changed: effect.changed.with(RowKind::Head), ..effect });
         }
         let (document, created) = match effect.answer {
@@ -61,23 +56,37 @@ impl Twin {
             _ => (None, false),
         };
         let life = self.life_mut()?;
-        let outcome = life.remember(key, fingerprint, created, time);
+        let outcome = life.remember(key, fingerprint, created, None, time);
         let answer = Answer::Once(Box::new(OnceAnswer { replayed: false, outcome, document }));
         Ok(Effect { answer, changed: effect.changed.with(RowKind::Head), events: effect.events })
     }
 }
 
 impl Life {
-    fn remembered(&self, key: &IdempotencyKey, fingerprint: Fingerprint) -> Result<Option<&KeyRecord>, Refusal> {
+    fn remembered(
+        &self,
+        twin: &TwinId,
+        key: &IdempotencyKey,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<&KeyRecord>, Refusal> {
         let record = self.head.keys.iter().find(|record| record.key == *key);
-        if record.is_some_and(|record| record.fingerprint != fingerprint) {
-            return Err(Refusal::KeyReused { key: key.to_string() });
+        match record {
+            Some(record) if record.fingerprint != fingerprint => {
+                let used_for = match &record.call {
+                    Some(KnownCall { call, .. }) => format!("method call {call} of twin {twin}"),
+                    None => format!("the change that made version {} of twin {twin}", record.version),
+                };
+                Err(Refusal::KeyReused { key: key.to_string(), used_for })
+            }
+            record => Ok(record),
         }
-        Ok(record)
     }
 
-    fn check_room_for_key(&self, time: OwnerTime) -> Result<(), Refusal> {
-        let Some(oldest) = self.head.keys.first().filter(|_| self.head.keys.len() >= IDEMPOTENCY_KEYS_MAX) else {
+    /// Changes and method calls each have a bound of their own: who steers a twin much can still call its device, and the other way
+    /// round.
+    fn check_room_for_key(&self, twin: &TwinId, is_call: bool, time: OwnerTime) -> Result<(), Refusal> {
+        let mut alike = self.head.keys.iter().filter(|record| record.call.is_some() == is_call);
+        let Some(oldest) = alike.next().filter(|_| 1 + alike.count() >= IDEMPOTENCY_KEYS_MAX) else {
             return Ok(());
         };
         let left = IDEMPOTENCY_KEPT_MIN.saturating_sub(oldest.age(time));
@@ -85,7 +94,8 @@ impl Life {
             return Ok(());
         }
         let retry_after_ms = left.as_nanos().div_ceil(1_000_000) as u64;
-        Err(Refusal::KeysUsedUp { keys: IDEMPOTENCY_KEYS_MAX as u64, retry_after_ms })
+        let of = format!("{} of twin {twin}", if is_call { "method calls" } else { "changes" });
+        Err(Refusal::KeysUsedUp { keys: IDEMPOTENCY_KEYS_MAX as u64, of, retry_after_ms })
     }
 
     /// In place of the oldest if there are too many, which [`Life::check_room_for_key`] allowed.
@@ -94,6 +104,7 @@ impl Life {
         key: IdempotencyKey,
         fingerprint: Fingerprint,
         created: bool,
+        call: Option<KnownCall>,
         time: OwnerTime,
     ) -> OnceOutcome {
         let record = KeyRecord {
@@ -105,12 +116,16 @@ impl Life {
             desired_version: self.desired.section().version(),
             owner: time.owner,
             made_at_ms: time.now.as_millis() as u64,
-            call: None,
+            call,
         };
         let outcome = record.outcome(self.head.incarnation);
         let keys = &mut self.head.keys;
-        let forgotten = (keys.len() + 1).saturating_sub(IDEMPOTENCY_KEYS_MAX);
-        keys.drain(..forgotten);
+        let is_like = |other: &KeyRecord| other.call.is_some() == record.call.is_some();
+        if keys.iter().filter(|other| is_like(other)).count() >= IDEMPOTENCY_KEYS_MAX
+            && let Some(oldest) = keys.iter().position(is_like)
+        {
+            keys.remove(oldest);
+        }
         keys.push(record);
         outcome
     }

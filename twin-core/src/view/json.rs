@@ -3,53 +3,81 @@
 
 use super::converge::{self, Property};
 use super::stored::{Changed, Entered, Kind, StoredSection, key, skip, text};
-use super::{Parts, TwinView, ViewError};
+use super::{OpenView, TwinView, ViewError};
 use crate::convergence::Convergence;
 use crate::limits::NESTING_MAX;
 use crate::msgpack::{Item, Malformed, Reader};
 use crate::numbers::WallTime;
-use crate::section::{METADATA_KEY, VERSION_KEY};
+use crate::section::METADATA_KEY;
 use crate::time_text::rfc3339_bytes;
 
 const LAST_UPDATED: &str = "$lastUpdated";
-const LAST_UPDATED_VERSION: &str = "$lastUpdatedVersion";
 
 impl TwinView {
+    /// See [`OpenView::write_tags_json`].
+    pub fn write_tags_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_tags_json(out)
+    }
+
+    /// See [`OpenView::write_desired_json`].
+    pub fn write_desired_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_desired_json(out)
+    }
+
+    /// See [`OpenView::write_reported_json`].
+    pub fn write_reported_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_reported_json(out)
+    }
+
+    /// See [`OpenView::write_plain_desired_json`].
+    pub fn write_plain_desired_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_plain_desired_json(out)
+    }
+
+    /// See [`OpenView::write_plain_reported_json`].
+    pub fn write_plain_reported_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_plain_reported_json(out)
+    }
+
+    /// See [`OpenView::write_convergence_json`].
+    pub fn write_convergence_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
+        self.open()?.write_convergence_json(out)
+    }
+}
+
+impl OpenView<'_> {
     /// Appends `tags`, plain. An error in a view that a gateway was sent.
     pub fn write_tags_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
-        let (_, tags) = self.parts()?.office()?.ok_or(Malformed::Expected("a view for the back office"))?;
+        let (_, tags) = self.0.office()?.ok_or(Malformed::Expected("a view for the back office"))?;
         Writer::new(&tags, out).node(&mut tags.root.clone(), NESTING_MAX)
     }
 
     /// Appends `desired` with `$version` and `$metadata`.
     pub fn write_desired_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
-        let Parts { desired, .. } = self.parts()?;
-        Writer::new(&desired, out).section()
+        Writer::new(&self.0.desired, out).section()
     }
 
     /// Appends `reported` with `$version` and `$metadata`.
     pub fn write_reported_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
-        let Parts { reported, .. } = self.parts()?;
-        Writer::new(&reported, out).section()
+        Writer::new(&self.0.reported, out).section()
     }
 
     /// Appends `desired`, plain: as it may be sent back.
     pub fn write_plain_desired_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
-        let Parts { desired, .. } = self.parts()?;
-        Writer::new(&desired, out).node(&mut desired.root.clone(), NESTING_MAX)
+        let desired = &self.0.desired;
+        Writer::new(desired, out).node(&mut desired.root.clone(), NESTING_MAX)
     }
 
     /// Appends `reported`, plain.
     pub fn write_plain_reported_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
-        let Parts { reported, .. } = self.parts()?;
-        Writer::new(&reported, out).node(&mut reported.root.clone(), NESTING_MAX)
+        let reported = &self.0.reported;
+        Writer::new(reported, out).node(&mut reported.root.clone(), NESTING_MAX)
     }
 
     /// Appends [`TwinView::convergence`].
     pub fn write_convergence_json(&self, out: &mut Vec<u8>) -> Result<(), ViewError> {
         out.push(b'{');
-        for (at, Property { pointer, version, state }) in converge::properties(&self.parts()?)?.into_iter().enumerate()
-        {
+        for (at, Property { pointer, version, state }) in converge::properties(&self.0)?.into_iter().enumerate() {
             comma(out, at);
             string(out, &pointer);
             out.extend_from_slice(b":{");
@@ -73,12 +101,12 @@ struct Writer<'a, 'o> {
     section: StoredSection<'a>,
     out: &'o mut Vec<u8>,
     /// The time written last: most nodes of a section changed together.
-    time: (WallTime, [u8; 24]),
+    time: Option<(WallTime, [u8; 24])>,
 }
 
 impl<'a, 'o> Writer<'a, 'o> {
     fn new(section: &StoredSection<'a>, out: &'o mut Vec<u8>) -> Self {
-        Self { section: *section, out, time: (section.updated, rfc3339_bytes(section.updated)) }
+        Self { section: *section, out, time: None }
     }
 
     /// The root with `$metadata` and `$version` among its members: all stand in the order of their keys.
@@ -106,12 +134,9 @@ impl<'a, 'o> Writer<'a, 'o> {
 
     fn own_members(&mut self, at: usize) -> Result<(), ViewError> {
         comma(self.out, at);
-        string(self.out, METADATA_KEY);
-        self.out.push(b':');
+        self.out.extend_from_slice(b"\"$metadata\":");
         self.metadata(&mut self.section.root.clone(), NESTING_MAX)?;
-        self.out.push(b',');
-        string(self.out, VERSION_KEY);
-        self.out.push(b':');
+        self.out.extend_from_slice(b",\"$version\":");
         number(self.out, self.section.version.get());
         Ok(())
     }
@@ -172,20 +197,19 @@ impl<'a, 'o> Writer<'a, 'o> {
     fn stamp(&mut self, changed: Changed, behind: usize) -> usize {
         let mut members = 0;
         if let Some(at) = changed.at {
-            if self.time.0 != at {
-                self.time = (at, rfc3339_bytes(at));
-            }
+            let text = match self.time {
+                Some((last, text)) if last == at => text,
+                _ => self.time.insert((at, rfc3339_bytes(at))).1,
+            };
             comma(self.out, behind);
-            string(self.out, LAST_UPDATED);
-            self.out.extend_from_slice(b":\"");
-            self.out.extend_from_slice(&self.time.1);
+            self.out.extend_from_slice(b"\"$lastUpdated\":\"");
+            self.out.extend_from_slice(&text);
             self.out.push(b'"');
             members += 1;
         }
         if let Some(version) = changed.version {
             comma(self.out, behind + members);
-            string(self.out, LAST_UPDATED_VERSION);
-            self.out.push(b':');
+            self.out.extend_from_slice(b"\"$lastUpdatedVersion\":");
             number(self.out, version.get());
             members += 1;
         }
@@ -242,8 +266,10 @@ fn number(out: &mut Vec<u8>, raw: u64) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    // Nearly all of them.
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // Nearly all of them. Looked at without stopping, so that it is done for many bytes at once.
+    let escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if !escapes {
+        out.reserve(text.len() + 2);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

@@ -133,7 +133,8 @@ fn a_repeat_is_answered_as_the_first_and_changes_nothing() {
 fn the_same_key_with_another_body_is_refused_and_means_the_first_change_still() {
     let mut bench = Bench::registered();
     bench.once("k", 1, patch(1)).unwrap();
-    assert_eq!(bench.once("k", 2, patch(2)), Err(Refusal::KeyReused { key: "k".into() }));
+    let used_for = "the change that made version 2 of twin label".into();
+    assert_eq!(bench.once("k", 2, patch(2)), Err(Refusal::KeyReused { key: "k".into(), used_for }));
     assert_eq!(bench.n(), Some(1));
     assert!(bench.once("k", 1, patch(1)).unwrap().replayed);
 }
@@ -164,6 +165,10 @@ fn a_change_that_changed_nothing_is_remembered_too() {
     bench.plain(patch(2));
     assert!(bench.once("k", 1, patch(1)).unwrap().replayed);
     assert_eq!(bench.n(), Some(2), "what another wrote meanwhile stands");
+}
+
+fn used_up(what: &str, left: Duration) -> Refusal {
+    Refusal::KeysUsedUp { keys: 8, of: format!("{what} of twin label"), retry_after_ms: left.as_millis() as u64 }
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn past_the_bound_a_key_is_refused_until_the_oldest_was_kept_long_enough_even_if
         bench.pass(minute / 2);
     }
     let age = minute / 2 * IDEMPOTENCY_KEYS_MAX as u32;
-    let Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms }) = bench.once("late", 1, patch(99)) else { panic!() };
+    let Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms, .. }) = bench.once("late", 1, patch(99)) else { panic!() };
     assert_eq!(retry_after_ms, IDEMPOTENCY_KEPT_MIN.saturating_sub(age).as_millis() as u64);
     assert_eq!(bench.n(), Some(7));
     assert!(bench.once("k0", 1, patch(0)).unwrap().replayed, "the oldest is remembered still");
@@ -227,7 +232,7 @@ fn after_a_restart_every_key_counts_as_new_whatever_the_clocks_say() {
     // A process that has run for long becomes the owner.
     bench.restart(Duration::from_secs(86_400));
     let refused = bench.once("late", 1, patch(99));
-    assert_eq!(refused, Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms: IDEMPOTENCY_KEPT_MIN.as_millis() as u64 }));
+    assert_eq!(refused, Err(used_up("changes", IDEMPOTENCY_KEPT_MIN)));
     bench.pass(IDEMPOTENCY_KEPT_MIN);
     assert!(!bench.once("late", 1, patch(99)).unwrap().replayed);
 }
@@ -329,7 +334,7 @@ proptest! {
                         }
                     } else if remembered.len() == IDEMPOTENCY_KEYS_MAX && known_for(remembered[0].2) < IDEMPOTENCY_KEPT_MIN {
                         let left = IDEMPOTENCY_KEPT_MIN.saturating_sub(known_for(remembered[0].2));
-                        prop_assert_eq!(answer, Err(Refusal::KeysUsedUp { keys: 8, retry_after_ms: left.as_millis() as u64 }));
+                        prop_assert_eq!(answer, Err(used_up("changes", left)));
                     } else {
                         let answer = answer.unwrap();
                         prop_assert!(!answer.replayed && !answer.outcome.created);
@@ -397,8 +402,31 @@ mod calls {
         bench.restart(Duration::ZERO);
         let answer = Some(CallAnswer { status: 207, payload: "done".into(), is_cut: false });
         assert_eq!(call(&mut bench, "k", 1), Ok(Answer::CallKnown { call: number, answer }));
-        assert_eq!(call(&mut bench, "k", 2), Err(Refusal::KeyReused { key: "k".into() }));
+        let used_for = format!("method call {number} of twin label");
+        assert_eq!(call(&mut bench, "k", 2), Err(Refusal::KeyReused { key: "k".into(), used_for: used_for.clone() }));
+        assert_eq!(bench.once("k", 2, patch(2)), Err(Refusal::KeyReused { key: "k".into(), used_for }));
         assert_eq!(opened(call(&mut bench, "other", 1)).get(), number.get() + 1);
+    }
+
+    #[test]
+    fn changes_leave_calls_their_keys_and_calls_leave_changes_theirs() {
+        let mut bench = served();
+        for n in 0..8 {
+            bench.once(&format!("change-{n}"), 1, patch(n)).unwrap();
+        }
+        assert_eq!(bench.once("one-more", 1, patch(9)), Err(used_up("changes", IDEMPOTENCY_KEPT_MIN)));
+        for n in 0..8 {
+            let number = opened(call(&mut bench, &format!("call-{n}"), 1));
+            end(&mut bench, number, CallEnd::Answered { status: 200, payload: Value::Null });
+        }
+        assert_eq!(call(&mut bench, "one-more", 1), Err(used_up("method calls", IDEMPOTENCY_KEPT_MIN)));
+        bench.pass(IDEMPOTENCY_KEPT_MIN);
+        // Of each kind its own oldest goes.
+        opened(call(&mut bench, "one-more", 1));
+        assert!(bench.once("change-0", 1, patch(0)).unwrap().replayed);
+        bench.once("another", 1, patch(9)).unwrap();
+        assert!(matches!(call(&mut bench, "call-1", 1), Ok(Answer::CallKnown { .. })));
+        assert!(!bench.once("change-0", 1, patch(10)).unwrap().replayed);
     }
 
     #[test]

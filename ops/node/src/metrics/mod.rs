@@ -16,7 +16,7 @@ use crate::rest::Strangers;
 
 pub(crate) use batches::{BatchMetrics, ItemCounts};
 pub(crate) use collected::{Collected, Sources};
-pub(crate) use requests::RequestMetrics;
+pub(crate) use requests::{RequestMetrics, RouteMetrics};
 
 /// The node's registry.
 #[derive(Debug)]

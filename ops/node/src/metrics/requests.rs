@@ -1,5 +1,6 @@
 //! Requests of the REST, by route template: never by path, whose labels would be without bound.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,15 +48,53 @@ impl RequestMetrics {
         );
         Self { requests, latency }
     }
+}
+
+/// The figures of one route, as one thread counts them: each is looked for by its labels once.
+pub(crate) struct RouteMetrics {
+    all: RequestMetrics,
+    route: Arc<str>,
+    found: RefCell<Vec<Found>>,
+}
+
+struct Found {
+    method: &'static str,
+    status: u16,
+    requests: Counter,
+    latency: Histogram,
+}
+
+impl RouteMetrics {
+    /// Of the route of this template. Nothing is shown of it before there is a request.
+    pub(crate) fn new(all: &RequestMetrics, route: &str) -> Self {
+        Self { all: all.clone(), route: route.into(), found: RefCell::default() }
+    }
+
+    /// The template.
+    pub(crate) fn route(&self) -> &str {
+        &self.route
+    }
 
     /// One request was answered. Routes are templates and statuses are ours, so both are few; methods are anything a client
     /// says, so unknown ones share a label.
-    pub(crate) fn observe(&self, method: &str, route: Arc<str>, status: u16, took: Duration) {
+    pub(crate) fn observe(&self, method: &str, status: u16, took: Duration) {
         let method = ["GET", "PUT", "PATCH", "DELETE", "POST", "HEAD", "OPTIONS"]
             .into_iter()
             .find(|known| *known == method)
             .unwrap_or("other");
-        self.requests.get_or_create(&RequestLabels { method, route: Arc::clone(&route), status }).inc();
-        self.latency.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
+        let mut found = self.found.borrow_mut();
+        let at = found.iter().position(|found| found.method == method && found.status == status);
+        let at = at.unwrap_or_else(|| {
+            let (all, route) = (&self.all, &self.route);
+            let requests =
+                all.requests.get_or_create_owned(&RequestLabels { method, route: Arc::clone(route), status });
+            let latency = all.latency.get_or_create_owned(&RouteLabels { method, route: Arc::clone(route) });
+            found.push(Found { method, status, requests, latency });
+            found.len() - 1
+        });
+        if let Some(Found { requests, latency, .. }) = found.get(at) {
+            requests.inc();
+            latency.observe(took.as_secs_f64());
+        }
     }
 }

@@ -54,8 +54,22 @@ pub(crate) async fn read_json(request: &HttpRequest, payload: Payload, accepts: 
         let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
     })??;
+    if let Some(mark) = byte_order_mark(&bytes) {
+        let detail =
+            format!("the body begins with a byte order mark ({mark}), which is no JSON: send it as UTF-8 without one");
+        return Err(Problem::bad_request("malformed-json", detail));
+    }
     let value = json::parse(&bytes, "the body").map_err(|error| malformed(&error))?;
     Ok(JsonBody { value, bytes: bytes.len() })
+}
+
+/// What some editors and shells put before a text. Nobody sees it, so an error at "line 1, column 1" would tell nothing.
+fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("EF BB BF, that of UTF-8"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("that of UTF-16"),
+        _ => None,
+    }
 }
 
 /// A text that is not JSON, or no JSON that a document may hold.
@@ -214,13 +228,28 @@ mod tests {
     }
 
     async fn parsed(body: &'static [u8]) -> Result<Value, u16> {
+        read_body(body).await.map_err(|problem| problem.response().status().as_u16())
+    }
+
+    async fn read_body(body: &'static [u8]) -> Result<Value, Problem> {
         let (request, payload) =
             TestRequest::put().insert_header(("content-type", JSON)).set_payload(body).to_http_parts();
         let payload = <Payload as actix_web::FromRequest>::from_request(&request, &mut { payload }).await.unwrap();
-        read_json(&request, payload, Accepts::Json)
-            .await
-            .map(|body| body.value)
-            .map_err(|p| p.response().status().as_u16())
+        read_json(&request, payload, Accepts::Json).await.map(|body| body.value)
+    }
+
+    #[actix_web::test]
+    async fn a_byte_order_mark_is_named() {
+        for (body, mark) in
+            [(&b"\xef\xbb\xbf{}"[..], "UTF-8"), (b"\xff\xfe{\0}\0", "UTF-16"), (b"\xfe\xff\0{\0}", "UTF-16")]
+        {
+            let problem = read_body(body).await.unwrap_err();
+            let told = problem.to_string();
+            assert!(
+                problem.code() == "malformed-json" && told.contains("byte order mark") && told.contains(mark),
+                "{told}"
+            );
+        }
     }
 
     #[actix_web::test]

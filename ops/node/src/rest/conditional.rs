@@ -16,12 +16,13 @@ const HASH_DIGITS: usize = 16;
 
 /// The ETag header of a representation.
 pub(crate) fn etag(steering: &str, representation: &[u8]) -> String {
-    use std::fmt::Write as _;
     let digest = ring::digest::digest(&ring::digest::SHA256, representation);
-    let mut tag = format!("\"{steering}.");
-    for byte in &digest.as_ref()[..HASH_DIGITS / 2] {
-        let _ = write!(tag, "{byte:02x}");
-    }
+    let mut tag = String::with_capacity(steering.len() + 3 + HASH_DIGITS);
+    tag.push('"');
+    tag.push_str(steering);
+    tag.push('.');
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    tag.extend(digits.take(HASH_DIGITS).map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')));
     tag.push('"');
     tag
 }

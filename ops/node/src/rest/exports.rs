@@ -270,8 +270,9 @@ impl Export {
 }
 
 fn write_twin(twin: &TwinId, view: &TwinView, out: &mut Vec<u8>) -> Result<(), ViewError> {
+    let view = view.open()?;
     let office = view.office()?.ok_or_else(|| ViewError::Record("it is not for the back office".to_owned()))?;
-    let (site, version, etag) = (office.site, view.version()?, view.steering_etag()?);
+    let (site, version, etag) = (office.site, view.version(), view.steering_etag());
     // Ids hold nothing that JSON escapes.
     let _ = write!(out, r#"{{"id":"{twin}","site":"{site}","version":{version},"etag":"{etag}","tags":"#);
     view.write_tags_json(out)?;

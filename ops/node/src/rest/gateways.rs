@@ -6,8 +6,12 @@ use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use twin_cluster::{NewGateway, NewKey};
+use twin_core::numbers::WallTime;
+use twin_core::time_text::rfc3339;
 use twin_core::value::{Number, Value};
-use twin_transports::auth::{Credentials, CredentialsFile, GatewayKey, GatewaySecret, read_certificate_pem};
+use twin_transports::auth::{
+    CertificateKey, Credentials, CredentialsFile, GatewayKey, GatewaySecret, read_certificate_pem,
+};
 use twin_transports::limits::PEM_BYTES_MAX;
 use utoipa::ToSchema;
 
@@ -64,7 +68,9 @@ pub(crate) struct CredentialsBody {
 #[utoipa::path(
     post, path = "/api/v1/sites/{id}/gateways", tag = "sites", operation_id = "addGateway",
     summary = "Makes a gateway's credentials, or registers its certificate",
-    description = "A certificate is taken until it ends by the node's clock (its beginning is not looked at), and its session ends with it.",
+    description = "A certificate is taken until it ends by the node's clock, and its session ends with it; one that has ended is refused here \
+                   with 422 (rule `certificate-expired`). Its beginning is not looked at, neither here nor later: the clocks of stores are \
+                   wrong, so one that is issued for next week may be registered today.",
     request_body(content = PostBody, content_type = "application/json"),
     responses(
         (status = 201, description = "The credentials, shown once", body = CredentialsBody),
@@ -84,7 +90,7 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
             return Err(Problem::rule("missing-member", "/name", "name is missing: what the gateway shall be called"));
         }
     };
-    let key = new_key(given.get("certificate"))?;
+    let key = new_key(given.get("certificate"), rest.clock.wall())?;
     let said = said(key);
     let once = keyed(&request, "gateway 1", &[&said])?;
     audit_detail(&request, format!("gateway {name}{said}"));
@@ -92,8 +98,9 @@ pub(crate) async fn post(request: HttpRequest, payload: Payload, rest: Data<Rest
     shown_once(&rest, made)
 }
 
-/// By a certificate, if one is given.
-fn new_key(given: Option<&Value>) -> Result<NewKey, Problem> {
+/// By a certificate, if one is given. One that has ended is refused, as no session would ever be opened with it. One that has not begun
+/// is taken: that is not looked at later either, because the clocks of stores are wrong.
+fn new_key(given: Option<&Value>, now: WallTime) -> Result<NewKey, Problem> {
     match given {
         None | Some(Value::Null) => Ok(NewKey::Secret),
         Some(Value::String(pem)) if pem.len() as u64 > PEM_BYTES_MAX => {
@@ -101,6 +108,13 @@ fn new_key(given: Option<&Value>) -> Result<NewKey, Problem> {
             Err(Problem::rule("too-long", "/certificate", detail).with_limit(PEM_BYTES_MAX))
         }
         Some(Value::String(pem)) => match read_certificate_pem(pem) {
+            Ok(CertificateKey { ends_at: Some(ends_at), .. }) if ends_at <= now => {
+                let (ended, now) = (rfc3339(ends_at), rfc3339(now));
+                let detail = format!(
+                    "the certificate ended at {ended}, and this node's clock says {now}: issue a new one; it may be for the same key"
+                );
+                Err(Problem::rule("certificate-expired", "/certificate", detail))
+            }
             Ok(key) => Ok(NewKey::Certificate(key.sha256)),
             Err(error) => Err(Problem::rule("not-a-certificate", "/certificate", error.to_string())),
         },
@@ -167,7 +181,8 @@ pub(crate) struct RotateBody {
     post, path = "/api/v1/sites/{id}/gateways/{name}/keys", tag = "sites", operation_id = "rotateGateway",
     summary = "Makes new credentials for a gateway, or registers its new certificate; the old ones work a while longer",
     description = "A gateway has at most two keys: where old credentials still work from an earlier call, those end now. A session that \
-                   was opened with credentials that have ended is closed. A certificate for the key that is registered changes nothing.",
+                   was opened with credentials that have ended is closed. A certificate for the key that is registered changes nothing; \
+                   one that has ended is refused with 422 (rule `certificate-expired`).",
     params(("name" = String, Path, description = "The gateway's name", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")),
     request_body(content = RotateBody, content_type = "application/json"),
     responses(
@@ -182,7 +197,7 @@ pub(crate) async fn rotate(request: HttpRequest, payload: Payload, rest: Data<Re
     let body = read_json(&request, payload, Accepts::Json).await?;
     let given = members(body.value, &["overlapSeconds", "certificate"], "a new key")?;
     let overlap = overlap(given.get("overlapSeconds"))?;
-    let key = new_key(given.get("certificate"))?;
+    let key = new_key(given.get("certificate"), rest.clock.wall())?;
     let said = said(key);
     let once = keyed(&request, "rotate 1", &[&overlap.as_secs().to_string(), &said])?;
     audit_detail(&request, format!("the old key works for {} s{said}", overlap.as_secs()));

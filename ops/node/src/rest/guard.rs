@@ -5,9 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Service as _, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpRequest};
 use tokio::sync::oneshot;
@@ -15,6 +14,7 @@ use twin_cluster::tokens::{Admin, Scope};
 
 use super::Rest;
 use super::auth::source;
+use super::dispatch::RouteService;
 use super::problem::Problem;
 use crate::audit::{Event, Kind, Record};
 use crate::limits::{ADMISSION_CHECK_INTERVAL, AUDIT_RETRY_AFTER};
@@ -35,21 +35,26 @@ pub(crate) fn audit_end(request: &HttpRequest, detail: oneshot::Receiver<String>
     request.extensions_mut().insert(End(detail));
 }
 
-/// Lets a request pass to a route that needs `scope`.
+/// A route that needs a scope.
+#[derive(Clone, Copy)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) scope: Scope,
+    /// As its path is in the table.
+    pub(crate) route: &'static str,
+    pub(crate) service: &'a RouteService,
+}
+
+/// Lets a request pass to its route.
 ///
 /// **Invariant:** a change that needs scope `operate` is in the audit log, on the disk, before it is begun, and its outcome before it
 /// is answered. If the caller goes meanwhile, or the node is killed, the first line stays without an outcome, which is the truth.
 pub(crate) async fn guard(
-    scope: Scope,
-    route: &'static str,
+    guarded: Guarded<'_>,
+    admin: Admin,
+    rest: &Data<Rest>,
     request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let admin = request.extensions().get::<Admin>().cloned();
-    let (Some(admin), Some(rest)) = (admin, request.app_data::<Data<Rest>>().cloned()) else {
-        let problem = Problem::internal("the request came past the token's check");
-        return Ok(request.into_response(problem.response()));
-    };
+) -> Result<ServiceResponse, actix_web::Error> {
+    let Guarded { scope, .. } = guarded;
     if admin.scope < scope {
         let from = source(&request);
         let asked = format!("{} {}", request.method(), request.path());
@@ -66,21 +71,20 @@ pub(crate) async fn guard(
         (Scope::Operate, _) => Some(Kind::Changes),
     };
     let Some(kind) = kind else {
-        return Ok(while_admitted(next.call(request).await?, admin, rest));
+        return Ok(while_admitted(guarded.service.call(request).await?, admin, rest));
     };
     // Boxed, so that reads do not carry the room that this needs from hand to hand.
-    Box::pin(recorded(kind, route, admin, rest, request, next)).await
+    Box::pin(recorded(kind, guarded, admin, rest, request)).await
 }
 
 /// A change, with its lines in the audit log.
 async fn recorded(
     kind: Kind,
-    route: &'static str,
+    Guarded { route, service, .. }: Guarded<'_>,
     admin: Admin,
-    rest: Data<Rest>,
+    rest: &Data<Rest>,
     request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+) -> Result<ServiceResponse, actix_web::Error> {
     let mut record = Record::new(kind, format!("{} {route}", request.method()));
     record.who = Some(admin.name.to_string());
     record.from = request.peer_addr().map(|peer| peer.to_string());
@@ -91,13 +95,13 @@ async fn recorded(
             Err(error) => return Ok(request.into_response(unaudited(&error).response())),
         }
     }
-    let response = next.call(request).await?;
+    let response = service.call(request).await?;
     record.status = Some(response.status().as_u16());
     record.code = response.response().error().and_then(|error| Some(error.as_error::<Problem>()?.code().to_owned()));
     record.detail = response.request().extensions().get::<Detail>().map(|detail| detail.0.clone());
     let end = response.request().extensions_mut().remove::<End>();
     if let Some(End(ended)) = end.filter(|_| response.status().is_success()) {
-        write_at_end(&rest, record, ended).await;
+        write_at_end(rest, record, ended).await;
         return Ok(while_admitted(response, admin, rest));
     }
     // It is done, whatever becomes of the line; one that is lost is counted, and logged by whoever lost it.
@@ -122,10 +126,11 @@ fn unaudited(error: &crate::audit::AuditError) -> Problem {
 }
 
 /// An answer that goes on and on ends when its token does.
-fn while_admitted(response: ServiceResponse<BoxBody>, admin: Admin, rest: Data<Rest>) -> ServiceResponse<BoxBody> {
+fn while_admitted(response: ServiceResponse, admin: Admin, rest: &Data<Rest>) -> ServiceResponse {
     if !matches!(response.response().body().size(), BodySize::Stream) {
         return response;
     }
+    let rest = rest.clone();
     response.map_body(|_, body| {
         let checked_at = rest.clock.monotonic();
         BoxBody::new(WhileAdmitted { body, admin, rest, checked_at })

@@ -1,7 +1,7 @@
 //! The admin REST. One file per resource; what they share:
 //!
-//! - [`routes`] is the table of routes, each with the scope that it needs; [`strangers`], [`auth`], [`guard`] and [`request_log`] stand
-//!   before it;
+//! - [`routes`] is the table of routes, each with the scope that it needs; [`dispatch`] finds a request's; [`strangers`], [`auth`],
+//!   [`guard`] and [`request_log`] stand before it;
 //! - [`segments`], [`query`], [`body`] and [`conditional`] read a request, each refusing what it does not understand;
 //! - [`steer`] carries out changes of a twin, [`once`] those that have an idempotency key, [`wait`] those whose caller waits for the device;
 //! - [`document`] and [`ops_json`] write twins and changes, [`problem`] every error;
@@ -18,6 +18,7 @@ mod certificates;
 mod conditional;
 mod delta;
 mod devices;
+mod dispatch;
 mod document;
 mod events;
 mod events_filter;

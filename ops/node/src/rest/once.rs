@@ -178,7 +178,8 @@ impl Modify for Keys {
 
 const OF_TWINS: &str = "The client's name for this change of this twin. Sent again with the same key it takes effect no second time and is \
                 answered as before, with `Idempotency-Replayed: true`; with another body or condition it is 422. A twin remembers \
-                eight keys, each for at least five minutes; past that a change with a new key is 429. A key ends with the twin's life: \
+                eight keys of changes, each for at least five minutes; past that a change with a new key is 429. A key ends with \
+                the twin's life: \
                 a condition binds a change to one life";
 
 /// What else takes a key, and what that does there.
@@ -187,7 +188,8 @@ const KEYED: [(&str, &str); 5] = [
         "/api/v1/twins/{id}/methods/{name}",
         "The client's name for this call: however often it is sent there is one call. A repeat waits for the call that is under way, \
          or is told how it ended: the device's answer (its payload up to 1,024 bytes), or 504 `outcome-unknown`. A call that reached no \
-         device is not remembered. `timeoutSeconds` may differ. The eight keys that a twin remembers are shared with its changes",
+         device is not remembered. `timeoutSeconds` may differ. A twin remembers eight keys of calls, beside those of its changes, each \
+         for at least five minutes",
     ),
     (
         "/api/v1/sites/{id}",
@@ -200,8 +202,9 @@ const KEYED: [(&str, &str); 5] = [
 ];
 
 const SPENT: &str = "The client's name for this request: sent again it makes nothing, and is 409 `idempotency-key-spent`, because secrets \
-                     are stored nowhere and cannot be shown again; the answer says what to do. Eight keys are remembered of a gateway, \
-                     64 of tokens, each for at least five minutes; past that a new key is 429";
+                     are stored nowhere and cannot be shown again; the answer says what to do. With another body it is 422 \
+                     `idempotency-key-reused`. Eight keys are remembered of a gateway, 64 of tokens, each for at least five minutes; \
+                     past that a new key is 429";
 
 fn describe(operation: &mut Operation, what: &str) {
     let pattern = r#"^(?!\.{1,2}$)([!#-\[\]-~]{1,64}|"[!#-\[\]-~]{1,64}")$"#;

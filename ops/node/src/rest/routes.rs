@@ -1,18 +1,10 @@
-//! The table of routes, each with the scope that it needs. Whatever is not in it is 404; a method that a route lacks is 405 and told
-//! which it has.
+//! The table of routes, each with the scope that it needs. [`dispatch`](super::dispatch) finds a request's in it.
 
-use actix_web::HttpMessage as _;
-use actix_web::dev::ServiceRequest;
-use actix_web::guard;
-use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource, Route};
+use actix_web::Route;
+use actix_web::http::Method;
+use actix_web::web;
 use twin_cluster::tokens::Scope;
 
-use super::guard::guard as scope_guard;
-use super::problem::Problem;
-use super::request_log::RouteTemplate;
 use super::{
     alarms, audit, backup, batch, certificates, delta, devices, events, exports, gateways, health, methods, metrics,
     nodes, openapi, sections, sites, tokens, twins,
@@ -22,8 +14,8 @@ use super::{
 pub(crate) struct Endpoint {
     pub(crate) path: &'static str,
     pub(crate) routes: Vec<(Method, Route)>,
-    reads: Scope,
-    changes: Scope,
+    pub(crate) reads: Scope,
+    pub(crate) changes: Scope,
 }
 
 impl Endpoint {
@@ -52,55 +44,6 @@ impl Endpoint {
     fn on(mut self, method: Method, route: Route) -> Self {
         self.routes.push((method, route));
         self
-    }
-
-    /// What the Allow header says. Whoever can be read by GET can be asked by HEAD.
-    pub(crate) fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.routes.iter().map(|(method, _)| method.as_str()).collect();
-        if methods.contains(&"GET") {
-            methods.push("HEAD");
-        }
-        methods.join(", ")
-    }
-
-    /// Behind the check of scopes.
-    fn guarded(mut self) -> Self {
-        let path = self.path;
-        let (reads, changes) = (self.reads, self.changes);
-        let template = RouteTemplate::of(&format!("{API}{path}"));
-        let routes = std::mem::take(&mut self.routes).into_iter().map(|(method, route)| {
-            let scope = if method == Method::GET { reads } else { changes };
-            let template = template.clone();
-            let guarded = from_fn(move |request: ServiceRequest, next| {
-                request.extensions_mut().insert(template.clone());
-                scope_guard(scope, path, request, next)
-            });
-            (method, route.wrap(guarded))
-        });
-        self.routes = routes.collect();
-        self
-    }
-
-    fn resource(self) -> Resource {
-        let allow = self.allow();
-        let mut resource = web::resource(self.path);
-        for (method, route) in self.routes {
-            let is_get = method == Method::GET;
-            let guarded = guard::fn_guard(move |context| {
-                let asked = &context.head().method;
-                *asked == method || (is_get && *asked == Method::HEAD)
-            });
-            resource = resource.route(route.guard(guarded));
-        }
-        resource.default_service(web::to(move |request: HttpRequest| {
-            let problem = Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                format!("{} is not possible here; possible are {allow}", request.method()),
-            )
-            .allowing(&allow);
-            async move { problem.response() }
-        }))
     }
 }
 
@@ -182,23 +125,3 @@ pub(crate) fn scope_of(endpoints: &[Endpoint], path: &str, method: &Method) -> O
 
 /// Where the routes of [`api`] are.
 pub(crate) const API: &str = "/api/v1";
-
-/// Adds endpoints to an app.
-pub(crate) fn mount(config: &mut ServiceConfig, endpoints: Vec<Endpoint>) {
-    for endpoint in endpoints {
-        config.service(endpoint.resource());
-    }
-}
-
-/// Adds endpoints to the scope behind the token.
-pub(crate) fn mount_guarded(config: &mut ServiceConfig, endpoints: Vec<Endpoint>) {
-    for endpoint in endpoints {
-        config.service(endpoint.guarded().resource());
-    }
-}
-
-/// What is answered where no route is.
-pub(crate) async fn not_found(request: HttpRequest) -> HttpResponse {
-    let detail = format!("there is nothing at {}; GET /openapi.json lists what there is", request.uri().path());
-    Problem::new(StatusCode::NOT_FOUND, "route-not-found", detail).response()
-}

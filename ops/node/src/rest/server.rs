@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use tokio::sync::oneshot;
 
 use super::Rest;
-use super::auth::require_token;
-use super::request_log::observe;
-use super::routes::{API, api, mount, mount_guarded, not_found, open};
+use super::dispatch::Dispatcher;
 use crate::limits::{
     BACKLOG, BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, TLS_TIMEOUT, UNREAD_TIMEOUT,
     WORKERS,
@@ -64,36 +61,24 @@ async fn serve(
     started: oneshot::Sender<ServerHandle>,
 ) -> io::Result<()> {
     let strangers = rest.metrics.strangers.clone();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(rest.clone())
-            .wrap(from_fn(observe))
-            // First what is asked for most: routes are tried in order.
-            .service(
-                web::scope(API)
-                    .wrap(from_fn(require_token))
-                    .configure(|config| mount_guarded(config, api()))
-                    .default_service(web::to(not_found)),
-            )
-            .configure(|config| mount(config, open()))
-            .default_service(web::to(not_found))
-    })
-    .workers(WORKERS)
-    .worker_max_blocking_threads(1)
-    .max_connections(CONNECTIONS_MAX / WORKERS)
-    // All of them may be in the midst of TLS: strangers are told from others only behind it.
-    .max_connection_rate(CONNECTIONS_MAX / WORKERS)
-    .tls_handshake_timeout(TLS_TIMEOUT)
-    .on_connect(move |connection, extensions| {
-        if let Some(stranger) = strangers.enter(connection) {
-            extensions.insert(stranger);
-        }
-    })
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .client_disconnect_timeout(BODY_TIMEOUT)
-    .shutdown_timeout(STOP_TIMEOUT.as_secs())
-    .disable_signals();
+    let server =
+        HttpServer::new(move || App::new().app_data(rest.clone()).default_service(Dispatcher::new(rest.clone())))
+            .workers(WORKERS)
+            .worker_max_blocking_threads(1)
+            .max_connections(CONNECTIONS_MAX / WORKERS)
+            // All of them may be in the midst of TLS: strangers are told from others only behind it.
+            .max_connection_rate(CONNECTIONS_MAX / WORKERS)
+            .tls_handshake_timeout(TLS_TIMEOUT)
+            .on_connect(move |connection, extensions| {
+                if let Some(stranger) = strangers.enter(connection) {
+                    extensions.insert(stranger);
+                }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(BODY_TIMEOUT)
+            .shutdown_timeout(STOP_TIMEOUT.as_secs())
+            .disable_signals();
     // Inherited by what is accepted. actix waits for ever for a client that reads nothing; the system does not.
     socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     // Once more, as the library's own queue of those to be accepted is short, and who finds it full asks again a second later.

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::rt::net::TcpStream;
@@ -42,6 +43,8 @@ struct ByAge {
 pub(crate) struct Stranger {
     number: u64,
     all: Strangers,
+    /// It is not in the table any more: asked with each request, and the table is everybody's.
+    is_known: AtomicBool,
 }
 
 impl Strangers {
@@ -78,7 +81,7 @@ impl Strangers {
         by_age.next += 1;
         by_age.sockets.insert(number, second);
         self.0.open.set(count(by_age.sockets.len()));
-        Some(Stranger { number, all: self.clone() })
+        Some(Stranger { number, all: self.clone(), is_known: AtomicBool::new(false) })
     }
 }
 
@@ -95,6 +98,9 @@ fn cut(socket: &Socket) {
 impl Stranger {
     /// It showed a token that holds.
     pub(crate) fn known(&self) {
+        if self.is_known.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut by_age = self.all.0.by_age.lock();
         if by_age.sockets.remove(&self.number).is_some() {
             self.all.0.open.set(count(by_age.sockets.len()));

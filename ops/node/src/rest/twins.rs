@@ -127,7 +127,8 @@ pub(crate) async fn get(request: HttpRequest, rest: Data<Rest>) -> Result<HttpRe
         Answer::View { view, last_activity } => (view, last_activity),
         other => return Err(Problem::internal(format!("the twin answered {other:?} where a view was due"))),
     };
-    let steering = view.steering_etag().map_err(|error| Problem::internal(error.to_string()))?;
+    let view = view.open()?;
+    let steering = view.steering_etag();
     let is_connected = |gateway: &_| rest.cluster.is_gateway_connected(gateway);
     let bytes = render_view(&twin, &view, &steering, last_activity, is_connected)?;
     answer_bytes(&request, &steering, bytes)

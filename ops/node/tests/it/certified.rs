@@ -266,8 +266,8 @@ async fn certificates_and_secrets_take_each_others_place_with_overlap_and_a_rene
 async fn a_certificate_ends_by_the_nodes_clock_and_its_session_with_it() {
     let store = Store::open(json!({})).await;
     let key = KeyPair::generate().unwrap();
+    let file = store.register("g1", &store.pki.make_for(&key, "g1", Duration::from_secs(3600)));
     let ended = store.pki.make_for(&key, "g1", Duration::ZERO);
-    let file = store.register("g1", &ended);
     let gateway = store.gateway(&credentials(&file, &ended), "g1");
     let words = refused(&gateway, "certificate-expired");
     assert!(words.contains("renew"), "{words}");
@@ -279,6 +279,38 @@ async fn a_certificate_ends_by_the_nodes_clock_and_its_session_with_it() {
     // Said as the session ended, or at the next hello.
     until(|| gateway.status(), |status| matches!(&status.refusal, Some((code, _)) if code == "certificate-expired"));
     drop(ended);
+    gateway.shutdown().await;
+    store.world.node.shutdown().await;
+}
+
+/// Nobody could connect with it: better told where it is registered than found out in the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_is_not_registered_and_one_that_has_not_begun_is() {
+    let store = Store::open(json!({})).await;
+    let ended = store.pki.make_for(&KeyPair::generate().unwrap(), "g1", Duration::ZERO);
+    let refused = |path: &str, body: Value| {
+        let answer = store.client.post(path, body);
+        answer.problem(422);
+        let told = answer.json();
+        assert_eq!(
+            (&told["rule"], &told["pointer"]),
+            (&json!("certificate-expired"), &json!("/certificate")),
+            "{told}"
+        );
+        assert!(told["detail"].as_str().unwrap().contains("this node's clock says"), "{told}");
+    };
+    refused("sites/store/gateways", json!({"name": "g1", "certificate": ended.certificate}));
+    assert_eq!(store.client.get("sites/store").expect(200).json()["gateways"], json!([]));
+    store.register("g1", &store.pki.make("g1"));
+    refused("sites/store/gateways/g1/keys", json!({"certificate": ended.certificate}));
+    // From next week on: the clock of the store may be there already.
+    let mut params = CertificateParams::new(vec!["g2.store.example".to_owned()]).unwrap();
+    params.not_before = (SystemTime::now() + Duration::from_secs(7 * 24 * 3600)).into();
+    params.not_after = (SystemTime::now() + Duration::from_secs(30 * 24 * 3600)).into();
+    let key = KeyPair::generate().unwrap();
+    let made = Made { certificate: params.signed_by(&key, &store.pki.issuer).unwrap().pem(), key: key.serialize_pem() };
+    let gateway = store.gateway(&credentials(&store.register("g2", &made), &made), "g2");
+    connected(&gateway);
     gateway.shutdown().await;
     store.world.node.shutdown().await;
 }

@@ -62,6 +62,10 @@ async fn what_a_key_cannot_promise_is_refused() {
     keyed(&client, "PATCH", "twins/t", "k", json!({"desired": {"n": 1}})).expect(200);
     let reused = keyed(&client, "PATCH", "twins/t", "k", json!({"desired": {"n": 2}}));
     assert_eq!(reused.problem(422), "idempotency-key-reused");
+    let detail = reused.json()["detail"].as_str().unwrap().to_owned();
+    for said in ["the change that made version 2 of twin t", "at least 5 minutes", "a new key"] {
+        assert!(detail.contains(said), "{detail}");
+    }
     let elsewhere = keyed(&client, "PATCH", "twins/t/desired", "k", json!({"m": 1}));
     assert_eq!(elsewhere.problem(422), "idempotency-key-reused");
     client.put("twins/u", json!({})).expect(201);
@@ -91,6 +95,10 @@ async fn what_a_key_cannot_promise_is_refused() {
     let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((200..=300).contains(&after), "{after}");
     assert_eq!(refused.json()["limit"], 8);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    for said in ["8 idempotency keys of changes of twin t", "at least 5 minutes", "without a key"] {
+        assert!(detail.contains(said), "{detail}");
+    }
     assert_eq!(client.get("twins/t/desired/n").expect(200).json(), 7, "nothing was changed");
     assert!(is_replayed(&keyed(&client, "PATCH", "twins/t", "k", json!({"desired": {"n": 1}})).expect(200)));
     client.patch("twins/t", json!({"desired": {"n": 9}})).expect(200);
@@ -186,7 +194,14 @@ async fn a_key_makes_credentials_once_and_a_repeat_is_told_what_to_do() {
     client.delete("sites/s/gateways/g").expect(204);
     spent(add(&client), "/api/v1/sites/s/gateways");
     keyed(&client, "POST", "sites/s/gateways", "other", json!({"name": "g"})).expect(201);
-    keyed(&client, "POST", "sites/s/gateways", "k", json!({"name": "h"})).expect(201);
+    // The key stands for one request of the site: with another name it is another.
+    let other = keyed(&client, "POST", "sites/s/gateways", "k", json!({"name": "h"}));
+    assert_eq!(other.problem(422), "idempotency-key-reused");
+    assert!(
+        other.json()["detail"].as_str().unwrap().contains("used before for credentials made of gateway g of site s")
+    );
+    client.put("sites/r", json!({})).expect(201);
+    keyed(&client, "POST", "sites/r/gateways", "k", json!({"name": "h"})).expect(201);
 
     let token = |client: &Client, key: &str, scope: &str| {
         keyed(client, "POST", "tokens", key, json!({"name": "ci", "scope": scope}))

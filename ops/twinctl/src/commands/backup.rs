@@ -48,8 +48,9 @@ pub(crate) fn fetch(output: Output, command: &BackupFetch) -> Result<(), Failure
     let name = command.from.name().filter(|name| name.ends_with(FILE_EXTENSION)).ok_or_else(|| {
         Failure::Usage(format!("{} is no backup; it looks like s3://bucket/prefix/NAME.{FILE_EXTENSION}", command.from))
     })?;
+    let store = command.from.open()?;
     let mut file = Unfinished::create(&command.directory)?;
-    let download = Download::open(command.from.open()?)?;
+    let download = Download::open(store)?;
     let url = download.at().to_string();
     let taken = receive(download, &mut file, |_| (), "fetching").map_err(|error| match error {
         Received::Bad(ReadError::Io(error)) => Failure::Store { url, reason: format!("{error}; nothing was kept") },

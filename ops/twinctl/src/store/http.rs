@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use http_body_util::BodyExt as _;
@@ -12,10 +11,11 @@ use object_store::client::{
 };
 use ureq::Agent;
 use ureq::http::{Method, Request};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 
+use crate::agent;
 use crate::failure::Failure;
-use crate::limits::{CONNECT_TIMEOUT, STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT, STORE_SILENCE_MAX};
+use crate::limits::{STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT, STORE_SILENCE_MAX};
 
 /// Where systems keep the certificates that they trust, the usual ones first.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -34,17 +34,8 @@ pub(super) struct Connector {
 impl Connector {
     /// Trusts the certificates of the file that `AWS_CA_BUNDLE` or `SSL_CERT_FILE` names, or else those that the system trusts.
     pub(super) fn new(needs_tls: bool) -> Result<Self, Failure> {
-        let roots = if needs_tls { roots()? } else { RootCerts::new_with_certs(&[]) };
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("twinctl/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
+        let roots = if needs_tls { roots()? } else { agent::nobody() };
+        let agent = agent::trusting(roots)
             .timeout_recv_response(Some(STORE_SILENCE_MAX))
             .timeout_global(Some(STORE_ANSWER_TIMEOUT))
             .build()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
@@ -55,7 +55,7 @@ impl Location {
     }
 
     /// The way there, by what the environment says: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` and
-    /// so on. Asks nothing yet.
+    /// so on. Asks nothing yet, and is refused where there are no credentials.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
         let failed = |error: object_store::Error| Failure::Usage(format!("{self} can't be opened: {error}"));
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
@@ -67,7 +67,17 @@ impl Location {
             retry_timeout: STORE_RETRY_TIMEOUT,
             ..RetryConfig::default()
         };
-        let mut builder = AmazonS3Builder::from_env()
+        let from_env = AmazonS3Builder::from_env();
+        // Looked for before anything is asked: the address of clouds' metadata services is nobody's elsewhere, and waiting for its
+        // answer would take minutes.
+        let is_asked_for = |name: &str| std::env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case("false"));
+        if !has_credentials(&from_env) && !is_asked_for(METADATA_DISABLED) {
+            return Err(Failure::Usage(format!(
+                "{self} can't be opened: the environment has no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or, on a \
+                 machine of a cloud that has a role, {METADATA_DISABLED}=false, and its metadata service is asked for them"
+            )));
+        }
+        let mut builder = from_env
             .with_bucket_name(&self.bucket)
             .with_allow_http(is_plain)
             .with_http_connector(Connector::new(!is_plain)?)
@@ -78,6 +88,28 @@ impl Location {
         let store = builder.build().map_err(failed)?;
         Store::new(Arc::new(store), self.clone())
     }
+}
+
+/// As AWS's own tools call it. They ask unless it says true; here it is asked for by saying false.
+const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
+/// Are there credentials, or is there a place for them that was named?
+fn has_credentials(builder: &AmazonS3Builder) -> bool {
+    use AmazonS3ConfigKey::{
+        AccessKeyId, ContainerCredentialsFullUri, ContainerCredentialsRelativeUri, MetadataEndpoint, SecretAccessKey,
+        SkipSignature, WebIdentityTokenFile,
+    };
+    // Of one key without the other the builder tells.
+    let places = [
+        AccessKeyId,
+        SecretAccessKey,
+        WebIdentityTokenFile,
+        ContainerCredentialsRelativeUri,
+        ContainerCredentialsFullUri,
+        MetadataEndpoint,
+    ];
+    places.iter().any(|place| builder.get_config_value(place).is_some())
+        || builder.get_config_value(&SkipSignature).is_some_and(|skips| skips == "true")
 }
 
 /// Is the store at this address asked without TLS? Only on this machine: a backup may hold the CA's key.

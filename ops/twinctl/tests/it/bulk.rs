@@ -80,6 +80,54 @@ fn what_has_no_result_is_sent_again_and_what_is_refused_is_told() {
     assert_eq!(server.asked().body, ["b", "e"].map(|id| item(id) + "\n").concat());
 }
 
+/// Everything before it is done, and how to go on is said so that it can be pasted.
+#[test]
+fn a_line_that_cannot_be_read_stops_behind_what_stands_before_it_and_says_how_to_go_on() {
+    let done = |id: &str| format!("{{\"id\":\"{id}\",\"status\":200}}\n");
+    let refused = "{\"id\":\"b\",\"status\":404,\"code\":\"twin-not-found\",\"detail\":\"x\"}\n";
+    let server = Server::start([
+        lines(&format!("{}{refused}", done("a"))),
+        lines(&format!("{}{refused}", done("a"))),
+        lines(&done("c")),
+    ]);
+    let operator = Operator::new();
+    let endless = "x".repeat(2 * 1024 * 1024);
+    fs::write(operator.path("changes"), format!("{{\"id\":\"a\"}}\n\n{{\"id\":\"b\"}}\n{endless}\n{{\"id\":\"c\"}}\n"))
+        .unwrap();
+    let ran = operator.run(&server.url(), &["apply", "changes"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, "1 of 2 twins applied\n"), "{ran:?}");
+    for said in [
+        "changes: line 4: a line has more than",
+        "of the 2 items before line 4, 1 were applied",
+        "tail -n +4 changes | twinctl apply -",
+    ] {
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
+    let ran = operator.run(&server.url(), &["apply", "changes", "--json"]);
+    let summary: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(summary, json!({"items": 2, "done": 1, "created": 0, "failed": 1, "stoppedAtLine": 4}));
+    // The rest, mended.
+    fs::write(operator.path("rest"), "{\"id\":\"c\"}\n").unwrap();
+    assert_eq!(operator.run(&server.url(), &["apply", "rest"]).code, 0);
+}
+
+#[test]
+fn a_node_that_refuses_half_way_leaves_word_of_how_far_it_was() {
+    let items: String = (0..2_500).map(|n| format!("{{\"id\":\"t-{n}\"}}\n")).collect();
+    let answers = |range: std::ops::Range<usize>| -> String {
+        range.map(|n| format!("{{\"id\":\"t-{n}\",\"status\":201}}\n")).collect()
+    };
+    let server = Server::start([
+        lines(&answers(0..2_000)),
+        problem("401 Unauthorized", "", "{\"status\":401,\"code\":\"unauthorized\",\"detail\":\"no longer\"}"),
+    ]);
+    let operator = Operator::new();
+    fs::write(operator.path("twins"), items).unwrap();
+    let ran = operator.run(&server.url(), &["import", "twins"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, "2000 of 2000 twins imported, 2000 of them new\n"), "{ran:?}");
+    assert!(ran.stderr.contains("no longer") && ran.stderr.contains("tail -n +2001 twins"), "{ran:?}");
+}
+
 #[test]
 fn scripts_get_every_refusal_with_its_line_and_a_summary() {
     let refused = r#"{"id":"b","line":2,"status":412,"code":"precondition-failed","detail":"x"}"#;

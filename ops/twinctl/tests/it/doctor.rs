@@ -197,7 +197,7 @@ fn each_fault_is_a_line_with_its_remedy() {
     ] {
         says(&ran, "warn", "gateways", &[&format!("1 {what}: s/weak")]);
     }
-    says(&ran, "warn", "gateways", &["sessions an hour"]);
+    says(&ran, "warn", "gateways", &["each came again 50 times an hour"]);
     assert!(!ran.stdout.contains("log not purged"), "{}", ran.stdout);
     assert_eq!(ran.stderr, "twinctl: 2 wrong, 16 to look at\n");
     let asked: Vec<String> = (0..6).map(|_| server.asked().line).collect();

@@ -178,3 +178,45 @@ fn what_is_no_place_is_told_before_anybody_is_asked() {
     let ran = operator.run("http://127.0.0.1:9", &["backup-fetch", "s3://b/p/notes.txt", "."]);
     assert_eq!((ran.code, ran.stderr.contains("is no backup")), (2, true), "{ran:?}");
 }
+
+#[test]
+fn without_keys_nobody_is_asked_for_any_unless_that_is_asked_for() {
+    let operator = Operator::new();
+    let begun = std::time::Instant::now();
+    for arguments in [&["backup", "s3://b/p"][..], &["backup-fetch", "s3://b/p/x.twinbackup", "."]] {
+        let ran = operator.run("http://127.0.0.1:9", arguments);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        for said in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED=false"] {
+            assert!(ran.stderr.contains(said), "{ran:?}");
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody was waited for");
+    // Half of a pair is told as that.
+    let half = command(operator.path("").as_path())
+        .args(["backup-fetch", "s3://b/p/x.twinbackup", "."])
+        .envs([("AWS_ACCESS_KEY_ID", "who"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&half.stderr).into_owned();
+    assert!(half.status.code() == Some(2) && told.contains("SecretAccessKey"), "{told}");
+    // Named, it is asked: here, where somebody listens and hangs up.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let metadata = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 512];
+            let n = stream.read(&mut head).unwrap_or(0);
+            let _ = asked.send(String::from_utf8_lossy(&head[..n]).into_owned());
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let output = command(operator.path("").as_path())
+        .args(["backup-fetch", "s3://b/p/x.twinbackup", "."])
+        .envs([("AWS_METADATA_ENDPOINT", metadata.as_str()), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
+        .output()
+        .unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    let first = heard.recv_timeout(Duration::from_secs(10)).expect("the metadata service is asked");
+    assert!(first.contains("/latest/"), "{first}");
+}

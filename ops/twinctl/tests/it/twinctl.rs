@@ -57,6 +57,14 @@ pub(crate) fn command(folder: &Path) -> Command {
         "AWS_ENDPOINT_URL",
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_METADATA_ENDPOINT",
+        "AWS_EC2_METADATA_DISABLED",
+        "AWS_SKIP_SIGNATURE",
     ] {
         command.env_remove(variable);
     }

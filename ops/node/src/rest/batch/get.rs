@@ -102,8 +102,8 @@ impl Job for Get {
 
     fn write(&self, twin: &TwinId, Read { view, last_activity }: &Read, out: &mut Vec<u8>) -> Result<(), Problem> {
         let is_connected = |gateway: &_| self.cluster.is_gateway_connected(gateway);
-        let steering = view.steering_etag().map_err(|error| Problem::internal(error.to_string()))?;
-        let document = render_view(twin, view, &steering, *last_activity, is_connected)?;
+        let view = view.open()?;
+        let document = render_view(twin, &view, &view.steering_etag(), *last_activity, is_connected)?;
         // Ids hold nothing that JSON escapes.
         let _ = write!(out, r#"{{"id":"{twin}","status":200,"twin":"#);
         out.extend_from_slice(&document);

@@ -91,21 +91,28 @@ impl<'a> Sending<'a> {
             (Box::new(BufReader::with_capacity(256 * 1024, file)), length)
         };
         let progress = Progress::new(length);
-        let (mut line, mut bytes) = (0, 0);
-        loop {
-            let slice = read_slice(&mut reader, &mut line, &mut bytes).map_err(wrong)?;
-            if slice.is_empty() {
-                break;
+        let mut place = Place::default();
+        let stopped = loop {
+            let (slice, unread) = read_slice(&mut reader, &mut place);
+            let is_last = slice.is_empty();
+            // What stands before a line that can't be read is sent all the same: then it is plain what is done.
+            if let Err(stop) = self.send(slice, &progress) {
+                break Some(stop);
             }
-            self.send(slice, &progress)?;
-            progress.at(self.items, bytes);
-        }
+            progress.at(self.items, place.bytes);
+            if let Some(error) = unread {
+                break Some(Stop { line: place.line + 1, why: wrong(error) });
+            }
+            if is_last {
+                break None;
+            }
+        };
         drop(progress);
-        self.tell()
+        self.tell(file, stopped)
     }
 
     /// Sends a slice until each of its items has an outcome.
-    fn send(&mut self, slice: Vec<Item>, progress: &Progress) -> Result<(), Failure> {
+    fn send(&mut self, slice: Vec<Item>, progress: &Progress) -> Result<(), Stop> {
         let mut waiting: VecDeque<Item> = slice.into();
         while !waiting.is_empty() {
             let body: Vec<u8> = waiting.iter().flat_map(|item| item.text.iter().copied()).collect();
@@ -119,7 +126,9 @@ impl<'a> Sending<'a> {
             // Those that must wait come before those that were not answered.
             waiting = again.items.into_iter().chain(waiting).collect();
             if let Some(failure) = broken {
-                self.patience.wait(failure, |line| progress.say(line))?;
+                // Of two items of a twin the later one may wait for the earlier, so the first of them all stands in front.
+                let line = waiting.front().map_or(0, |item| item.line);
+                self.patience.wait(failure, |line| progress.say(line)).map_err(|why| Stop { line, why })?;
             }
         }
         Ok(())
@@ -182,15 +191,35 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    fn tell(self) -> Result<(), Failure> {
+    fn tell(self, file: &Path, stopped: Option<Stop>) -> Result<(), Failure> {
         let failed: u64 = self.failed.values().sum();
         let done = self.items - failed;
+        // Nothing was done: what went wrong says it all.
+        let stopped = match stopped {
+            Some(Stop { why, .. }) if self.items == 0 && !matches!(why, Failure::Usage(_)) => return Err(why),
+            // The reader of the output is gone.
+            Some(Stop { why, .. }) if why.is_broken_pipe() => return Err(why),
+            stopped => stopped,
+        };
         if self.output.json {
-            let summary = json!({"items": self.items, "done": done, "created": self.created, "failed": failed});
+            let mut summary = json!({"items": self.items, "done": done, "created": self.created, "failed": failed});
+            if let (Some(stop), Some(members)) = (&stopped, summary.as_object_mut()) {
+                members.insert("stoppedAtLine".to_owned(), stop.line.into());
+            }
             output::line(&summary.to_string())?;
         } else {
             let made = if self.created > 0 { format!(", {} of them new", self.created) } else { String::new() };
             output::line(&format!("{done} of {} twins {}{made}", self.items, self.word))?;
+        }
+        if let Some(Stop { line, why }) = stopped {
+            let command = if self.word == "imported" { "import" } else { "apply" };
+            let on = if file == Path::new("-") {
+                format!("twinctl {command} - with the input from line {line} on")
+            } else {
+                format!("tail -n +{line} {} | twinctl {command} -", file.display())
+            };
+            let (items, word) = (self.items, self.word);
+            return Err(Failure::Stopped { why: Box::new(why), line, items, done, word, on });
         }
         if failed == 0 {
             return Ok(());
@@ -198,6 +227,19 @@ impl<'a> Sending<'a> {
         let by_code = self.failed.iter().map(|(code, count)| format!("{} {count}", printable(code)));
         Err(Failure::Items { failed, items: self.items, by_code: by_code.collect::<Vec<_>>().join(", ") })
     }
+}
+
+/// Why a file was not sent to its end, and the first line whose item has no outcome.
+struct Stop {
+    line: u64,
+    why: Failure,
+}
+
+/// How far a file was read.
+#[derive(Default)]
+struct Place {
+    line: u64,
+    bytes: u64,
 }
 
 /// Items that the node had no room or no leader for.
@@ -223,19 +265,20 @@ impl Again {
     }
 }
 
-/// The next items of the file, as many as go into one request.
-fn read_slice(reader: &mut impl BufRead, line: &mut u64, bytes: &mut u64) -> io::Result<Vec<Item>> {
+/// The next items of the file, as many as go into one request, and what keeps the next line from being read.
+fn read_slice(reader: &mut impl BufRead, place: &mut Place) -> (Vec<Item>, Option<io::Error>) {
     let (mut slice, mut slice_bytes) = (Vec::new(), 0);
     while slice.len() < BULK_SLICE_ITEMS_MAX && slice_bytes < BULK_SLICE_BYTES_MAX {
-        let read =
-            lines::next(reader).map_err(|error| io::Error::new(error.kind(), format!("line {}: {error}", *line + 1)));
-        let mut text = match read? {
-            Line::Whole(text) | Line::Torn(text) => text,
-            Line::End => break,
+        let mut text = match lines::next(reader) {
+            Ok(Line::Whole(text) | Line::Torn(text)) => text,
+            Ok(Line::End) => break,
+            Err(error) => {
+                return (slice, Some(io::Error::new(error.kind(), format!("line {}: {error}", place.line + 1))));
+            }
         };
-        *line += 1;
-        *bytes += text.len() as u64;
-        if *line == 1 && text.starts_with(BYTE_ORDER_MARK) {
+        place.line += 1;
+        place.bytes += text.len() as u64;
+        if place.line == 1 && text.starts_with(BYTE_ORDER_MARK) {
             text.drain(..BYTE_ORDER_MARK.len());
         }
         if text.trim_ascii().is_empty() {
@@ -250,9 +293,9 @@ fn read_slice(reader: &mut impl BufRead, line: &mut u64, bytes: &mut u64) -> io:
             text.push(b'\n');
         }
         slice_bytes += text.len();
-        slice.push(Item { line: *line, text, id: id.unwrap_or_default() });
+        slice.push(Item { line: place.line, text, id: id.unwrap_or_default() });
     }
-    Ok(slice)
+    (slice, None)
 }
 
 #[cfg(test)]
@@ -264,15 +307,15 @@ mod tests {
         let text: String =
             (0..BULK_SLICE_ITEMS_MAX + 5).flat_map(|n| [format!("{{\"id\":\"t-{n}\"}}"), "\n\n".to_owned()]).collect();
         let mut reader = BufReader::new(text.as_bytes());
-        let (mut line, mut bytes) = (0, 0);
-        let first = read_slice(&mut reader, &mut line, &mut bytes).unwrap();
+        let mut place = Place::default();
+        let (first, _) = read_slice(&mut reader, &mut place);
         assert_eq!((first.len(), first[1].line, first[1].id.as_str()), (BULK_SLICE_ITEMS_MAX, 3, "t-1"));
-        let second = read_slice(&mut reader, &mut line, &mut bytes).unwrap();
-        assert_eq!((second.len(), bytes), (5, text.len() as u64));
-        assert!(read_slice(&mut reader, &mut line, &mut bytes).unwrap().is_empty());
+        let (second, _) = read_slice(&mut reader, &mut place);
+        assert_eq!((second.len(), place.bytes), (5, text.len() as u64));
+        assert!(read_slice(&mut reader, &mut place).0.is_empty());
 
         let mut reader = BufReader::new(&b"{\"end\":true,\"twins\":1}\n{torn"[..]);
-        let last = read_slice(&mut reader, &mut 0, &mut 0).unwrap();
+        let (last, _) = read_slice(&mut reader, &mut Place::default());
         assert_eq!((last.len(), last[0].line, &last[0].text[..]), (1, 2, &b"{torn\n"[..]));
     }
 
@@ -281,10 +324,12 @@ mod tests {
         let long = "x".repeat(crate::limits::BULK_LINE_BYTES_MAX as usize + 1);
         let text = format!("\u{feff}{{\"id\":\"a\"}}\n\n{long}\n");
         let mut reader = BufReader::new(text.as_bytes());
-        let refused = read_slice(&mut reader, &mut 0, &mut 0).err().map(|error| error.to_string());
+        let (before, unread) = read_slice(&mut reader, &mut Place::default());
+        assert_eq!(before.len(), 1, "what stands before it is not lost");
+        let refused = unread.map(|error| error.to_string());
         assert!(refused.as_ref().is_some_and(|said| said.starts_with("line 3: ")), "{refused:?}");
         let mut reader = BufReader::new("\u{feff}{\"id\":\"a\"}\n".as_bytes());
-        let slice = read_slice(&mut reader, &mut 0, &mut 0).unwrap();
+        let (slice, _) = read_slice(&mut reader, &mut Place::default());
         assert_eq!((slice[0].id.as_str(), slice[0].text.as_slice()), ("a", &b"{\"id\":\"a\"}\n"[..]));
     }
 

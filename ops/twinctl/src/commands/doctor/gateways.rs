@@ -157,11 +157,11 @@ pub(super) fn look(findings: &mut Findings, client: &Client, metrics: &Metrics) 
             findings.add(Level::Warning, "gateways", &format!("{} {what}: {}", names.len(), listed(&names)), remedy)?;
         }
     }
-    if let Some(an_hour) = sessions_an_hour(metrics, connected)
+    if let Some(an_hour) = sessions_an_hour(metrics, all.len())
         && an_hour > FLAP_SESSIONS_PER_HOUR_MAX
     {
         quiet = false;
-        let found = format!("{an_hour:.0} sessions an hour were opened for each that is open");
+        let found = format!("each came again {an_hour:.0} times an hour: new sessions, one after the other");
         findings.add(
             Level::Warning,
             "gateways",
@@ -172,12 +172,14 @@ pub(super) fn look(findings: &mut Findings, client: &Client, metrics: &Metrics) 
     if quiet { findings.fine("gateways", &format!("{connected} connected")) } else { Ok(()) }
 }
 
-fn sessions_an_hour(metrics: &Metrics, connected: usize) -> Option<f64> {
+/// How often each gateway came again.
+fn sessions_an_hour(metrics: &Metrics, gateways: usize) -> Option<f64> {
     let opened = metrics.get("twinmesh_quic_sessions_total")?;
-    // A restart brings them all back once.
-    let again = opened - connected as f64;
-    let hours = metrics.get("twinmesh_uptime_seconds")?.max(60.0) / 3600.0;
-    Some(again / hours / connected.max(1) as f64)
+    // Each comes once after a start of the node; those that are away now did, too.
+    let again = opened - gateways as f64;
+    // Of a shorter time it would be a rate that nobody saw: one new session within ten minutes would be six an hour.
+    let hours = (metrics.get("twinmesh_uptime_seconds")? / 3600.0).max(1.0);
+    Some(again / hours / gateways.max(1) as f64)
 }
 
 fn listed(names: &[String]) -> String {
@@ -186,4 +188,24 @@ fn listed(names: &[String]) -> String {
         text.push_str(", ...");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_told_only_of_an_hour_or_more_and_of_all_gateways() {
+        let rate = |uptime_s: u64, opened: u64, gateways| {
+            let text = format!("twinmesh_uptime_seconds {uptime_s}\ntwinmesh_quic_sessions_total {opened}\n");
+            sessions_an_hour(&Metrics::read(&text), gateways).unwrap()
+        };
+        // A short run with a restart or two of each gateway, or one whose gateways have gone again.
+        assert!(rate(60, 30, 10) <= FLAP_SESSIONS_PER_HOUR_MAX);
+        assert!(rate(300, 10, 10) <= 0.0);
+        // What goes on in the first minutes is seen before they are an hour, where it is much.
+        assert!(rate(600, 100, 10) > FLAP_SESSIONS_PER_HOUR_MAX);
+        assert!(rate(36_000, 1_000, 10) > FLAP_SESSIONS_PER_HOUR_MAX);
+        assert!(rate(36_000, 100, 10) <= 1.0);
+    }
 }
