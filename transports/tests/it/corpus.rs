@@ -79,6 +79,7 @@ fn credentials() -> Credentials {
         identity: Identity::Secret(GatewaySecret::from_bytes(&[7; 32]).unwrap()),
         ca: NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).unwrap().ca_pem(),
         server_name: SERVER_NAME.to_owned(),
+        file: None,
     }
 }
 
