@@ -29,6 +29,7 @@ impl Core {
             backlog_bytes_max: self.rules.cap_bytes,
             dead_letters: self.dead.len() as u64,
             dead_letters_dropped: self.dead.dropped(),
+            dead_letters_ever: self.dead.ever(),
             devices: self.twins.len() as u64,
             attached,
             conflicts,
