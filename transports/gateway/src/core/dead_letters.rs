@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use twin_core::command::StateBody;
 
-use crate::core::append::{AppendError, Appended, Drafts};
+use crate::core::admission::AppendError;
+use crate::core::append::{Appended, Drafts};
 use crate::core::refusals::LOST_EVENT;
 use crate::core::{Core, lane_of};
 use crate::outbox::body::Body;

@@ -1,9 +1,10 @@
 //! Everything the gateway knows, as plain data behind one lock: inputs in, outputs out, no I/O and no clock of its own.
 //!
-//! [`append`] takes what the application says, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
+//! [`append`] takes what the application says, if [`admission`] lets it, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
 //! their answers, [`refusals`] decides what becomes of what was refused, [`dead_letters`] what its owner does with it, [`desired`] keeps the way down. [`twin`] is one device;
 //! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
+pub(crate) mod admission;
 pub(crate) mod ages;
 pub(crate) mod append;
 pub(crate) mod attaching;
@@ -49,8 +50,8 @@ use crate::outbox::flash::Flash;
 use crate::outbox::format::{Class, FlashRow, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
 use crate::outbox::load::OpenedChunk;
-use crate::outbox::patient_file::Space;
 use crate::outbox::queue::{Extent, Taken, Write, WriteQueue};
+use crate::outbox::space::Space;
 use crate::shared::Wakes;
 
 /// Index of a device in this run.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use twin_transports::frames::health::Health;
 use twin_transports::frames::session::Heartbeat;
 
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::core::{Core, lane_of};
 use crate::error::ReportError;
 use crate::outbox::format::Class;

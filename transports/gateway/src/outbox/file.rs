@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableError};
+use redb::{Database, ReadableDatabase, StorageBackend, TableError};
 use twin_core::numbers::{Boot, OutboxId};
 use twin_transports::entropy::{Entropy, random_array};
+use twin_waiting_file::WaitingFile;
 
 use crate::limits::OUTBOX_CACHE_BYTES;
 use crate::outbox::disk::OutboxDisk;
@@ -19,8 +20,8 @@ use crate::outbox::format::{
 };
 use crate::outbox::held_file::HeldFile;
 use crate::outbox::load::{LoadError, Loaded, load};
-use crate::outbox::patient_file::{PatientFile, Space};
 use crate::outbox::row::{Laid, messages};
+use crate::outbox::space::{OutboxRoom, Space};
 
 /// Why the outbox could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,7 @@ fn read(
     }
     let mut builder = Database::builder();
     builder.set_cache_size(OUTBOX_CACHE_BYTES);
-    let file = PatientFile::new(Box::new(held.clone()), Arc::clone(&space));
+    let file = WaitingFile::new(Box::new(held.clone()), OutboxRoom(Arc::clone(&space)));
     let db = builder.create_with_backend(file).map_err(|error| failed(error.into()))?;
     let (meta, content) = if is_new {
         (first_meta(entropy)?, Loaded::default())
@@ -258,6 +259,7 @@ pub(crate) fn read_row(db: &Database, key: u64) -> Result<Option<Bytes>, redb::E
 
 #[cfg(test)]
 mod tests {
+    use redb::ReadableTable as _;
     use twin_core::ids::TwinId;
     use twin_transports::entropy::SystemEntropy;
 
