@@ -102,7 +102,7 @@ fn frames() -> Vec<Frame> {
         Challenge { nonce: [3; 32] }.into(),
         Proof { signature: vec![4; 64] }.into(),
         SessionRefusal::bad_credential().to_frame().into(),
-        Attach { request: 1, items: vec![item] }.into(),
+        Attach { request: 1, items: vec![item], urgent: false }.into(),
         DesiredMany { items: vec![desired.clone(), desired.clone()] }.into(),
         desired.into(),
         Call { twin: twin.clone(), owner, call, method: "blink".into(), payload, timeout_ms: 1 }.into(),
