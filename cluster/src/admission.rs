@@ -9,7 +9,8 @@ use twin_storage::Pressure;
 
 /// A budget of bytes shared by all commands of a node, and one beside it for alarms alone.
 ///
-/// **Invariant:** nothing that is not an alarm is ever counted against the alarms' share, so that a node full of all else takes them.
+/// **Invariant:** nothing but alarms, and attaches that the gateway says an alarm waits for, is ever counted against the alarms' share, so
+/// that a node full of all else takes them. Who says so untruly takes from that share and from nothing else, as who raises alarms does.
 #[derive(Debug)]
 pub struct Admission {
     common: Budget,
@@ -45,7 +46,7 @@ impl Admission {
         self.admit_as(bytes, false)
     }
 
-    /// As [`Self::admit`], for alarms.
+    /// As [`Self::admit`], for alarms and what they wait for.
     pub fn admit_alarms(self: &Arc<Self>, bytes: usize) -> Option<Admitted> {
         self.admit_as(bytes, true)
     }

@@ -65,6 +65,29 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    fn submit_as(&self, twin: &TwinId, mut command: Command, bytes: usize, mut reply: Reply, urgent: bool) {
+        if let Command::Attach { sender, may_create, .. } = &mut command {
+            let inside = match self.inner.gates.enter(&sender.gateway.site) {
+                Ok(inside) => inside,
+                Err(refusal) => return reply.send(Err(refusal)),
+            };
+            // As the site is now, not as it was when the session was opened.
+            *may_create = self.enrols(&sender.gateway.site, twin);
+            reply = if *may_create {
+                inside.until_answered(reply)
+            } else {
+                self.watched(twin.clone(), sender.gateway.clone(), reply)
+            };
+        }
+        if urgent {
+            self.inner.cell.submit_urgent(twin, command, bytes, reply);
+        } else {
+            self.inner.cell.submit(twin, command, bytes, reply);
+        }
+    }
+}
+
 /// What a notice about two gateways with one credential is called.
 const CREDENTIAL_CONFLICT: &str = "credential-conflict";
 
@@ -124,21 +147,12 @@ impl Backend for Cluster {
         }
     }
 
-    fn submit(&self, twin: &TwinId, mut command: Command, bytes: usize, mut reply: Reply) {
-        if let Command::Attach { sender, may_create, .. } = &mut command {
-            let inside = match self.inner.gates.enter(&sender.gateway.site) {
-                Ok(inside) => inside,
-                Err(refusal) => return reply.send(Err(refusal)),
-            };
-            // As the site is now, not as it was when the session was opened.
-            *may_create = self.enrols(&sender.gateway.site, twin);
-            reply = if *may_create {
-                inside.until_answered(reply)
-            } else {
-                self.watched(twin.clone(), sender.gateway.clone(), reply)
-            };
-        }
-        self.inner.cell.submit(twin, command, bytes, reply);
+    fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        self.submit_as(twin, command, bytes, reply, false);
+    }
+
+    fn submit_urgent(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        self.submit_as(twin, command, bytes, reply, true);
     }
 
     fn submit_all(&self, batch: Vec<Submission>) {

@@ -121,8 +121,17 @@ impl Cell {
 
     /// Gives a command to a twin, if the budgets allow.
     pub fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
-        let owner = self.tenure.read().clone().ok_or_else(owner_changed);
         let claim = Claim::of(&command);
+        self.submit_as(claim, twin, command, bytes, reply);
+    }
+
+    /// As [`Self::submit`], for what alarms wait for: it may use the share that is kept for them.
+    pub fn submit_urgent(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        self.submit_as(Claim::Alarms, twin, command, bytes, reply);
+    }
+
+    fn submit_as(&self, claim: Claim, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        let owner = self.tenure.read().clone().ok_or_else(owner_changed);
         match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, claim)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
@@ -229,7 +238,7 @@ impl Cell {
 enum Claim {
     /// Only memory while they are under way.
     Read,
-    /// As [`Self::Rows`]; a share of everything is kept for them.
+    /// As [`Self::Rows`]; a share of everything is kept for them, and for the attaches that they wait for.
     Alarms,
     /// Memory, dirty state, log and disk.
     Rows,

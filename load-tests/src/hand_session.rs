@@ -88,7 +88,7 @@ impl HandSession {
     pub(crate) async fn attach(&mut self, items: Vec<AttachItem>) -> anyhow::Result<()> {
         self.requests += 1;
         let (writer, reader) = &mut self.control;
-        writer.send(Attach { request: self.requests, items }).await?;
+        writer.send(Attach { request: self.requests, items, urgent: false }).await?;
         loop {
             match reader.next().await?.context("the session ended")? {
                 Frame::AttachResults(results) if results.request == self.requests => {

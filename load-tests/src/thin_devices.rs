@@ -108,7 +108,7 @@ async fn attach(
             // A new twin's, so that a gateway begins as one that has been there for long.
             knows: Version::new(1),
         };
-        control.send(Attach { request, items: ids.iter().map(item).collect() }).await?;
+        control.send(Attach { request, items: ids.iter().map(item).collect(), urgent: false }).await?;
         match down.next().await?.context("the node finished the control stream")? {
             Frame::AttachResults(answer) => {
                 let (mut attached, mut again) = (0, Vec::new());

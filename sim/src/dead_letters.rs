@@ -1,5 +1,6 @@
 //! The dead letters of a gateway that does not run: for its owner.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use twin_gateway::limits::DEAD_LETTERS_PAGE_MAX;
 use twin_gateway::{
     Body, Class, DeadLetter, DeadLetterId, Gateway, ListedDeadLetter, OUTBOX_FILE, Outlook, ReplayError,
 };
+
+use crate::handled::{Handled, HandledError, How};
+use crate::replay::is_replays;
 
 /// What is to be done with them.
 #[derive(Clone, Debug)]
@@ -48,9 +52,20 @@ pub async fn run(state_dir: PathBuf, task: Task, out: &mut dyn Write) -> anyhow:
 }
 
 async fn carry_out(gateway: &Gateway, state_dir: &Path, task: Task, out: &mut dyn Write) -> anyhow::Result<()> {
+    let handles = !matches!(task, Task::List { .. });
+    let done = handle(gateway, state_dir, task, out).await;
+    if handles {
+        note_those_left(gateway, state_dir)?;
+    }
+    done
+}
+
+async fn handle(gateway: &Gateway, state_dir: &Path, task: Task, out: &mut dyn Write) -> anyhow::Result<()> {
     match task {
         Task::List { json } => list(gateway, json, out)?,
         Task::Replay(Chosen::All) => {
+            let open = all_dead_letters(gateway).filter(|listed| listed.outlook == Outlook::Open);
+            note(state_dir, open, How::Replayed)?;
             let replayed = gateway.replay_dead_letters().await?;
             writeln!(
                 out,
@@ -64,6 +79,7 @@ async fn carry_out(gateway: &Gateway, state_dir: &Path, task: Task, out: &mut dy
             }
         }
         Task::Replay(Chosen::These(ids)) => {
+            note(state_dir, those(gateway, &ids), How::Replayed)?;
             let (mut replayed, mut failed) = (0, None);
             for id in ids {
                 match gateway.replay_dead_letter(id).await {
@@ -83,8 +99,9 @@ async fn carry_out(gateway: &Gateway, state_dir: &Path, task: Task, out: &mut dy
         Task::Discard(chosen) => {
             let ids = match chosen {
                 Chosen::These(ids) => ids,
-                Chosen::All => all(gateway).map(|listed| listed.id).collect(),
+                Chosen::All => all_dead_letters(gateway).map(|listed| listed.id).collect(),
             };
+            note(state_dir, those(gateway, &ids), How::Discarded)?;
             let discarded = gateway.discard_dead_letters(&ids).await?;
             writeln!(out, "discarded={discarded}")?;
             if discarded < ids.len() as u64 {
@@ -99,8 +116,36 @@ async fn carry_out(gateway: &Gateway, state_dir: &Path, task: Task, out: &mut dy
     Ok(())
 }
 
+/// Those of these that are there.
+fn those(gateway: &Gateway, ids: &[DeadLetterId]) -> impl Iterator<Item = ListedDeadLetter> {
+    let ids: HashSet<DeadLetterId> = ids.iter().copied().collect();
+    all_dead_letters(gateway).filter(move |listed| ids.contains(&listed.id))
+}
+
+/// Where the folder is a replay's, which counts its rows: notes what is about to be done.
+fn note(state_dir: &Path, letters: impl Iterator<Item = ListedDeadLetter>, how: How) -> Result<(), HandledError> {
+    if !is_replays(state_dir) {
+        return Ok(());
+    }
+    let mut handled = Handled::load(state_dir)?;
+    for ListedDeadLetter { id, letter, .. } in letters {
+        handled.note(id.number(), &letter, how);
+    }
+    handled.save(state_dir)
+}
+
+/// What is still there was not handled after all.
+fn note_those_left(gateway: &Gateway, state_dir: &Path) -> Result<(), HandledError> {
+    if !is_replays(state_dir) {
+        return Ok(());
+    }
+    let mut handled = Handled::load(state_dir)?;
+    all_dead_letters(gateway).for_each(|listed| handled.forget(listed.id.number()));
+    handled.save(state_dir)
+}
+
 /// All of them, page by page.
-fn all(gateway: &Gateway) -> impl Iterator<Item = ListedDeadLetter> {
+pub(crate) fn all_dead_letters(gateway: &Gateway) -> impl Iterator<Item = ListedDeadLetter> {
     let (mut after, mut more) = (None, true);
     std::iter::from_fn(move || {
         if !more {
@@ -115,7 +160,7 @@ fn all(gateway: &Gateway) -> impl Iterator<Item = ListedDeadLetter> {
 }
 
 fn list(gateway: &Gateway, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    for ListedDeadLetter { id, letter, outlook } in all(gateway) {
+    for ListedDeadLetter { id, letter, outlook } in all_dead_letters(gateway) {
         let line = if json { object(id, &letter, outlook).to_string() } else { line(id, &letter, outlook) };
         match writeln!(out, "{line}") {
             // Whoever reads has seen enough.

@@ -2,7 +2,9 @@
 //! with dead letters.
 
 pub mod dead_letters;
+pub(crate) mod handled;
 pub mod limits;
 pub mod replay;
+pub(crate) mod state_file;
 pub mod store;
 pub mod traces;

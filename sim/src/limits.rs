@@ -39,6 +39,8 @@ pub const MEASURE_EVERY: Duration = Duration::from_millis(500);
 pub const REPORTS_AT_ONCE_MAX: usize = 4096;
 /// Batches of a gateway whose acks are waited for in order to time them.
 pub const MEASURED_BATCHES_MAX: usize = 256;
+/// Dead letters of which a replay's folder notes what its owner did with them: four times as many as an outbox keeps, in a megabyte.
+pub const HANDLED_MAX: usize = 4 * twin_gateway::limits::DEAD_LETTERS_MAX;
 /// Events per second of one device.
 pub const DEVICE_EVENTS_PER_S: f64 = 0.002;
 /// Shortest time in which a device takes over a desired change.

@@ -29,7 +29,6 @@ mod state;
 mod stats;
 mod stopwatch;
 mod storage;
-mod waiting_file;
 
 pub use budgets::{Budgets, Pressure};
 pub use disk::{DirectoryDisk, Disk};

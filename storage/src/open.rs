@@ -8,12 +8,12 @@ use std::sync::{Arc, Once};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 use twin_core::numbers::CellId;
+use twin_waiting_file::WaitingFile;
 
 use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::seal::{self, SealOptions};
-use crate::space::Space;
-use crate::waiting_file::WaitingFile;
+use crate::space::{FileRoom, Space};
 
 /// Format of both redb files. Raised with any change of a key or record that an older release cannot read.
 pub const FORMAT_VERSION: u32 = 3;
@@ -216,7 +216,7 @@ pub(crate) fn open_file(
     let opened = quietly(|| {
         let database = redb::Builder::new()
             .set_cache_size(cache_bytes)
-            .create_with_backend(WaitingFile::new(backend, file, Arc::clone(space)))
+            .create_with_backend(WaitingFile::new(backend, FileRoom::new(file, Arc::clone(space))))
             .map_err(|error| refused(path.clone(), error))?;
         if check_format(&database, file, path.clone(), seal, make_tables)? == Found::Nothing {
             disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;

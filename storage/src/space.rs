@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex};
 use twin_core::limits::ALARM_RESERVE_PART;
+use twin_waiting_file::{Patience, Room};
 
 use crate::budgets::Pressure;
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::limits::DISK_RETRY_INTERVAL;
+use crate::limits::{DISK_LOOK_BYTES, DISK_RETRY_INTERVAL};
 use crate::stats::StorageStats;
 
 /// No disk tells that it has so much left: nobody knows how much.
@@ -30,9 +30,7 @@ pub(crate) struct Space {
     free_bytes: AtomicU64,
     /// Does a write of this file wait?
     waits: [AtomicBool; DataFile::ALL.len()],
-    /// May a write wait? Not while files are opened or closed: whoever does that is told at once.
-    patient: Mutex<bool>,
-    impatience: Condvar,
+    patience: Patience,
 }
 
 const fn at(file: DataFile) -> usize {
@@ -51,8 +49,7 @@ impl Space {
             reserve_bytes,
             free_bytes: AtomicU64::new(UNKNOWN),
             waits: Default::default(),
-            patient: Mutex::new(false),
-            impatience: Condvar::new(),
+            patience: Patience::default(),
         };
         space.look();
         space
@@ -103,37 +100,63 @@ impl Space {
 
     /// From here on a write waits for room, until [`Self::give_up`].
     pub(crate) fn be_patient(&self) {
-        *self.patient.lock() = true;
+        self.patience.be_patient();
     }
 
     /// Writes that wait fail, and none waits any more: the files are being closed.
     pub(crate) fn give_up(&self) {
-        *self.patient.lock() = false;
-        self.impatience.notify_all();
+        self.patience.give_up();
     }
 
     /// A write of `file` found no room. Waits a moment, and says whether it is worth another try.
-    pub(crate) fn wait(&self, file: DataFile) -> bool {
-        let mut patient = self.patient.lock();
-        if !*patient {
-            return false;
-        }
-        if !self.waits[at(file)].swap(true, Ordering::Relaxed) {
-            self.stats.disk_waits.add(1);
-            tracing::error!(%file, "the disk is full: writes are refused until there is room, reads go on");
-        }
-        self.impatience.wait_for(&mut patient, DISK_RETRY_INTERVAL);
-        let patient = *patient;
+    fn wait(&self, file: DataFile) -> bool {
+        let patient = self.patience.wait(DISK_RETRY_INTERVAL, || {
+            if !self.waits[at(file)].swap(true, Ordering::Relaxed) {
+                self.stats.disk_waits.add(1);
+                tracing::error!(%file, "the disk is full: writes are refused until there is room, reads go on");
+            }
+        });
         self.look();
         patient
     }
 
     /// A write of `file` went through.
-    pub(crate) fn went_through(&self, file: DataFile) {
+    fn went_through(&self, file: DataFile) {
         // Looked at first: this is asked at every write.
         if self.waits[at(file)].load(Ordering::Relaxed) && self.waits[at(file)].swap(false, Ordering::Relaxed) {
             self.look();
             tracing::warn!(%file, "there is room on the disk again");
         }
+    }
+}
+
+/// The room of one of the two files.
+#[derive(Debug)]
+pub(crate) struct FileRoom {
+    file: DataFile,
+    space: Arc<Space>,
+    written_bytes: AtomicU64,
+}
+
+impl FileRoom {
+    pub(crate) fn new(file: DataFile, space: Arc<Space>) -> Self {
+        Self { file, space, written_bytes: AtomicU64::new(0) }
+    }
+}
+
+impl Room for FileRoom {
+    fn writes(&self, _: u64, bytes: u64) {
+        let before = self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before / DISK_LOOK_BYTES != (before + bytes) / DISK_LOOK_BYTES {
+            self.space.look();
+        }
+    }
+
+    fn wait(&self) -> bool {
+        self.space.wait(self.file)
+    }
+
+    fn went_through(&self) {
+        self.space.went_through(self.file);
     }
 }

@@ -80,6 +80,10 @@ pub const BATTERY_PERCENT_MAX: u8 = 100;
 pub const LOAD_HUNDREDTHS_MAX: u32 = 1_000_000;
 /// Largest PEM text of a gateway's certificates, or of its key.
 pub const PEM_BYTES_MAX: u64 = 64 * 1024;
+/// Longest credentials file of a gateway: the CA's PEM takes about 1 KiB.
+pub const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;
+/// Longest PEM file of a node: a CA, a chain of certificates, a key.
+pub const NODE_PEM_BYTES_MAX: u64 = 256 * 1024;
 /// Length prefix of a frame on a stream.
 pub const FRAME_HEADER_BYTES: usize = 4;
 /// Levels of a frame around a value that it carries: frame, body, list, message, list of operations, operation, with room for

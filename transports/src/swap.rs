@@ -1,6 +1,5 @@
 //! Certificates that can be replaced while connections are open: those that are open go on, new ones get the new.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::limits::NODE_PEM_BYTES_MAX;
+use crate::small_file::read_small_file;
 use crate::tls::TlsError;
 
 /// The certificate of the next handshake.
@@ -59,7 +60,10 @@ impl CertificateFiles {
     /// Reads both. A chain without a certificate, and a key of another certificate, are refused.
     pub(crate) fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         let bad = |path: &Path, message: String| TlsError::Pair { path: path.to_owned(), message };
-        let read = |path: &Path| fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source });
+        let read = |path: &Path| {
+            read_small_file(path, NODE_PEM_BYTES_MAX)
+                .map_err(|error| TlsError::File { path: path.to_owned(), source: error.into() })
+        };
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(&self.chain)?)
             .collect::<Result<_, _>>()
             .map_err(|error| bad(&self.chain, format!("is not PEM ({error})")))?;

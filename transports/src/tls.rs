@@ -29,8 +29,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::auth::{CertificateAsked, ClientCertificate};
+use crate::limits::NODE_PEM_BYTES_MAX;
 use crate::private_file;
 use crate::reset::ResetKey;
+use crate::small_file::read_small_text;
 use crate::swap::{CertificateFiles, Swappable};
 
 /// Name of the protocol in TLS's ALPN. The number is the protocol's version.
@@ -341,7 +343,7 @@ fn is_key_of(key: &KeyPair, pem: &str) -> Result<bool, TlsError> {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, TlsError> {
-    match fs::read_to_string(path) {
+    match read_small_text(path, NODE_PEM_BYTES_MAX).map_err(io::Error::from) {
         // A crash may have left an empty file behind.
         Ok(text) if text.trim().is_empty() => Ok(None),
         Ok(text) => Ok(Some(text)),

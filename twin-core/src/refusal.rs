@@ -90,7 +90,11 @@ pub enum Refusal {
         name: GatewayName,
     },
     /// The hello's boot is not above the committed one: the disk was rolled back, or two gateways use one identity.
-    #[error("boot {boot} is not above the committed boot {committed} of this outbox: start a new outbox")]
+    #[error(
+        "boot {boot} is not above boot {committed}, which was committed for this outbox, or another outbox has taken its place: its disk was \
+         rolled back or copied, or a second process speaks with the same credentials; let one process run for a gateway, give any other \
+         one credentials of its own, and go on with a new outbox"
+    )]
     StaleBoot {
         /// The boot in the hello.
         boot: Boot,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use twin_gateway::Credentials;
 
-use super::state_file;
+use crate::state_file;
 
 /// The note in the state folder.
 const NOTE: &str = "replay.json";
@@ -51,6 +51,11 @@ struct Belongs {
     site: String,
     gateway: String,
     ca: String,
+}
+
+/// Is it the state folder of a replay?
+pub(crate) fn is_replays(folder: &Path) -> bool {
+    folder.join(NOTE).exists()
 }
 
 /// Makes the folder, or checks that it is this gateway's.

@@ -6,6 +6,7 @@ use twin_gateway::{OpenError, ReportError};
 use super::belongs::StateError;
 use super::recording_error::RecordingError;
 use super::refused::Refused;
+use crate::handled::HandledError;
 
 /// Why a replay ended before every row was acked. What was reported is kept: run it again to go on.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum ReplayError {
     /// The state folder.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What is noted of dead letters.
+    #[error(transparent)]
+    Handled(#[from] HandledError),
     /// The outbox.
     #[error(transparent)]
     Open(#[from] OpenError),

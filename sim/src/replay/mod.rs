@@ -17,10 +17,11 @@ mod refused;
 mod row;
 mod service;
 mod spans;
-mod state_file;
 mod watch;
 
+pub use crate::handled::HandledError;
 pub use belongs::StateError;
+pub(crate) use belongs::is_replays;
 pub use columns::TIMESTAMP;
 pub use error::ReplayError;
 pub use options::{ReplayOptions, state_dir_beside};

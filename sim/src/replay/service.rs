@@ -15,6 +15,7 @@ use super::recording::Recording;
 use super::refused::Refused;
 use super::spans::{Begin, Spans};
 use super::watch::Watch;
+use crate::handled::Handled;
 use crate::limits::STOP_DRAIN;
 
 /// A replay that can begin: recordings and state folder were checked.
@@ -54,6 +55,7 @@ impl Replay {
         let Self { options, recordings } = self;
         let state_dir = options.state_dir.clone();
         let mut spans = Spans::load(&state_dir)?;
+        let handled = Handled::load(&state_dir)?;
         let mut gateway_options = Options::new(options.cluster, options.credentials, options.state_dir);
         gateway_options.outbox_bytes_max = options.outbox_bytes_max;
         // Each row is a report of its own: merged ones would be one change where there were two.
@@ -84,7 +86,7 @@ impl Replay {
         let standing = Standing::of(&gateway, &recordings);
         progress.show(&standing);
         ended?;
-        if let Some(refused) = Refused::of(&gateway, &recordings, &spans) {
+        if let Some(refused) = Refused::of(&gateway, &recordings, &spans, &handled) {
             return Err(refused.into());
         }
         Ok(Summary { rows: standing.rows, reported_now: standing.reported - before.reported })
@@ -110,10 +112,9 @@ async fn open_spans(
         return Ok(());
     }
     gateway.drained().await?;
-    let dropped = gateway.status().dead_letters_dropped;
-    let buried = dropped + gateway.dead_letters().len() as u64;
+    let status = gateway.status();
     for begin in wanted {
-        spans.open(begin, buried, dropped);
+        spans.open(begin, status.dead_letters_ever, status.dead_letters_dropped);
     }
     Ok(spans.save(state_dir)?)
 }

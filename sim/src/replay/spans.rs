@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::belongs::StateError;
-use super::state_file;
+use crate::state_file;
 
 /// The file in the state folder.
 const FILE: &str = "letters.json";

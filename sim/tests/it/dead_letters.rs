@@ -92,6 +92,34 @@ async fn the_owner_lists_replays_and_discards_them() {
 }
 
 #[test]
+fn a_file_that_is_no_outbox_is_refused_by_name_and_not_a_byte_of_it_changes() {
+    const OTHER: TableDefinition<'_, &str, u64> = TableDefinition::new("other");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(OUTBOX_FILE);
+    let db = Database::create(&path).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(OTHER).unwrap().insert("key", 7).unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let mut cut = std::fs::read(&path).unwrap();
+    cut.truncate(5000);
+    for (content, words) in [
+        (std::fs::read(&path).unwrap(), "not the outbox of a gateway"),
+        (cut, "move the file away"),
+        (b"a letter to the editor".repeat(500), "move the file away"),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        for task in [&["list"][..], &["replay", "--all"], &["discard", "--all"]] {
+            let refused = dead_letters(folder.path(), task);
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(stderr(&refused).contains(OUTBOX_FILE) && stderr(&refused).contains(words), "{}", stderr(&refused));
+            assert!(std::fs::read(&path).unwrap() == content, "not a byte");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing beside it");
+    }
+}
+
+#[test]
 fn a_folder_without_an_outbox_is_told_and_none_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let output = dead_letters(folder.path(), &["list"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use twin_core::refusal::{Refusal, RuleViolation};
 
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::limits::READINGS_MAX;
 use crate::outbox::file::OutboxError;
 

@@ -17,7 +17,8 @@ use twin_core::view::TwinView;
 use twin_transports::entropy::{Entropy, SystemEntropy};
 use twin_transports::frames::health::{Health, HealthError};
 
-use crate::core::append::{AppendError, Appended, Drafts};
+use crate::core::admission::AppendError;
+use crate::core::append::{Appended, Drafts};
 use crate::core::attaching::TwinLink;
 use crate::core::desired::DesiredChange;
 use crate::core::{Core, Rules};

@@ -31,7 +31,7 @@ mod status;
 mod stay;
 mod update;
 
-pub use crate::core::append::AppendError;
+pub use crate::core::admission::AppendError;
 pub use crate::core::attaching::TwinLink;
 pub use crate::core::dead_letters::{DeadLetterPage, ListedDeadLetter, NotReplayed, Outlook};
 pub use crate::core::desired::DesiredChange;

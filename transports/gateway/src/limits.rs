@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// What opening an outbox may write before it is known to be one: repairing a file that a crash left takes some pages.
+pub const HELD_BACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Devices that one gateway keeps in mind. What the node accepts through one session.
 pub const TWINS_MAX: usize = twin_transports::limits::SESSION_TWINS_MAX;
 /// Cap of the outbox unless the options say otherwise: a store's night without a link, on a box with 512 MB of flash to spare.
@@ -130,6 +132,8 @@ pub const SILENCE_ROUND_TRIPS: u32 = 6;
 pub const SILENCE_FALSE_ALARMS_MAX: u32 = 4;
 /// Delay after a refusal that only a person can mend (bad credential, revoked), at least.
 pub const RECONNECT_REFUSED_MIN: Duration = Duration::from_secs(15);
+/// How often a gateway that waits before it connects again looks whether its credentials were renewed meanwhile: three small files.
+pub const CREDENTIALS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a device that is not registered is attached again: it may be registered at any time.
 pub const UNREGISTERED_RETRY: Duration = Duration::from_secs(5);
 /// Delay before attaching again when the node forgot the attachment twice.

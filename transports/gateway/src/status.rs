@@ -32,6 +32,8 @@ pub struct Status {
     pub dead_letters: u64,
     /// Dead letters dropped for room, ever.
     pub dead_letters_dropped: u64,
+    /// Dead letters ever: the next one's [number](crate::DeadLetterId::number) is one higher.
+    pub dead_letters_ever: u64,
     /// Devices known.
     pub devices: u64,
     /// Devices attached in this session.

@@ -1,24 +1,23 @@
 //! The credentials file that a gateway's owner gets once, from `twinctl gateway add` or REST.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
-use twin_core::ids::{GatewayName, SiteId};
+use twin_core::ids::{GatewayId, GatewayName, SiteId};
 
 use super::identity::{ClientCertificate, Identity};
 use super::secret::{GatewaySecret, SecretError};
+use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::private_file;
+use crate::small_file::{SmallFileError, read_small_text};
 use crate::tls::client_config;
 
 /// Version of the file's format where it holds a secret.
 const FORMAT_VERSION: u32 = 1;
 /// Version where it names a certificate's files: a release that knows secrets only refuses it by its version.
 const FORMAT_VERSION_CERTIFICATE: u32 = 2;
-/// Longest credentials file: the CA's PEM takes about 1 KiB.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Everything that a gateway needs to speak for its site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +34,8 @@ pub struct Credentials {
     pub ca: String,
     /// The name in the node's certificate.
     pub server_name: String,
+    /// The file that they were read from, which is looked at again by [`Self::renewed`].
+    pub file: Option<PathBuf>,
 }
 
 /// Why credentials could not be read or written.
@@ -46,7 +47,7 @@ pub enum CredentialsError {
         /// Which.
         path: PathBuf,
         /// What happened.
-        source: io::Error,
+        source: SmallFileError,
     },
     /// Not what a credentials file looks like.
     #[error("these are not gateway credentials: {message}; make new ones with `twinctl gateway add`")]
@@ -73,11 +74,27 @@ pub enum CredentialsError {
         /// What is wrong.
         message: String,
     },
-    /// The certificate or its key.
+    /// The certificate.
     #[error("the gateway's certificate cannot be used: {message}")]
     Certificate {
         /// What is wrong.
         message: String,
+    },
+    /// Its key.
+    #[error("the key of the gateway's certificate cannot be used: {message}")]
+    Key {
+        /// What is wrong.
+        message: String,
+    },
+    /// The file is another gateway's now.
+    #[error(
+        "these are the credentials of gateway {found} now, and this is {expected}, which it stays until it is started again"
+    )]
+    OtherGateway {
+        /// Whose they are.
+        found: GatewayId,
+        /// Whose they were.
+        expected: GatewayId,
     },
     /// What a file holds.
     #[error("credentials file {path}: {source}")]
@@ -168,6 +185,7 @@ impl CredentialsFile {
             identity,
             ca: self.ca,
             server_name: self.server_name,
+            file: None,
         })
     }
 }
@@ -176,32 +194,43 @@ impl Credentials {
     /// Reads a file, and a certificate and key that it names: a relative name is one beside it. What could never lead to a session is
     /// refused here, before any connection.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CredentialsError> {
-        let path = path.as_ref();
-        let file = |source| CredentialsError::File { path: path.to_owned(), source };
+        let loaded = Self::read(path.as_ref())?;
+        loaded.warn_if_exposed();
+        Ok(loaded)
+    }
+
+    fn read(path: &Path) -> Result<Self, CredentialsError> {
         let content = |source| CredentialsError::Content { path: path.to_owned(), source: Box::new(source) };
-        let size = std::fs::metadata(path).map_err(file)?.len();
-        if size > FILE_BYTES_MAX {
-            let message = format!("the file has {size} bytes, credentials have at most {FILE_BYTES_MAX}");
-            return Err(content(CredentialsError::Format { message }));
-        }
-        let written = CredentialsFile::read(&std::fs::read_to_string(path).map_err(file)?).map_err(content)?;
-        if let Some(mode) = private_file::exposed(path).filter(|_| written.secret.is_some()) {
-            let path = path.display();
-            tracing::warn!(
-                "{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`"
-            );
-        }
+        let text = read_small_text(path, CREDENTIALS_BYTES_MAX)
+            .map_err(|source| CredentialsError::File { path: path.to_owned(), source })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let beside =
             |certificate: &Path, key: &Path| ClientCertificate::load(&folder.join(certificate), &folder.join(key));
-        written.into_credentials(beside).map_err(content)
+        let read = CredentialsFile::read(&text).and_then(|written| written.into_credentials(beside));
+        Ok(Self { file: Some(path.to_owned()), ..read.map_err(content)? })
+    }
+
+    /// Says so where others than their owner can read what is secret.
+    fn warn_if_exposed(&self) {
+        match (&self.identity, &self.file) {
+            (Identity::Certificate(certificate), _) => certificate.warn_if_exposed(),
+            (Identity::Secret(_), Some(path)) => {
+                if let Some(mode) = private_file::exposed(path) {
+                    let path = path.display();
+                    tracing::warn!(
+                        "{path} has mode {mode:03o}, so others can read the gateway's secret: run `chmod 600 {path}`"
+                    );
+                }
+            }
+            (Identity::Secret(_), None) => {}
+        }
     }
 
     /// Writes a file that only its owner may read (mode 0600), atomically.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), CredentialsError> {
         let path = path.as_ref();
         private_file::write(path, self.to_json().as_bytes())
-            .map_err(|source| CredentialsError::File { path: path.to_owned(), source })
+            .map_err(|error| CredentialsError::File { path: path.to_owned(), source: error.into() })
     }
 
     /// From the file's text. Names of a certificate's files are as seen from the current directory.
@@ -214,10 +243,30 @@ impl Credentials {
         CredentialsFile::read(text)?.into_credentials(|_, _| Ok(certificate))
     }
 
-    /// These credentials with the certificate as its files are now; see [`ClientCertificate::renewed`].
-    pub fn renewed(&self) -> Option<Self> {
-        let Identity::Certificate(certificate) = &self.identity else { return None };
-        certificate.renewed().map(|now| Self { identity: Identity::Certificate(now), ..self.clone() })
+    /// As their files are now, where they came from files; `None`: they hold what these are. Files that cannot be used are an error (also
+    /// while somebody writes them), and so is one that is another gateway's now.
+    pub fn renewed(&self) -> Result<Option<Self>, CredentialsError> {
+        let now = match (&self.file, self.identity.certificate().and_then(ClientCertificate::files)) {
+            (Some(file), _) => Self::read(file)?,
+            (None, Some((certificate, key))) => {
+                Self { identity: Identity::Certificate(ClientCertificate::load(certificate, key)?), ..self.clone() }
+            }
+            (None, None) => return Ok(None),
+        };
+        if now == *self {
+            return Ok(None);
+        }
+        let (found, expected) = (now.gateway(), self.gateway());
+        if found != expected {
+            return Err(CredentialsError::OtherGateway { found, expected });
+        }
+        now.warn_if_exposed();
+        Ok(Some(now))
+    }
+
+    /// Whose they are.
+    pub fn gateway(&self) -> GatewayId {
+        GatewayId { site: self.site.clone(), name: self.name.clone() }
     }
 
     /// The file's text. Holds the secret, if there is one.
@@ -264,6 +313,7 @@ mod tests {
             identity: GatewaySecret::generate(&SystemEntropy::new()).unwrap().into(),
             ca: ca(),
             server_name: "twinmesh-node".into(),
+            file: None,
         }
     }
 
@@ -280,7 +330,7 @@ mod tests {
         let path = folder.path().join("gw.json");
         let saved = credentials();
         saved.save(&path).unwrap();
-        assert_eq!(Credentials::load(&path).unwrap(), saved);
+        assert_eq!(Credentials::load(&path).unwrap(), Credentials { file: Some(path.clone()), ..saved });
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -362,24 +412,94 @@ mod tests {
         write(certificate());
         let loaded = Credentials::load(&path).unwrap();
         assert!(matches!(loaded.identity, Identity::Certificate(_)));
-        assert_eq!(loaded.renewed(), None);
+        assert_eq!(loaded.renewed().unwrap(), None);
         let again = folder.path().join("again.json");
         loaded.save(&again).unwrap();
-        assert_eq!(Credentials::load(&again).unwrap(), loaded);
+        assert_eq!(Credentials::load(&again).unwrap(), Credentials { file: Some(again), ..loaded.clone() });
         // Half written: what is there goes on.
         std::fs::write(folder.path().join("gw.crt"), certificate().0).unwrap();
-        assert_eq!(loaded.renewed(), None);
+        let half = loaded.renewed().unwrap_err().to_string();
+        assert!(half.contains("gw.key"), "{half}");
         write(certificate());
-        let renewed = loaded.renewed().unwrap();
+        let renewed = loaded.renewed().unwrap().unwrap();
         assert_ne!(renewed, loaded);
         assert_eq!(renewed, Credentials::load(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_with_new_credentials_is_read_again_and_one_of_another_gateway_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.json");
+        credentials().save(&path).unwrap();
+        let loaded = Credentials::load(&path).unwrap();
+        assert_eq!(loaded.renewed().unwrap(), None);
+        let renewed = credentials();
+        renewed.save(&path).unwrap();
+        assert_eq!(loaded.renewed().unwrap().unwrap().identity, renewed.identity);
+        Credentials { name: GatewayName::new("other").unwrap(), ..credentials() }.save(&path).unwrap();
+        let error = loaded.renewed().unwrap_err();
+        assert!(matches!(error, CredentialsError::OtherGateway { .. }), "{error}");
+        std::fs::write(&path, "{").unwrap();
+        assert!(loaded.renewed().unwrap_err().to_string().contains("gw.json"));
+        // What was in no file stays what it is.
+        assert_eq!(renewed.renewed().unwrap(), None);
+    }
+
+    #[test]
+    fn an_error_names_the_file_that_it_is_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let (of, key) = (folder.path().join("gw.crt"), folder.path().join("gw.key"));
+        let ((pem, pem_key), (_, other_key)) = (certificate(), certificate());
+        std::fs::write(&of, &pem).unwrap();
+        for (text, word) in
+            [("", "not a PEM private key"), (&pem, "not a PEM private key"), (&other_key, "is not the key of")]
+        {
+            std::fs::write(&key, text).unwrap();
+            let error = ClientCertificate::load(&of, &key).unwrap_err();
+            assert!(matches!(&error, CredentialsError::Content { path, .. } if *path == key), "{error}");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        std::fs::write(&key, &pem_key).unwrap();
+        std::fs::write(&of, &pem_key).unwrap();
+        let error = ClientCertificate::load(&of, &key).unwrap_err();
+        assert!(matches!(&error, CredentialsError::Content { path, .. } if *path == of), "{error}");
+    }
+
+    /// The device never ends, and nobody ever writes into the pipe.
+    #[cfg(unix)]
+    #[test]
+    fn endless_files_pipes_and_directories_are_refused_by_name_wherever_a_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (pem, key) = certificate();
+        let long = "x".repeat(64 * 1024 + 1);
+        for (name, text) in [("gw.crt", &pem), ("gw.key", &key), ("long", &long)] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/zero", at("zero")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        for (bad, word) in [
+            (at("zero"), "device"),
+            (at("pipe"), "pipe"),
+            (folder.path().to_owned(), "directory"),
+            (at("long"), "65536"),
+        ] {
+            for error in [
+                Credentials::load(&bad).unwrap_err(),
+                ClientCertificate::load(&bad, &at("gw.key")).unwrap_err(),
+                ClientCertificate::load(&at("gw.crt"), &bad).unwrap_err(),
+            ] {
+                assert!(matches!(&error, CredentialsError::File { path, .. } if *path == bad), "{error}");
+                assert!(error.to_string().contains(word), "{error}");
+            }
+        }
     }
 
     #[test]
     fn a_key_of_another_certificate_is_refused_and_never_shown() {
         let ((of, _), (_, key)) = (certificate(), certificate());
         let error = ClientCertificate::from_pem(&of, &key).unwrap_err();
-        assert!(matches!(error, CredentialsError::Certificate { .. }), "{error}");
+        assert!(matches!(error, CredentialsError::Key { .. }), "{error}");
         let (of, key) = certificate();
         let shown = format!("{:?}", ClientCertificate::from_pem(&of, &key).unwrap());
         assert!(!shown.contains("key"), "{shown}");

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::certificate::{chain_of, check_chain, read_certificate};
+use super::certificate::{CertificateError, chain_of, check_chain, read_certificate};
 use super::credentials::CredentialsError;
 use super::secret::GatewaySecret;
 use crate::limits::PEM_BYTES_MAX;
 use crate::private_file;
+use crate::small_file::read_small_text;
+use crate::tls::{TlsError, certified};
 
 /// What a gateway proves itself by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,37 +67,38 @@ impl fmt::Debug for ClientCertificate {
 impl ClientCertificate {
     /// From PEM texts. Its dates are not looked at: a gateway may boot in 1970.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CredentialsError> {
-        let unfit = |message: String| CredentialsError::Certificate { message };
-        let chain = chain_of(certificate).map_err(|error| unfit(error.to_string()))?;
-        check_chain(&chain).map_err(|error| unfit(error.to_string()))?;
-        read_certificate(&chain[0]).map_err(|error| unfit(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|error| unfit(format!("its key is not a PEM private key without a password: {error}")))?;
-        let made = Self { chain: chain.into(), key: Arc::new(key), files: None };
-        crate::tls::certified(&made).map_err(|error| unfit(error.to_string()))?;
-        Ok(made)
+        Self::made(chain_from(certificate)?, key_from(key)?)
+            .map_err(|error| CredentialsError::Key { message: error.to_string() })
     }
 
-    /// From files.
+    /// From files. An error names the one that it is about: where the two do not go together, the key's.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, CredentialsError> {
-        if let Some(mode) = private_file::exposed(key) {
-            let path = key.display();
-            tracing::warn!("{path} has mode {mode:03o}, so others can read the gateway's key: run `chmod 600 {path}`");
-        }
-        let made = Self::from_pem(&read(certificate)?, &read(key)?)
-            .map_err(|source| CredentialsError::Content { path: certificate.to_owned(), source: Box::new(source) })?;
+        let in_file = |path: &Path| {
+            let path = path.to_owned();
+            |source| CredentialsError::Content { path, source: Box::new(source) }
+        };
+        let chain = chain_from(&read(certificate)?).map_err(in_file(certificate))?;
+        let made = Self::made(chain, key_from(&read(key)?).map_err(in_file(key))?).map_err(|error| {
+            let of = certificate.display();
+            let message = format!("it is not the key of the certificate in {of} ({error})");
+            in_file(key)(CredentialsError::Key { message })
+        })?;
         Ok(Self { files: Some((certificate.to_owned(), key.to_owned())), ..made })
     }
 
-    /// As its files are now, where it came from files; `None`: they hold what this is, or nothing that can be used.
-    pub fn renewed(&self) -> Option<Self> {
-        let (certificate, key) = self.files.as_ref()?;
-        match Self::load(certificate, key) {
-            Ok(now) => (now != *self).then_some(now),
-            Err(error) => {
-                tracing::warn!(%error, "the gateway goes on with the certificate that it has");
-                None
-            }
+    /// If they go together.
+    fn made(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+        let made = Self { chain: chain.into(), key: Arc::new(key), files: None };
+        certified(&made)?;
+        Ok(made)
+    }
+
+    /// Says so where others than their owner can read the key.
+    pub(crate) fn warn_if_exposed(&self) {
+        let Some((_, key)) = &self.files else { return };
+        if let Some(mode) = private_file::exposed(key) {
+            let path = key.display();
+            tracing::warn!("{path} has mode {mode:03o}, so others can read the gateway's key: run `chmod 600 {path}`");
         }
     }
 
@@ -112,13 +115,20 @@ impl ClientCertificate {
     }
 }
 
+fn chain_from(pem: &str) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let unfit = |error: CertificateError| CredentialsError::Certificate { message: error.to_string() };
+    let chain = chain_of(pem).map_err(unfit)?;
+    check_chain(&chain).map_err(unfit)?;
+    read_certificate(&chain[0]).map_err(unfit)?;
+    Ok(chain)
+}
+
+fn key_from(pem: &str) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| CredentialsError::Key {
+        message: format!("it is not a PEM private key without a password: {error}"),
+    })
+}
+
 fn read(path: &Path) -> Result<String, CredentialsError> {
-    let file = |source| CredentialsError::File { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(file)?.len();
-    if size > PEM_BYTES_MAX {
-        let message = format!("the file has {size} bytes, the limit is {PEM_BYTES_MAX}");
-        let source = Box::new(CredentialsError::Certificate { message });
-        return Err(CredentialsError::Content { path: path.to_owned(), source });
-    }
-    std::fs::read_to_string(path).map_err(file)
+    read_small_text(path, PEM_BYTES_MAX).map_err(|source| CredentialsError::File { path: path.to_owned(), source })
 }

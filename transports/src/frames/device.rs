@@ -16,6 +16,8 @@ record! {
         pub request: u64,
         /// At most [`crate::limits::ATTACH_ITEMS_MAX`].
         pub items: Vec<AttachItem>,
+        /// Alarms wait for it: a share of the node's budgets is kept for them.
+        pub urgent: bool = false,
     }
 }
 

@@ -101,6 +101,11 @@ pub trait Backend: Send + Sync + 'static {
     /// `Busy` at once. The commands that one session submits for one twin are carried out in the order of these calls.
     fn submit(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply);
 
+    /// As [`Backend::submit`], for what alarms wait for: it may use the share of the budgets that is kept for them.
+    fn submit_urgent(&self, twin: &TwinId, command: Command, bytes: usize, reply: Reply) {
+        self.submit(twin, command, bytes, reply);
+    }
+
     /// Gives the messages of one batch to their twins, in their order: [`Backend::submit`] for each, at less cost.
     fn submit_all(&self, batch: Vec<Submission>);
 

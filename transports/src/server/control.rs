@@ -82,7 +82,12 @@ impl<B: Backend> Session<B> {
                 saw: item.saw,
                 may_create: self.grant.enrolment_open,
             };
-            self.backend.submit(&item.twin, command, weight::command_bytes(), collector.reply(index));
+            let (bytes, reply) = (weight::command_bytes(), collector.reply(index));
+            if attach.urgent {
+                self.backend.submit_urgent(&item.twin, command, bytes, reply);
+            } else {
+                self.backend.submit(&item.twin, command, bytes, reply);
+            }
         }
         collector.seal();
     }

@@ -88,6 +88,7 @@ impl Recorder {
             identity: secret.into(),
             ca: String::new(),
             server_name: twin_transports::tls::SERVER_NAME.into(),
+            file: None,
         }
     }
 

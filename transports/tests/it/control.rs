@@ -19,7 +19,7 @@ pub(crate) fn attach(request: u64, twins: std::ops::Range<usize>, knows: u64) ->
     let items = twins
         .map(|index| AttachItem { twin: twin(index), stay, saw: AttachmentNo::new(0), knows: Version::new(knows) })
         .collect();
-    Attach { request, items }
+    Attach { request, items, urgent: false }
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ fn credentials() -> Credentials {
         identity: Identity::Secret(GatewaySecret::from_bytes(&[7; 32]).unwrap()),
         ca: NodeCertificates::load_or_create(dir.path(), SERVER_NAME, &[]).unwrap().ca_pem(),
         server_name: SERVER_NAME.to_owned(),
+        file: None,
     }
 }
 
@@ -101,7 +102,7 @@ fn frames() -> Vec<Frame> {
         Challenge { nonce: [3; 32] }.into(),
         Proof { signature: vec![4; 64] }.into(),
         SessionRefusal::bad_credential().to_frame().into(),
-        Attach { request: 1, items: vec![item] }.into(),
+        Attach { request: 1, items: vec![item], urgent: false }.into(),
         DesiredMany { items: vec![desired.clone(), desired.clone()] }.into(),
         desired.into(),
         Call { twin: twin.clone(), owner, call, method: "blink".into(), payload, timeout_ms: 1 }.into(),

@@ -140,7 +140,7 @@ fn shown_once(rest: &Rest, made: NewGateway) -> Result<HttpResponse, Problem> {
     let file = match secret {
         Some(secret) => {
             let secret = GatewaySecret::from_bytes(&secret).map_err(|error| Problem::internal(error.to_string()))?;
-            Credentials { site, name, product_key, identity: secret.into(), ca, server_name }.to_json()
+            Credentials { site, name, product_key, identity: secret.into(), ca, server_name, file: None }.to_json()
         }
         None => CredentialsFile::of_certificate(site, name, product_key, ca, server_name).to_json(),
     };

@@ -1,49 +1,18 @@
 //! Gateways with certificates of their owner's PKI, from registering one to revoking it: REST, node and SDK.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use twin_core::ids::TwinId;
-use twin_gateway::{ClientCertificate, Credentials, Gateway, Options, Status};
+use twin_gateway::{ClientCertificate, Credentials, Gateway, Options};
 
 use crate::http::Client;
+use crate::looks::{connected, refused, until};
+use crate::pki::{Made, Pki};
 use crate::world::{World, client_of, start_in};
-
-/// The retailer's own CA, of which the node knows nothing.
-struct Pki {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-/// A certificate and its key, as PEM.
-struct Made {
-    certificate: String,
-    key: String,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn make(&self, name: &str) -> Made {
-        self.make_for(&KeyPair::generate().unwrap(), name, Duration::from_secs(3600))
-    }
-
-    /// One that ends so long from now.
-    fn make_for(&self, key: &KeyPair, name: &str, ends_in: Duration) -> Made {
-        let mut params = CertificateParams::new(vec![format!("{name}.store.example")]).unwrap();
-        params.not_after = (SystemTime::now() + ends_in).into();
-        Made { certificate: params.signed_by(key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
-    }
-}
 
 struct Store {
     world: World,
@@ -88,33 +57,6 @@ impl Store {
 fn credentials(file: &str, made: &Made) -> Credentials {
     let certificate = ClientCertificate::from_pem(&made.certificate, &made.key).unwrap();
     Credentials::from_json_with(file, certificate).unwrap()
-}
-
-/// Looks until it holds.
-#[track_caller]
-fn until<T: std::fmt::Debug>(look: impl Fn() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
-        let seen = look();
-        if holds(&seen) {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "it never came to hold: {seen:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[track_caller]
-fn connected(gateway: &Gateway) -> Status {
-    until(|| gateway.status(), |status| status.connected)
-}
-
-#[track_caller]
-fn refused(gateway: &Gateway, code: &str) -> String {
-    let is_refused = |status: &Status| status.refusal.as_ref().is_some_and(|(found, _)| found == code);
-    let status = until(|| gateway.status(), is_refused);
-    assert!(!status.connected);
-    status.refusal.unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]

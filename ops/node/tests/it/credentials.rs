@@ -9,6 +9,7 @@ use twin_core::ids::TwinId;
 use twin_gateway::{Credentials, Gateway, Options, Status, TwinLink};
 
 use crate::http::Client;
+use crate::looks::{connected, until};
 use crate::world::World;
 
 struct Store {
@@ -50,25 +51,6 @@ impl Store {
         let sample = format!("twinmesh_security_events_total{{event=\"{event}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(sample.as_str())).unwrap().parse().unwrap()
     }
-}
-
-/// Looks until it holds.
-#[track_caller]
-fn until<T: std::fmt::Debug>(look: impl Fn() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    loop {
-        let seen = look();
-        if holds(&seen) {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "it never came to hold: {seen:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[track_caller]
-fn connected(gateway: &Gateway) -> Status {
-    until(|| gateway.status(), |status| status.connected)
 }
 
 fn refusal(status: &Status) -> &str {

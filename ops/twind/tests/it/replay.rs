@@ -201,6 +201,36 @@ fn a_refused_recording_is_not_held_against_later_ones_of_its_device() {
 }
 
 #[test]
+fn rows_whose_dead_letters_were_discarded_stay_refused_and_those_replayed_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    let simulator = Simulator::new(&node, "store-1", "gw-1");
+    assert_eq!(node.request("PUT", "sites/store-2", Some(json!({}))).0, 201);
+    assert_eq!(node.request("PUT", "twins/s", Some(json!({"site": "store-2"}))).0, 201);
+    simulator.recording("s.csv", "timestamp,value\nt1,1\nt2,2\nt3,3\nt4,4\n");
+    let replayed = |acked: u64, discarded: u64| {
+        let ended = simulator.replay(&["s.csv"]);
+        let rows = format!("rows=4 acked={acked}\n");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), &*rows), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{} of 4 rows were refused for good", 4 - acked)), "{}", ended.stderr);
+        let told = format!("{discarded} rows whose dead letters were discarded");
+        assert_eq!(ended.stderr.contains(&told), discarded > 0, "{}", ended.stderr);
+    };
+    replayed(0, 0);
+    simulator.dead_letters(&["discard", "1"]);
+    replayed(0, 1);
+    // The device comes to this store, and two of its rows are said again.
+    assert_eq!(node.request("DELETE", "twins/s", None).0, 204);
+    simulator.dead_letters(&["replay", "2", "3"]);
+    replayed(2, 1);
+    simulator.dead_letters(&["discard", "--all"]);
+    replayed(2, 2);
+    let (_, twin) = node.request("GET", "twins/s", None);
+    assert_eq!(twin["properties"]["reported"]["value"], json!(3));
+    node.kill();
+}
+
+#[test]
 fn a_device_that_another_gateway_had_is_claimed() {
     let dir = tempfile::tempdir().unwrap();
     let node = Twind::start(dir.path());

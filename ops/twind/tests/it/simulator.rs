@@ -111,6 +111,14 @@ impl Simulator {
         std::fs::write(self.folder.path().join("gw.json"), credentials.to_string()).unwrap();
     }
 
+    /// Does something with the dead letters of the replays.
+    pub fn dead_letters(&self, arguments: &[&str]) {
+        let mut command = Command::new(program());
+        command.current_dir(self.folder.path()).arg("dead-letters").args(arguments).args(["--state", "gw.replay"]);
+        let output = command.env_remove("RUST_LOG").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Runs a replay to its end, at full speed.
     pub fn replay(&self, files: &[&str]) -> Ended {
         self.start("max", files).ended()

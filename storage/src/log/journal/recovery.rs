@@ -6,6 +6,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
+use twin_waiting_file::WaitingFile;
 
 use super::file::{Journal, Slot};
 use super::frame::{self, Found, Kind, SECTOR_BYTES};
@@ -16,8 +17,7 @@ use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::open::OpenError;
-use crate::space::Space;
-use crate::waiting_file::WaitingFile;
+use crate::space::{FileRoom, Space};
 
 /// How much is read at once where frames are looked for.
 const LOOK_BYTES: u64 = 1024 * 1024;
@@ -51,7 +51,7 @@ impl Journal {
             _ => OpenError::Io { path: path(), cause },
         };
         let backend = disk.open(DataFile::Journal).map_err(io)?;
-        let file: Arc<dyn StorageBackend> = Arc::new(WaitingFile::new(backend, DataFile::Journal, Arc::clone(space)));
+        let file: Arc<dyn StorageBackend> = Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
         lock(&*file).map_err(io)?;
         let mut header = match Header::read(&*file).map_err(io)? {
             FoundHeader::Whole(header) => header,

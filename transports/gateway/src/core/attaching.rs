@@ -8,7 +8,7 @@ use twin_core::refusal::Refusal;
 use twin_transports::frames::device::{Attach, AttachItem, Detach};
 use twin_transports::limits::ATTACH_ITEMS_MAX;
 
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::core::{Core, TwinIndex};
 use crate::limits::ATTACHES_IN_FLIGHT_MAX;
 use crate::outbox::format::encode_record;
@@ -79,15 +79,22 @@ impl Core {
         }
         let mut items = Vec::new();
         let mut asked = Vec::new();
+        let mut urgent = false;
         while items.len() < ATTACH_ITEMS_MAX
-            && let Some(index) = self.attach_queue.pop_front()
+            && let Some(index) = self.attach_queue.front().copied()
         {
+            let twin = &self.twins[index as usize];
+            let is_urgent = twin.is_urgent();
+            let wanted = twin.wanted_stay().filter(|stay| twin.stays.wants_attach(*stay, now));
+            // Those that alarms wait for stand at the front, and have a frame of their own.
+            if wanted.is_some() && !items.is_empty() && is_urgent != urgent {
+                break;
+            }
+            self.attach_queue.pop_front();
             let twin = self.twin_mut(index);
             twin.attach_queued = false;
-            let Some(stay) = twin.wanted_stay() else { continue };
-            if !twin.stays.wants_attach(stay, now) {
-                continue;
-            }
+            let Some(stay) = wanted else { continue };
+            urgent = is_urgent;
             twin.stays.attaching(stay);
             items.push(AttachItem {
                 twin: twin.id.clone(),
@@ -102,7 +109,7 @@ impl Core {
         }
         let request = self.next_request();
         self.attaches.insert(request, asked);
-        Some(Attach { request, items })
+        Some(Attach { request, items, urgent })
     }
 
     pub(crate) fn next_request(&mut self) -> u64 {

@@ -11,6 +11,8 @@ pub struct Counters {
     pub coalesced: u64,
     /// Messages refused for good.
     pub dead_lettered: u64,
+    /// Stays that were given up, as the node refused them for good: what they held are dead letters.
+    pub stays_given_up: u64,
     /// Dead letters replayed.
     pub replayed: u64,
     /// Numbers that the node missed and the gateway had no more: declared lost.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use twin_core::command::StateBody;
 
-use crate::core::append::{AppendError, Appended, Drafts};
+use crate::core::admission::AppendError;
+use crate::core::append::{Appended, Drafts};
 use crate::core::refusals::LOST_EVENT;
 use crate::core::{Core, lane_of};
 use crate::outbox::body::Body;
@@ -19,8 +20,11 @@ use crate::outbox::queue::Write;
 use crate::stay::Link;
 
 /// Why what an earlier boot stamped is set aside when the outbox gets a new identity.
-pub(crate) const ROLLED_BACK: &str = "the outbox was rolled back or copied: this was stamped by an earlier boot of it and may be older \
-                                      than what the twin holds; the outbox goes on under a new identity";
+pub(crate) const ROLLED_BACK: &str = "the outbox was rolled back or copied, or a second process speaks with this gateway's credentials: this was \
+                                      stamped by an earlier boot and may be older than what the twin holds; the outbox goes on under a \
+                                      new identity";
+/// How what earlier releases said instead begins, too.
+const ROLLED_BACK_BEGINS: &str = "the outbox was rolled back or copied";
 
 /// What a replay of a dead letter can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +106,9 @@ fn outlook_of_content(letter: &DeadLetter) -> Option<&'static str> {
     match letter.code.as_str() {
         "document-rule" => Some("its content breaks a rule of documents, and would again"),
         "too-large" => Some("it is too large, or makes its document so, and would again"),
-        "invalid" if letter.message != ROLLED_BACK => Some("the node cannot make sense of it, and would not again"),
+        "invalid" if !letter.message.starts_with(ROLLED_BACK_BEGINS) => {
+            Some("the node cannot make sense of it, and would not again")
+        }
         _ => None,
     }
 }

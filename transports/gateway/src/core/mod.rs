@@ -1,9 +1,10 @@
 //! Everything the gateway knows, as plain data behind one lock: inputs in, outputs out, no I/O and no clock of its own.
 //!
-//! [`append`] takes what the application says, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
+//! [`append`] takes what the application says, if [`admission`] lets it, [`attaching`] brings stays to the node, [`sending`] makes batches and takes
 //! their answers, [`refusals`] decides what becomes of what was refused, [`dead_letters`] what its owner does with it, [`desired`] keeps the way down. [`twin`] is one device;
 //! [`ready`] says what may happen to it next, [`unwritten`] what is taken while nothing can be written.
 
+pub(crate) mod admission;
 pub(crate) mod ages;
 pub(crate) mod append;
 pub(crate) mod attaching;
@@ -44,12 +45,13 @@ use crate::health::GatewayHealth;
 use crate::outbox::chunks::{Chunks, Left, lost_code};
 use crate::outbox::dead_letters::DeadLetters;
 use crate::outbox::dictionary::Dictionary;
-use crate::outbox::file::{Opened, OpenedChunk};
+use crate::outbox::file::Opened;
 use crate::outbox::flash::Flash;
 use crate::outbox::format::{Class, FlashRow, OutboxMeta, encode_record};
 use crate::outbox::lane::Pending;
-use crate::outbox::patient_file::Space;
+use crate::outbox::load::OpenedChunk;
 use crate::outbox::queue::{Extent, Taken, Write, WriteQueue};
+use crate::outbox::space::Space;
 use crate::shared::Wakes;
 
 /// Index of a device in this run.
@@ -161,22 +163,27 @@ impl Core {
     /// As the file says.
     pub(crate) fn new(opened: Opened, rules: Rules, random: u64) -> Self {
         let mut core = Self {
-            flash: Flash::load(rules.flash_bytes_per_day, opened.flash_left_bytes),
+            flash: Flash::load(rules.flash_bytes_per_day, opened.content.flash_left_bytes),
             unwritten: false,
             rules,
             outbox: opened.outbox,
             boot: opened.boot,
             twins: Vec::new(),
             by_id: HashMap::default(),
-            paths_filed: opened.dictionary.paths().len(),
-            dictionary: Arc::new(RwLock::new(opened.dictionary)),
+            paths_filed: opened.content.dictionary.paths().len(),
+            dictionary: Arc::new(RwLock::new(opened.content.dictionary)),
             chunks: Chunks::default(),
             writes: WriteQueue::default(),
             space: opened.space,
             wakes: Wakes::default(),
             counters: Counters::default(),
-            dead: opened.dead,
-            positions: opened.positions.into_iter().map(|(source, position)| (source.into(), position)).collect(),
+            dead: opened.content.dead,
+            positions: opened
+                .content
+                .positions
+                .into_iter()
+                .map(|(source, position)| (source.into(), position))
+                .collect(),
             session: None,
             owner: OwnerOrder::default(),
             session_refusal: None,
@@ -207,10 +214,10 @@ impl Core {
             random,
             db: Some(Arc::new(opened.db)),
         };
-        for (id, row) in opened.twins {
+        for (id, row) in opened.content.twins {
             core.add_twin(Twin::load(id, &row));
         }
-        for chunk in opened.chunks {
+        for chunk in opened.content.chunks {
             core.load(chunk);
         }
         core

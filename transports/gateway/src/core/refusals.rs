@@ -117,7 +117,13 @@ impl Core {
     /// Does what an answer about a whole stay asks for.
     pub(crate) fn settle_stay(&mut self, index: TwinIndex, outcome: StayOutcome) {
         let StayOutcome::Abandon(stay, refusal) = outcome else { return };
-        tracing::warn!(twin = %self.twins[index as usize].id, ?stay, %refusal, "a stay is given up; what it still held are dead letters");
+        self.counters.stays_given_up += 1;
+        let twin = &mut self.twins[index as usize];
+        if twin.tells(refusal.code()) {
+            tracing::warn!(twin = %twin.id, ?stay, %refusal, "a stay is given up; what it still held are dead letters (further ones of this device for this reason are counted only)");
+        } else {
+            tracing::debug!(twin = %twin.id, ?stay, %refusal, "a stay is given up");
+        }
         self.bury_where(index, Class::State, &refusal, |_, pending| pending.stay == stay);
         // A stay that was attached once may still bring its alarms.
         if !self.twins[index as usize].stays.is_marked(stay) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use twin_transports::frames::health::Health;
 use twin_transports::frames::session::Heartbeat;
 
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::core::{Core, lane_of};
 use crate::error::ReportError;
 use crate::outbox::format::Class;
@@ -29,6 +29,7 @@ impl Core {
             backlog_bytes_max: self.rules.cap_bytes,
             dead_letters: self.dead.len() as u64,
             dead_letters_dropped: self.dead.dropped(),
+            dead_letters_ever: self.dead.ever(),
             devices: self.twins.len() as u64,
             attached,
             conflicts,

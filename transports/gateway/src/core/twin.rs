@@ -52,6 +52,8 @@ pub(crate) struct Twin {
     pub(crate) timer: Option<Duration>,
     /// A detach to send once everything is drained.
     pub(crate) detaching: Option<Stay>,
+    /// Codes of the refusals of whole stays that people were told.
+    told: Vec<&'static str>,
     waiters: Vec<Waiter>,
     refusals: VecDeque<Refused>,
     forgotten: [(Stay, Seq); LANES],
@@ -101,10 +103,21 @@ impl Twin {
             held: false,
             timer: None,
             detaching: None,
+            told: Vec::new(),
             waiters: Vec::new(),
             refusals: VecDeque::new(),
             forgotten: Default::default(),
         }
+    }
+
+    /// Is it the first refusal of a stay with this code? Each next report may open a stay that is refused likewise, and a line for each
+    /// tells nobody more. There are few codes, so the list is short.
+    pub(crate) fn tells(&mut self, code: &'static str) -> bool {
+        let first = !self.told.contains(&code);
+        if first {
+            self.told.push(code);
+        }
+        first
     }
 
     pub(crate) fn row(&self) -> TwinRow {

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use crate::core::append::{AppendError, Drafts};
+use crate::core::admission::AppendError;
+use crate::core::append::Drafts;
 use crate::core::{Core, TwinIndex, lane_of};
 use crate::limits::{
     DISK_FULL_RETRY_AFTER, FLASH_GATHER_MAX, FLASH_IDLE_FLUSH_MAX, FLASH_PATIENCE_MAX, HELD_LOOK_MAX, IDLE_FLUSH_AFTER,

@@ -18,6 +18,13 @@ use crate::outbox::format::{Class, DeadLettersRow};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeadLetterId(pub(crate) u64);
 
+impl DeadLetterId {
+    /// Its number in the order in which letters came, from 1 on.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -98,9 +105,11 @@ impl DeadLetters {
             self.dropped += 1;
             dropped_keys.push(key);
         }
-        if !dropped_keys.is_empty() {
-            let dropped = self.dropped;
-            tracing::warn!(dropped, "there are too many dead letters: the oldest is dropped");
+        // Told whenever they have become twice as many: one for each would bury the log, too.
+        let dropped = self.dropped;
+        let before = dropped - dropped_keys.len() as u64;
+        if before.checked_ilog2() != dropped.checked_ilog2() {
+            tracing::warn!(dropped, "there are too many dead letters: the oldest are dropped");
         }
         Buried { key, dropped_keys }
     }
@@ -147,6 +156,11 @@ impl DeadLetters {
 
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// How many there ever were.
+    pub(crate) fn ever(&self) -> u64 {
+        self.next_key.max(1) - 1
     }
 }
 

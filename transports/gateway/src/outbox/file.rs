@@ -1,4 +1,4 @@
-//! Opens the outbox file and reads what it holds.
+//! Opens the outbox file.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable};
-use twin_core::ids::TwinId;
+use redb::{Database, ReadableDatabase, StorageBackend, TableError};
 use twin_core::numbers::{Boot, OutboxId};
 use twin_transports::entropy::{Entropy, random_array};
+use twin_waiting_file::WaitingFile;
 
 use crate::limits::OUTBOX_CACHE_BYTES;
-use crate::outbox::dead_letters::{DeadLetter, DeadLetters};
-use crate::outbox::dictionary::Dictionary;
 use crate::outbox::disk::OutboxDisk;
 use crate::outbox::format::{
-    CHUNKS, DEAD_LETTERS, DEAD_LETTERS_KEY, DeadLettersRow, FLASH_KEY, FORMAT_VERSION, FORMAT_VERSION_MIN, FlashRow,
-    Header, META, META_KEY, NOTES, Note, OutboxMeta, PATHS, POSITIONS, TWINS, TwinRow, encode_record,
+    CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, META, META_KEY, NOTES, OutboxMeta, PATHS, POSITIONS,
+    TWINS, encode_record,
 };
-use crate::outbox::patient_file::{PatientFile, Space};
-use crate::outbox::row::{Laid, RowError, decode_header, messages};
+use crate::outbox::held_file::HeldFile;
+use crate::outbox::load::{LoadError, Loaded, load};
+use crate::outbox::row::{Laid, messages};
+use crate::outbox::space::{OutboxRoom, Space};
 
 /// Why the outbox could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -104,26 +104,13 @@ pub(crate) struct Opened {
     pub(crate) db: Database,
     pub(crate) outbox: OutboxId,
     pub(crate) boot: Boot,
-    pub(crate) twins: Vec<(TwinId, TwinRow)>,
-    pub(crate) chunks: Vec<OpenedChunk>,
-    pub(crate) dictionary: Dictionary,
-    pub(crate) positions: HashMap<String, u64>,
-    pub(crate) dead: DeadLetters,
+    pub(crate) content: Loaded,
     pub(crate) space: Arc<Space>,
-    /// What was left of the flash budget, if there was one.
-    pub(crate) flash_left_bytes: Option<i64>,
-}
-
-/// A row of messages.
-pub(crate) struct OpenedChunk {
-    pub(crate) key: u64,
-    pub(crate) row_bytes: usize,
-    pub(crate) note: Option<Note>,
-    pub(crate) messages: Vec<(Laid, Header)>,
 }
 
 /// Opens or makes the outbox. **Invariant:** the boot is durable before anything is stamped with it, so no two runs ever stamp
-/// different content with the same numbers.
+/// different content with the same numbers. **Invariant:** a file that is refused is left as it is, to the byte: whose it is, and what
+/// it was worth, is for people to find out.
 pub(crate) fn open(disk: &dyn OutboxDisk, entropy: &dyn Entropy) -> Result<Opened, OutboxError> {
     let path = disk.path();
     disk.prepare()
@@ -139,89 +126,88 @@ pub(crate) fn open(disk: &dyn OutboxDisk, entropy: &dyn Entropy) -> Result<Opene
         // An outbox is never empty in its place; redb would take it for a new one, and what it once held would be lost in silence.
         return Err(OutboxError::Foreign { path, cause: "it is empty" });
     }
-    let space = Space::new(path.clone());
-    let file = PatientFile::new(backend, Arc::clone(&space));
     // redb checks its own structures with assertions: on a damaged file they become an error, not the end of the application.
-    let opened = catch_unwind(AssertUnwindSafe(|| read(file, space, is_new, disk, entropy)));
+    let opened = catch_unwind(AssertUnwindSafe(|| read(backend, is_new, disk, entropy)));
     opened.unwrap_or_else(|_| {
         Err(OutboxError::Damaged { path, what: "its pages".into(), message: "its structure contradicts itself".into() })
     })
 }
 
 fn read(
-    file: PatientFile,
-    space: Arc<Space>,
+    backend: Box<dyn StorageBackend>,
     is_new: bool,
     disk: &dyn OutboxDisk,
     entropy: &dyn Entropy,
 ) -> Result<Opened, OutboxError> {
     let path = disk.path();
     let failed = |source: redb::Error| OutboxError::Open { path: path.clone(), source: Box::new(source) };
+    let space = Space::new(path.clone());
+    let held = HeldFile::new(backend);
+    if is_new {
+        held.let_through().map_err(|error| failed(redb::Error::Io(error)))?;
+    }
     let mut builder = Database::builder();
     builder.set_cache_size(OUTBOX_CACHE_BYTES);
+    let file = WaitingFile::new(Box::new(held.clone()), OutboxRoom(Arc::clone(&space)));
     let db = builder.create_with_backend(file).map_err(|error| failed(error.into()))?;
-    let meta = raise_boot(&db, is_new, &path, entropy, &failed)?;
+    let (meta, content) = if is_new {
+        (first_meta(entropy)?, Loaded::default())
+    } else {
+        let meta = read_meta(&db, &path, &failed)?;
+        let loaded = load(&db, meta.dead_letters_dropped).map_err(|error| match error {
+            LoadError::Redb(error) => failed(error),
+            LoadError::Row(what, message) => OutboxError::Damaged { path: path.clone(), what, message },
+        })?;
+        (meta, loaded)
+    };
+    // It is an outbox, and all of it can be read. What was refused before this line is as it was, to the byte.
+    held.let_through().map_err(|error| failed(redb::Error::Io(error)))?;
+    let meta = OutboxMeta { format: FORMAT_VERSION, boot: meta.boot + 1, ..meta };
+    write_meta(&db, &meta).map_err(failed)?;
     if is_new {
         disk.put_in_place().map_err(|error| failed(redb::Error::Io(error)))?;
     }
-    let mut opened = Opened {
-        db,
-        outbox: meta.outbox,
-        boot: Boot::new(meta.boot),
-        twins: Vec::new(),
-        chunks: Vec::new(),
-        dictionary: Dictionary::load([]),
-        positions: HashMap::new(),
-        dead: DeadLetters::default(),
-        space,
-        flash_left_bytes: None,
-    };
-    load(&mut opened, meta.dead_letters_dropped).map_err(|error| match error {
-        LoadError::Redb(error) => failed(error),
-        LoadError::Row(what, message) => OutboxError::Damaged { path: path.clone(), what, message },
-    })?;
-    Ok(opened)
+    Ok(Opened { db, outbox: meta.outbox, boot: Boot::new(meta.boot), content, space })
 }
 
-fn raise_boot(
+/// Of an outbox that begins. No boot was ever given out.
+fn first_meta(entropy: &dyn Entropy) -> Result<OutboxMeta, OutboxError> {
+    let outbox = OutboxId(random_array(entropy)?);
+    Ok(OutboxMeta { format: FORMAT_VERSION, outbox, boot: 0, dead_letters_dropped: 0 })
+}
+
+/// Is it an outbox, and of a format that is read here?
+fn read_meta(
     db: &Database,
-    is_new: bool,
     path: &Path,
-    entropy: &dyn Entropy,
     failed: &impl Fn(redb::Error) -> OutboxError,
 ) -> Result<OutboxMeta, OutboxError> {
-    let mut txn = db.begin_write().map_err(|error| failed(error.into()))?;
-    txn.set_quick_repair(true);
-    let meta = {
-        let mut table = txn.open_table(META).map_err(|error| failed(error.into()))?;
-        let row = table.get(META_KEY).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec());
-        let mut meta = match row {
-            None if !is_new => {
-                return Err(OutboxError::Foreign { path: path.to_owned(), cause: "a redb file of something else" });
-            }
-            None => OutboxMeta {
-                format: FORMAT_VERSION,
-                outbox: OutboxId(random_array(entropy)?),
-                boot: 0,
-                dead_letters_dropped: 0,
-            },
-            Some(row) => rmp_serde::from_slice(&row).map_err(|error| OutboxError::Damaged {
-                path: path.to_owned(),
-                what: "its identity".into(),
-                message: error.to_string(),
-            })?,
-        };
-        if meta.format < FORMAT_VERSION_MIN {
-            return Err(OutboxError::Older { path: path.to_owned(), found: meta.format });
-        }
-        if meta.format > FORMAT_VERSION {
-            return Err(OutboxError::Newer { path: path.to_owned(), found: meta.format });
-        }
-        meta.format = FORMAT_VERSION;
-        meta.boot += 1;
-        table.insert(META_KEY, encode_record(&meta).as_slice()).map_err(|error| failed(error.into()))?;
-        meta
+    let path = path.to_owned();
+    let txn = db.begin_read().map_err(|error| failed(error.into()))?;
+    let row = match txn.open_table(META) {
+        Ok(table) => table.get(META_KEY).map_err(|error| failed(error.into()))?.map(|row| row.value().to_vec()),
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => None,
+        Err(error) => return Err(failed(error.into())),
     };
+    let Some(row) = row else {
+        return Err(OutboxError::Foreign { path, cause: "a redb file of something else" });
+    };
+    let meta: OutboxMeta = rmp_serde::from_slice(&row).map_err(|error| OutboxError::Damaged {
+        path: path.clone(),
+        what: "its identity".into(),
+        message: error.to_string(),
+    })?;
+    match meta.format {
+        ..FORMAT_VERSION_MIN => Err(OutboxError::Older { path, found: meta.format }),
+        FORMAT_VERSION_MIN..=FORMAT_VERSION => Ok(meta),
+        _ => Err(OutboxError::Newer { path, found: meta.format }),
+    }
+}
+
+fn write_meta(db: &Database, meta: &OutboxMeta) -> Result<(), redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    txn.open_table(META)?.insert(META_KEY, encode_record(meta).as_slice())?;
     for result in [
         txn.open_table(CHUNKS).map(drop),
         txn.open_table(NOTES).map(drop),
@@ -230,81 +216,9 @@ fn raise_boot(
         txn.open_table(POSITIONS).map(drop),
         txn.open_table(DEAD_LETTERS).map(drop),
     ] {
-        result.map_err(|error| failed(error.into()))?;
+        result?;
     }
-    txn.commit().map_err(|error| failed(error.into()))?;
-    Ok(meta)
-}
-
-enum LoadError {
-    Redb(redb::Error),
-    Row(String, String),
-}
-
-impl<E: Into<redb::Error>> From<E> for LoadError {
-    fn from(error: E) -> Self {
-        Self::Redb(error.into())
-    }
-}
-
-fn load(opened: &mut Opened, dropped: u64) -> Result<(), LoadError> {
-    let txn = opened.db.begin_read()?;
-    if let Some(row) = txn.open_table(META)?.get(FLASH_KEY)? {
-        let row: FlashRow = rmp_serde::from_slice(row.value())
-            .map_err(|error| LoadError::Row("the flash budget".into(), error.to_string()))?;
-        opened.flash_left_bytes = Some(row.left_bytes);
-    }
-    for row in txn.open_table(TWINS)?.iter()? {
-        let (key, row) = row?;
-        let damaged = |message: String| LoadError::Row(format!("twin {:?}", key.value()), message);
-        let id = TwinId::new(key.value()).map_err(|error| damaged(error.to_string()))?;
-        let row = rmp_serde::from_slice(row.value()).map_err(|error| damaged(error.to_string()))?;
-        opened.twins.push((id, row));
-    }
-    let mut paths = Vec::new();
-    for row in txn.open_table(PATHS)?.iter()? {
-        let (index, row) = row?;
-        let damaged = |message: String| LoadError::Row(format!("path {}", index.value()), message);
-        if index.value() as usize != paths.len() {
-            return Err(damaged(format!("{} come before it", paths.len())));
-        }
-        paths.push(
-            rmp_serde::from_slice::<twin_core::path::Path>(row.value()).map_err(|error| damaged(error.to_string()))?,
-        );
-    }
-    opened.dictionary = Dictionary::load(paths);
-    let notes = txn.open_table(NOTES)?;
-    for row in txn.open_table(CHUNKS)?.iter()? {
-        let (key, row) = row?;
-        let (key, row) = (key.value(), row.value());
-        let damaged = |message: String| LoadError::Row(format!("chunk {key}"), message);
-        let note = match notes.get(key)? {
-            Some(note) => Some(rmp_serde::from_slice(note.value()).map_err(|error| damaged(error.to_string()))?),
-            None => None,
-        };
-        let messages: Result<_, RowError> = messages(key, row)
-            .map(|laid| laid.and_then(|laid| Ok((laid.clone(), decode_header(key, &row[laid.header])?))))
-            .collect();
-        let messages = messages.map_err(|error| damaged(error.message))?;
-        opened.chunks.push(OpenedChunk { key, row_bytes: row.len(), note, messages });
-    }
-    for row in txn.open_table(POSITIONS)?.iter()? {
-        let (source, position) = row?;
-        opened.positions.insert(source.value().to_owned(), position.value());
-    }
-    let mut letters = Vec::new();
-    for row in txn.open_table(DEAD_LETTERS)?.iter()? {
-        let (key, row) = row?;
-        let letter: DeadLetter = rmp_serde::from_slice(row.value())
-            .map_err(|error| LoadError::Row(format!("dead letter {}", key.value()), error.to_string()))?;
-        letters.push((key.value(), row.value().len(), letter));
-    }
-    let count = match txn.open_table(META)?.get(DEAD_LETTERS_KEY)? {
-        None => DeadLettersRow { dropped, next_key: 1 },
-        Some(row) => rmp_serde::from_slice(row.value())
-            .map_err(|error| LoadError::Row("the count of dead letters".into(), error.to_string()))?,
-    };
-    opened.dead = DeadLetters::load(count.dropped, count.next_key, letters);
+    txn.commit()?;
     Ok(())
 }
 
@@ -345,10 +259,13 @@ pub(crate) fn read_row(db: &Database, key: u64) -> Result<Option<Bytes>, redb::E
 
 #[cfg(test)]
 mod tests {
+    use redb::ReadableTable as _;
+    use twin_core::ids::TwinId;
     use twin_transports::entropy::SystemEntropy;
 
     use super::*;
     use crate::outbox::disk::{DirectoryDisk, OUTBOX_FILE, OUTBOX_FILE_NEW};
+    use crate::outbox::format::TwinRow;
 
     fn open_in(directory: &Path) -> Result<Opened, OutboxError> {
         open(&DirectoryDisk::new(directory), &SystemEntropy::new())
@@ -374,10 +291,11 @@ mod tests {
                 txn.commit().unwrap();
                 row
             };
-            let before = rewrite(Some(&meta));
+            rewrite(Some(&meta));
+            let before = std::fs::read(dir.path().join(OUTBOX_FILE)).unwrap();
             let error = open_in(dir.path()).err().unwrap();
             assert!(error.to_string().contains(told), "{error}");
-            assert_eq!(rewrite(None), before);
+            assert!(std::fs::read(dir.path().join(OUTBOX_FILE)).unwrap() == before, "not a byte");
         }
     }
 
@@ -450,8 +368,10 @@ mod tests {
                 txn.open_table(OTHER).unwrap().insert("key", 7).unwrap();
                 txn.commit().unwrap();
             }
+            let before = std::fs::read(&path).unwrap();
             let error = open_in(dir.path()).err().unwrap();
             assert!(matches!(error, OutboxError::Foreign { .. }), "{error}");
+            assert!(std::fs::read(&path).unwrap() == before, "not a byte");
             let told = error.to_string();
             assert!(told.contains("outbox.redb") && told.contains("move the file away"), "{told}");
             if empty {
@@ -462,6 +382,41 @@ mod tests {
                 assert_eq!(txn.open_table(OTHER).unwrap().get("key").unwrap().unwrap().value(), 7);
             }
         }
+    }
+
+    /// As a node's kill leaves it: redb repairs such a file as it opens it, also where it is not ours.
+    #[test]
+    fn a_foreign_file_that_was_not_closed_is_left_as_it_is_too() {
+        const OTHER: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("other");
+        let dir = tempfile::tempdir().unwrap();
+        let (path, killed) = (dir.path().join(OUTBOX_FILE), dir.path().join("killed"));
+        let db = Database::create(&path).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(OTHER).unwrap().insert("key", 7).unwrap();
+        txn.commit().unwrap();
+        std::fs::copy(&path, &killed).unwrap();
+        drop(db);
+        std::fs::rename(&killed, &path).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = open_in(dir.path()).err().unwrap();
+        assert!(matches!(error, OutboxError::Foreign { .. }), "{error}");
+        assert!(std::fs::read(&path).unwrap() == before, "not a byte");
+    }
+
+    #[test]
+    fn an_outbox_with_a_row_that_cannot_be_read_is_refused_by_that_row_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        with_content(dir.path());
+        let path = dir.path().join(OUTBOX_FILE);
+        let db = Database::open(&path).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(TWINS).unwrap().insert("label-7", &[0xc1][..]).unwrap();
+        txn.commit().unwrap();
+        drop(db);
+        let before = std::fs::read(&path).unwrap();
+        let error = open_in(dir.path()).err().unwrap();
+        assert!(matches!(&error, OutboxError::Damaged { what, .. } if what.contains("label-7")), "{error}");
+        assert!(std::fs::read(&path).unwrap() == before, "not a byte");
     }
 
     /// With chunks, devices and a dead letter's table.
@@ -509,6 +464,7 @@ mod tests {
                         let told = error.to_string();
                         assert!(told.contains("outbox.redb"), "{told}");
                         assert!(told.contains("move the file away") || told.contains("release"), "{told}");
+                        assert!(std::fs::read(dir.path().join(OUTBOX_FILE)).unwrap() == content, "{at}: not a byte");
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The budget of bytes written to flash: a token bucket on the monotonic clock, whose rest survives restarts.
 //!
 //! The bucket holds a day's bytes at most, and is refilled evenly over a day. Bytes are those that redb writes to the file, in whole
-//! blocks ([`super::patient_file`]); what the file system and the flash itself add is not known here. What must be written is:
+//! blocks ([`super::space`]); what the file system and the flash itself add is not known here. What must be written is:
 //! removals of what was acked, dead letters, devices' rows, and what was promised or is on its way to be. So the rest may fall below
 //! nothing, and is paid back before anything new is taken.
 //!

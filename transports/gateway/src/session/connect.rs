@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, Endpoint};
 use twin_core::numbers::OutboxId;
+use twin_transports::auth::Credentials;
 use twin_transports::endpoint::{EndpointError, client_endpoint, connect};
 use twin_transports::entropy::random_array;
 use twin_transports::refuse::RefusalCode;
@@ -16,6 +17,7 @@ use crate::options::Options;
 use crate::session::end::End;
 use crate::session::handshake::{Control, Run, handshake};
 use crate::session::open::{Over, run_session};
+use crate::session::renewal::Renewal;
 use crate::session::retry::Retry;
 use crate::shared::Shared;
 
@@ -25,12 +27,15 @@ pub(crate) struct Connector {
     shared: Arc<Shared>,
     boot_nonce: [u8; 16],
     retry: Mutex<Retry>,
+    renewal: Renewal,
 }
 
 /// A connection to the node, on which nothing was said yet.
 pub(crate) struct Link {
     endpoint: Endpoint,
     connection: Connection,
+    /// What it was made with.
+    shown: Arc<Credentials>,
 }
 
 /// A search for the node while a session is open. However it ends, the node was found: here, or on the old connection.
@@ -45,7 +50,8 @@ impl Drop for Search<'_> {
 impl Connector {
     pub(crate) fn new(options: Options, shared: Arc<Shared>) -> Result<Self, OpenError> {
         let boot_nonce = random_array(&*options.entropy)?;
-        Ok(Self { options, shared, boot_nonce, retry: Mutex::new(Retry::new()) })
+        let renewal = Renewal::new(options.credentials.clone());
+        Ok(Self { options, shared, boot_nonce, retry: Mutex::new(Retry::new()), renewal })
     }
 
     /// Runs until the gateway stops.
@@ -68,8 +74,11 @@ impl Connector {
             let random = self.shared.with(|core, _| core.draw());
             let delay = self.retry.lock().pause(&end, now.saturating_sub(begun), now, random);
             tracing::info!(%end, delay_ms = delay.as_millis() as u64, "no session; connecting again");
-            // Stopped or over: the loop looks.
-            drop(tokio::time::timeout(delay, self.shared.stop.cancelled()).await);
+            tokio::select! {
+                // The loop looks.
+                () = self.shared.stop.cancelled() => {}
+                () = self.renewal.renewed_within(delay) => {}
+            }
         }
     }
 
@@ -110,8 +119,7 @@ impl Connector {
             let core = self.shared.core.lock();
             Run { outbox: core.outbox, boot: core.boot, boot_nonce: self.boot_nonce }
         };
-        let credentials = &self.options.credentials;
-        let control = handshake(&link.connection, credentials, run, &self.options.agent, &*self.shared.entropy).await;
+        let control = handshake(&link.connection, &link.shown, run, &self.options.agent, &*self.shared.entropy).await;
         // A frame that cannot be sent or read may only be the first sign of a close, which says why: so does TLS's refusal of a
         // certificate, which comes when this side takes the connection for made.
         let control = control.map_err(|end| match (end, link.connection.close_reason()) {
@@ -147,13 +155,12 @@ impl Connector {
             .await
             .map_err(|error| End::Failed(format!("cannot look up {node:?} (host:port): {error}")))?;
         let mut last = End::Failed(format!("{node:?} has no address"));
-        // A certificate whose files were replaced is shown from the next connection on.
-        let renewed = self.options.credentials.renewed();
-        let credentials = renewed.as_ref().unwrap_or(&self.options.credentials);
+        // Credentials whose files were replaced are shown from the next connection on.
+        let shown = self.renewal.to_show();
         for address in addresses {
             let endpoint = client_endpoint(address).map_err(End::failed)?;
-            match connect(&endpoint, address, credentials).await {
-                Ok(connection) => return Ok(Link { endpoint, connection }),
+            match connect(&endpoint, address, &shown).await {
+                Ok(connection) => return Ok(Link { endpoint, connection, shown }),
                 Err(error) => last = not_connected(error),
             }
         }
@@ -169,7 +176,10 @@ impl Connector {
             match random_array(&*self.shared.entropy) {
                 Ok(outbox) => {
                     tracing::error!(
-                        "the outbox was rolled back or copied: it goes on under a new identity, and what earlier boots left are dead letters"
+                        "the node has heard of this outbox what it does not know of itself, or of another outbox since: it was rolled back or \
+                         copied, or a second process speaks with this gateway's credentials. It goes on under a new identity, and what \
+                         earlier boots left are dead letters. Let one process run for a gateway, with one state directory, and give any \
+                         other one credentials of its own (`twinctl gateway add`)"
                     );
                     self.shared.with(|core, now: Duration| core.renew_outbox(OutboxId(outbox), now));
                 }

@@ -3,7 +3,8 @@
 //! [`connect`] keeps one open, with pauses between attempts ([`pause`]); [`handshake`] says who we are; then a few loops run
 //! until one ends ([`open`]): [`uplink`] (state and events), [`readings`], [`control`] (attach and what else goes up on the
 //! control stream), [`downlink`] (what comes down on it) and [`heartbeat`]. A node that goes silent meanwhile ([`liveness`]) gets a second
-//! connection beside the first ([`replacement`]); [`retry`] says when to try again, and for how long.
+//! connection beside the first ([`replacement`]); [`retry`] says when to try again, and for how long, and [`renewal`] which
+//! credentials with.
 
 pub(crate) mod connect;
 mod control;
@@ -16,6 +17,7 @@ mod liveness;
 mod open;
 mod pause;
 mod readings;
+mod renewal;
 mod replacement;
 mod retry;
 mod uplink;

@@ -275,6 +275,7 @@ impl Node {
             identity: self.world.secret.clone().into(),
             ca: self.certificates.ca_pem(),
             server_name: self.certificates.server_name().into(),
+            file: None,
         }
     }
 

@@ -5,7 +5,7 @@ use twin_core::numbers::Seq;
 use twin_core::refusal::Refusal;
 
 use super::harness::{Bench, NaiveNode};
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::outbox::body::Body;
 use crate::outbox::format::Class;
 
@@ -47,6 +47,28 @@ fn an_alarm_is_not_behind_a_backlog_of_state() {
     assert_eq!(names(&node), ["door"]);
     assert!(bench.core.messages() >= 2000);
     assert_eq!(bench.core.status().backlog_alarms, 0);
+}
+
+#[test]
+fn an_attach_that_an_alarm_waits_for_goes_first_and_says_so() {
+    let mut bench = Bench::new(1 << 20, false);
+    for n in 0..5 {
+        bench.report(&format!("twin-{n}"), "v", n).unwrap();
+    }
+    bench.connect();
+    bench.alarm("freezer", "door").unwrap();
+    // This one is in the queue already when its alarm comes.
+    bench.alarm("twin-3", "door").unwrap();
+    let mut frames = || {
+        let frame = bench.core.take_attach(bench.now)?;
+        let mut twins: Vec<String> = frame.items.iter().map(|item| item.twin.to_string()).collect();
+        twins.sort();
+        Some((frame.urgent, twins))
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(frames(), Some((true, names(&["freezer", "twin-3"]))));
+    assert_eq!(frames(), Some((false, names(&["twin-0", "twin-1", "twin-2", "twin-4"]))));
+    assert_eq!(frames(), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Near the cap and at it; and bodies that memory has no room for.
 
 use super::harness::{Bench, NaiveNode};
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 
 #[test]
 fn near_the_cap_a_devices_unsent_reports_become_one_message() {

@@ -3,7 +3,7 @@
 use twin_core::refusal::{Refusal, RuleViolation};
 
 use super::harness::{Bench, NaiveNode};
-use crate::core::append::AppendError;
+use crate::core::admission::AppendError;
 use crate::core::dead_letters::{NotReplayed, Outlook};
 use crate::limits::DEAD_LETTERS_MAX;
 use crate::outbox::dead_letters::DeadLetterId;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use twin_faulty_disk::FaultyDisk;
 
 use super::harness::{Bench, NaiveNode};
-use crate::core::append::{AppendError, Drafts};
+use crate::core::admission::AppendError;
+use crate::core::append::Drafts;
 use crate::limits::{FLASH_GATHER_MAX, FLASH_PATIENCE_MAX, IDLE_FLUSH_AFTER};
 use crate::outbox::body::Body;
 

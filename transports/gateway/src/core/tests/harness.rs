@@ -16,7 +16,8 @@ use twin_core::refusal::Refusal;
 use twin_core::value::Value;
 use twin_transports::entropy::SystemEntropy;
 
-use crate::core::append::{AppendError, Appended, Drafts, Promises, Stamped};
+use crate::core::admission::AppendError;
+use crate::core::append::{Appended, Drafts, Promises, Stamped};
 use crate::core::sending::{Outgoing, Outgoings};
 use crate::core::{CLASSES, Core, Rules, Session};
 use crate::limits::PATIENCE_MAX_DEFAULT;

@@ -11,3 +11,4 @@ mod harness;
 mod history;
 mod power;
 mod promises;
+mod told;

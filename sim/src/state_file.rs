@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Writes `folder/name`.
-pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let fresh = folder.join(format!(".{name}.new"));
     let mut file = std::fs::File::create(&fresh)?;
     file.write_all(bytes)?;
