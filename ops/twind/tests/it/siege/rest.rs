@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::others::Others;
-use super::{attackers, stayed_small};
+use super::{alone, attackers, stayed_small};
 use crate::process::Twind;
 
 /// Connections of strangers that the node keeps.
@@ -44,10 +44,11 @@ async fn behave(number: usize, addr: SocketAddr) -> std::io::Result<()> {
 
 #[test]
 fn thousands_of_connections_without_a_token_hold_up_nobody() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let node = Twind::start(dir.path());
     let others = Others::begin(&node);
-    let (before, count) = (node.resident_bytes(), attackers(3_000));
+    let (before, count) = (node.resident_bytes(), attackers(10_000));
     let addr = node.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let most = runtime.block_on(async {
@@ -59,7 +60,10 @@ fn thousands_of_connections_without_a_token_hold_up_nobody() {
                     tried.fetch_add(1, Ordering::Relaxed);
                     let _ = behave(number, addr).await;
                     // Whoever was cut comes again; all of them together a thousand times a second.
-                    tokio::time::sleep(Duration::from_secs(10)).await;
+                    tokio::time::sleep(Duration::from_millis(
+                        std::env::var("PAUSE").map_or(10_000, |p| p.parse().unwrap()),
+                    ))
+                    .await;
                 }
             });
             if number % 64 == 0 {
