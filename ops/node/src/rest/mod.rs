@@ -19,6 +19,7 @@ mod conditional;
 mod delta;
 mod devices;
 mod document;
+mod entered;
 mod events;
 mod events_filter;
 mod exports;

@@ -19,6 +19,8 @@ const MEDIAN_MAX: Duration = Duration::from_secs(3);
 /// What the node may grow by under any of these.
 const GROWTH_BYTES_MAX: u64 = 192 * 1024 * 1024;
 
+/// Connections of strangers that the node's REST keeps.
+const STRANGERS_MAX: u64 = 1_024;
 /// Files that the tests beside a siege may need.
 const OTHER_FILES: usize = 3_000;
 

@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::others::Others;
-use super::{alone, attackers, stayed_small};
+use super::{STRANGERS_MAX, alone, attackers, stayed_small};
 use crate::process::Twind;
 
-/// Connections of strangers that the node keeps.
-const STRANGERS_MAX: u64 = 1_024;
 /// How long the siege goes on once all were there.
 const SIEGE: Duration = Duration::from_secs(6);
 

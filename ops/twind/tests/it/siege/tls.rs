@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::others::Others;
-use super::{alone, attackers, stayed_small};
+use super::{STRANGERS_MAX, alone, attackers, stayed_small};
 use crate::door::Door;
 use crate::process::Twind;
 
@@ -91,6 +91,7 @@ fn thousands_of_tls_handshakes_that_are_begun_and_lead_to_nothing_hold_up_nobody
     let (open, cut) = (node.metric("twinmesh_http_strangers"), node.metric("twinmesh_http_strangers_cut_total"));
     println!("{open} strangers are connected, {cut} were cut");
     others.went_on();
+    assert!(open <= STRANGERS_MAX && cut > 0, "{open} {cut}");
     stayed_small(&node, before, most);
     drop(runtime);
     node.kill();
