@@ -53,12 +53,14 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// An attach that finds no twin, and may not make one, is a device that nobody knows.
+    /// An attach that finds no twin, and may not make one, is a device that nobody knows; and another site's device is not this
+    /// gateway's to attach.
     fn watched(&self, twin: TwinId, gateway: GatewayId, reply: Reply) -> Reply {
         let cluster = self.clone();
         Reply::once(move |answer| {
-            if matches!(answer, Err(Refusal::NotFound { .. })) {
-                cluster.tell(SecurityEvent::DeviceRefused { gateway, twin });
+            if let Err(refusal @ (Refusal::NotFound { .. } | Refusal::OtherSite { .. })) = &answer {
+                let how = refusal.to_string();
+                cluster.tell(SecurityEvent::DeviceRefused { gateway, twin, how });
             }
             reply.send(answer);
         })
@@ -74,11 +76,10 @@ impl Cluster {
             };
             // As the site is now, not as it was when the session was opened.
             *may_create = self.enrols(&sender.gateway.site, twin);
-            reply = if *may_create {
-                inside.until_answered(reply)
-            } else {
-                self.watched(twin.clone(), sender.gateway.clone(), reply)
-            };
+            if *may_create {
+                reply = inside.until_answered(reply);
+            }
+            reply = self.watched(twin.clone(), sender.gateway.clone(), reply);
         }
         if urgent {
             self.inner.cell.submit_urgent(twin, command, bytes, reply);
@@ -99,6 +100,11 @@ impl Backend for Cluster {
     fn credential_refused(&self, gateway: &GatewayId, peer: SocketAddr, how: &str) {
         let (gateway, peer, how) = (gateway.clone(), peer.ip().to_string(), how.to_owned());
         self.tell(SecurityEvent::CredentialRefused { gateway, peer, how });
+    }
+
+    fn messages_refused(&self, gateway: &GatewayId, count: u64, how: &str) {
+        let (gateway, how) = (gateway.clone(), how.to_owned());
+        self.tell(SecurityEvent::MessagesRefused { gateway, count, how });
     }
 
     async fn open_session(&self, hello: VerifiedHello, downlink: Arc<dyn Downlink>) -> Result<SessionGrant, Refusal> {

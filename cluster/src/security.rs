@@ -27,12 +27,23 @@ pub enum SecurityEvent {
         /// The newer one was refused; otherwise the older session was closed.
         denied: bool,
     },
-    /// A device was to be attached that nobody registered and that its site's enrolment does not let in.
+    /// A device was to be attached that nobody registered and that its site's enrolment does not let in, or that another site has.
     DeviceRefused {
         /// Through which gateway.
         gateway: GatewayId,
         /// The device.
         twin: TwinId,
+        /// What was wrong.
+        how: String,
+    },
+    /// Messages came from a gateway that did not attach their devices, or whose site does not have them: as replayed ones would.
+    MessagesRefused {
+        /// Which gateway.
+        gateway: GatewayId,
+        /// How many, in one batch.
+        count: u64,
+        /// What was wrong with the first of them.
+        how: String,
     },
 }
 

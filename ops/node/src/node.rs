@@ -303,10 +303,16 @@ fn telling(watch: Watch) -> OnSecurityEvent {
                 record.target = Some(gateway.to_string());
             });
         }
-        SecurityEvent::DeviceRefused { gateway, twin } => {
+        SecurityEvent::DeviceRefused { gateway, twin, how } => {
             watch.seen(Event::DeviceRefused, gateway.to_string(), |record| {
-                record.detail = Some(format!("through gateway {gateway}"));
+                record.detail = Some(format!("through gateway {gateway}: {how}"));
                 record.target = Some(twin.to_string());
+            });
+        }
+        SecurityEvent::MessagesRefused { gateway, count, how } => {
+            watch.seen(Event::MessagesRefused, gateway.to_string(), |record| {
+                record.detail = Some(format!("{count} in one batch, the first of them: {how}"));
+                record.target = Some(gateway.to_string());
             });
         }
     })

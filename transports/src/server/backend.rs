@@ -85,6 +85,12 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (gateway, peer, how);
     }
 
+    /// Messages of a batch were refused that a gateway only sends if they are not its own: of a device that it did not attach, or that
+    /// another site has. `how` says what was wrong with the first of them. For whoever watches.
+    fn messages_refused(&self, gateway: &GatewayId, count: u64, how: &str) {
+        let _ = (gateway, count, how);
+    }
+
     /// Commits the outbox and the boot of a verified hello and opens the session. A boot that is not above the committed one
     /// (or equal with the same nonce: a reconnect) is refused: the gateway needs a new outbox id. An older session of the same
     /// gateway is closed as replaced.

@@ -75,6 +75,8 @@ pub struct TransportStats {
     pub messages: Counter,
     /// Alarms in them.
     pub alarms: Counter,
+    /// Messages that had been taken before: sent again, or replayed.
+    pub messages_duplicate: Counter,
     /// Messages refused, by any code.
     pub messages_refused: Counter,
     /// Batches acknowledged.

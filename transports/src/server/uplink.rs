@@ -15,7 +15,6 @@ use super::backend::{Backend, Submission};
 use super::clip::clipped;
 use super::collector::{Collector, Gather};
 use super::crediting::StreamCredit;
-use super::downlink::Link;
 use super::ending::Ending;
 use super::session::Session;
 use super::stats::TransportStats;
@@ -102,7 +101,7 @@ impl Stream {
     /// Resolves the whole batch first, so that a batch which breaks the protocol changes nothing; then submits in order.
     fn submit<B: Backend>(
         &mut self,
-        session: &Session<B>,
+        session: &Arc<Session<B>>,
         frame: UplinkFrame,
         frame_bytes: usize,
         permit: OwnedSemaphorePermit,
@@ -136,7 +135,7 @@ impl Stream {
 
     fn submit_state<B: Backend>(
         &mut self,
-        session: &Session<B>,
+        session: &Arc<Session<B>>,
         batch: IncomingBatch,
         permit: Paid,
     ) -> Result<(), SessionRefusal> {
@@ -178,7 +177,7 @@ impl Stream {
 
     fn submit_events<B: Backend>(
         &mut self,
-        session: &Session<B>,
+        session: &Arc<Session<B>>,
         batch: EventBatch,
         permit: Paid,
     ) -> Result<(), SessionRefusal> {
@@ -220,16 +219,15 @@ impl Stream {
 
     fn collector<B: Backend>(
         &self,
-        session: &Session<B>,
+        session: &Arc<Session<B>>,
         batch: u64,
         messages: usize,
         applied: Vec<Applied>,
         permit: Paid,
         span: Option<Span>,
-    ) -> Arc<Collector<BatchGather>> {
-        let link = session.link.clone();
-        link.stats.batches.add(1);
-        link.stats.messages.add(messages as u64);
+    ) -> Arc<Collector<BatchGather<B>>> {
+        session.link.stats.batches.add(1);
+        session.link.stats.messages.add(messages as u64);
         let open = Mutex::new((Vec::new(), Some(permit)));
         Collector::new(BatchGather {
             batch,
@@ -237,7 +235,7 @@ impl Stream {
             applied,
             acks: self.acks.clone(),
             credit: self.credit.clone(),
-            link,
+            session: session.clone(),
             _span: span,
         })
     }
@@ -274,22 +272,23 @@ struct Paid {
 }
 
 /// Collects a batch's refusals; what is taken needs no note.
-struct BatchGather {
+struct BatchGather<B: Backend> {
     batch: u64,
     open: Mutex<OpenBatch>,
     /// By their place in the batch, rising.
     applied: Vec<Applied>,
     acks: mpsc::Sender<Written>,
     credit: Option<Arc<StreamCredit>>,
-    link: Arc<Link>,
+    session: Arc<Session<B>>,
     /// Ends when the last answer is in.
     _span: Option<Span>,
 }
 
-impl Gather for BatchGather {
+impl<B: Backend> Gather for BatchGather<B> {
     fn settle(&self, index: usize, result: Result<Answer, Refusal>) {
         let refusal = match result {
-            Ok(Answer::Done | Answer::Duplicate) => return,
+            Ok(Answer::Done) => return,
+            Ok(Answer::Duplicate) => return self.session.link.stats.messages_duplicate.add(1),
             Ok(other) => Refusal::Invalid { message: format!("unexpected answer to a message: {other:?}") },
             Err(refusal) => refusal,
         };
@@ -299,17 +298,28 @@ impl Gather for BatchGather {
     fn finish(&self) {
         let (mut refused, permit) = std::mem::take(&mut *self.open.lock());
         refused.sort_by_key(|(index, _)| *index);
-        self.link.stats.messages_refused.add(refused.len() as u64);
+        let Session { backend, gateway, link, .. } = &*self.session;
+        link.stats.messages_refused.add(refused.len() as u64);
+        let mut not_its_own = refused.iter().filter(|(_, refusal)| is_not_its_own(refusal));
+        if let Some((_, first)) = not_its_own.next() {
+            backend.messages_refused(gateway, 1 + not_its_own.count() as u64, &first.to_string());
+        }
         if !self.applied.is_empty() {
             let taken = |(index, ..): &&Applied| refused.binary_search_by_key(index, |(refused, _)| *refused).is_err();
             let known = self.applied.iter().filter(taken).map(|(_, twin, version)| (twin.clone(), *version));
-            self.link.undelivered.forget(known);
+            link.undelivered.forget(known);
         }
         let Some(Paid { permit, cost }) = permit else { return };
         let credit = self.credit.as_ref().map_or(0, |credit| credit.answer(cost));
         // Never full: there is a place per permit. Closed: the session is over and the gateway will send again.
         let _over = self.acks.try_send(Written::Ack(BatchAck { batch: self.batch, refused, credit }, permit));
     }
+}
+
+/// Would a gateway that keeps to its own devices never hear it? Where it does, the node was restored, or the device has had more gateways
+/// than its twin remembers.
+fn is_not_its_own(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::NotAttached | Refusal::OtherSite { .. })
 }
 
 async fn write_acks(send: SendStream, mut acks: mpsc::Receiver<Written>, ending: &Ending, stats: &TransportStats) {

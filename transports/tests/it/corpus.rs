@@ -1,7 +1,5 @@
 //! The fuzzer's corpus goes through the fuzzer's functions, without the fuzzer.
 
-use std::path::Path;
-
 use bytes::BytesMut;
 use twin_core::command::StateBody;
 use twin_core::ids::{GatewayName, SiteId, TwinId};
@@ -9,6 +7,7 @@ use twin_core::numbers::{AttachmentNo, Boot, CallNo, OwnerOrder, Seq, Stay, Vers
 use twin_core::op::Op;
 use twin_core::refusal::Refusal;
 use twin_core::value::Value;
+use twin_fuzz_corpus::Corpus;
 use twin_transports::auth::{Credentials, GatewaySecret, Identity};
 use twin_transports::codec::{Frame, encode, encode_datagram};
 use twin_transports::frames::batch::{BatchAck, EventBatch, EventMessage};
@@ -26,48 +25,13 @@ use crate::gateway::hello;
 #[allow(dead_code, unreachable_pub, reason = "a crate of its own to the fuzzer, which calls by name")]
 mod fuzz;
 
-/// The same damages in every run: some bytes are changed, one is left out or said twice.
-fn damaged(bytes: &[u8], body: fn(&[u8])) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut chance = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as usize % below
-    };
-    for _ in 0..500 {
-        let mut bytes = bytes.to_vec();
-        for _ in 0..=chance(3) {
-            let at = chance(bytes.len());
-            match chance(4) {
-                0 if bytes.len() > 1 => _ = bytes.remove(at),
-                1 => bytes.insert(at, bytes[at]),
-                2 => bytes[at] = [0, 0x7f, 0x80, 0x90, 0xc0, 0xc1, 0xcb, 0xd9, 0xdd, 0xdf, 0xff][chance(11)],
-                _ => bytes[at] ^= 1 << chance(8),
-            }
-        }
-        body(&bytes);
-    }
-}
-
-fn folder(target: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+fn corpus() -> Corpus {
+    Corpus::of(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
 fn every_file_of_the_corpus_passes_its_target() {
-    for (target, body) in fuzz::TARGETS {
-        let mut count = 0;
-        for file in std::fs::read_dir(folder(target)).unwrap() {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            body(&bytes);
-            // Cut anywhere, it passes too.
-            (0..bytes.len().min(256)).for_each(|length| body(&bytes[..length]));
-            damaged(&bytes, body);
-            count += 1;
-        }
-        assert!(count > 0, "{target} has no corpus");
-    }
+    corpus().pass(&fuzz::TARGETS);
 }
 
 fn credentials() -> Credentials {
@@ -119,10 +83,7 @@ fn frames() -> Vec<Frame> {
 #[test]
 #[ignore = "writes the corpus, from frames as both sides send them"]
 fn the_corpus_is_written() {
-    let write = |target: &str, name: &str, bytes: &[u8]| {
-        std::fs::create_dir_all(folder(target)).unwrap();
-        std::fs::write(folder(target).join(name), bytes).unwrap();
-    };
+    let write = |target: &str, name: &str, bytes: &[u8]| corpus().write(target, name, bytes);
     let mut stream = BytesMut::new();
     for frame in frames() {
         let from = stream.len();

@@ -26,18 +26,21 @@ pub(crate) enum Event {
     CredentialRefused,
     /// Two gateways with one credential.
     CredentialConflict,
-    /// A device that nobody registered, and that its site's list does not have.
+    /// A device that nobody registered and that its site's list does not have, or that another site has.
     DeviceRefused,
+    /// A batch of messages with some that are of no device of its gateway.
+    MessagesRefused,
 }
 
 impl Event {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::TokenRefused,
         Self::TokenExpired,
         Self::ScopeRefused,
         Self::CredentialRefused,
         Self::CredentialConflict,
         Self::DeviceRefused,
+        Self::MessagesRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Event {
             Self::CredentialRefused => "credential-refused",
             Self::CredentialConflict => "credential-conflict",
             Self::DeviceRefused => "device-refused",
+            Self::MessagesRefused => "messages-refused",
         }
     }
 }

@@ -178,6 +178,11 @@ impl Collected {
         out.gauge("twinmesh_credit_window_bytes", "What a gateway's stream may have under way now", window)?;
         out.counter("twinmesh_alarms", "Alarms among them", stats.alarms.get())?;
         out.counter(
+            "twinmesh_messages_duplicate",
+            "Messages that had been taken before, and took no effect again",
+            stats.messages_duplicate.get(),
+        )?;
+        out.counter(
             "twinmesh_messages_refused",
             "Messages of batches that were refused",
             stats.messages_refused.get(),

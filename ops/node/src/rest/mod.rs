@@ -20,6 +20,7 @@ mod delta;
 mod devices;
 mod dispatch;
 mod document;
+mod entered;
 mod events;
 mod events_filter;
 mod exports;

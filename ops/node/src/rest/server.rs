@@ -1,17 +1,29 @@
 //! Runs the REST on threads of its own, so that nothing it does can hold up sessions, grains or the log.
 
+use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use actix_web::dev::ServerHandle;
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
+use actix_service::{IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
+use actix_web::App;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use super::Rest;
 use super::dispatch::Dispatcher;
+use super::entered::Entered;
+use super::strangers::Stranger;
 use crate::limits::{
     BACKLOG, BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, TLS_TIMEOUT, UNREAD_TIMEOUT,
     WORKERS,
@@ -60,35 +72,103 @@ async fn serve(
     tls: Option<rustls::ServerConfig>,
     started: oneshot::Sender<ServerHandle>,
 ) -> io::Result<()> {
-    let strangers = rest.metrics.strangers.clone();
-    let server =
-        HttpServer::new(move || App::new().app_data(rest.clone()).default_service(Dispatcher::new(rest.clone())))
-            .workers(WORKERS)
-            .worker_max_blocking_threads(1)
-            .max_connections(CONNECTIONS_MAX / WORKERS)
-            // All of them may be in the midst of TLS: strangers are told from others only behind it.
-            .max_connection_rate(CONNECTIONS_MAX / WORKERS)
-            .tls_handshake_timeout(TLS_TIMEOUT)
-            .on_connect(move |connection, extensions| {
-                if let Some(stranger) = strangers.enter(connection) {
-                    extensions.insert(stranger);
-                }
-            })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_TIMEOUT)
-            .client_disconnect_timeout(BODY_TIMEOUT)
-            .shutdown_timeout(STOP_TIMEOUT.as_secs())
-            .disable_signals();
     // Inherited by what is accepted. actix waits for ever for a client that reads nothing; the system does not.
     socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     // Once more, as the library's own queue of those to be accepted is short, and who finds it full asks again a second later.
     socket2::SockRef::from(&listener).listen(BACKLOG)?;
+    let builder = Server::build()
+        .workers(WORKERS)
+        .worker_max_blocking_threads(1)
+        .max_concurrent_connections(CONNECTIONS_MAX / WORKERS)
+        .shutdown_timeout(STOP_TIMEOUT.as_secs())
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
     let server = match tls {
-        None => server.listen(listener)?,
-        Some(config) => server.listen_rustls_0_23(listener, config)?,
+        None => builder.listen("rest", listener, move || plain(&rest, stopping.clone()))?,
+        Some(config) => {
+            // All of them may be in the midst of TLS: strangers are held by their own bound.
+            max_concurrent_tls_connect(CONNECTIONS_MAX / WORKERS);
+            builder.listen("rest", listener, move || over_tls(&rest, stopping.clone(), config.clone()))?
+        }
     }
     .run();
     // Fails only if whoever started us is gone already.
     let _ = started.send(server.handle());
     server.await
+}
+
+/// Like what actix-web's own server does for a plain listener, but that a connection [enters](super::entered) first.
+fn plain(
+    rest: &Data<Rest>,
+    stopping: GracefulShutdownSignal,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
+    let strangers = rest.metrics.strangers.clone();
+    fn_service(move |stream: TcpStream| {
+        let stream = strangers.enter(stream);
+        let peer = stream.peer();
+        ready(Ok((stream, Protocol::Http1, peer)))
+    })
+    .and_then(http(rest.clone(), stopping, Entered::stranger))
+}
+
+/// Likewise over TLS. **Invariant:** whoever does not end its handshake is a stranger like any other.
+fn over_tls(
+    rest: &Data<Rest>,
+    stopping: GracefulShutdownSignal,
+    config: rustls::ServerConfig,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = TlsError<io::Error, DispatchError>, InitError = ()>
++ use<> {
+    let strangers = rest.metrics.strangers.clone();
+    let mut acceptor = Acceptor::new(config);
+    acceptor.set_handshake_timeout(TLS_TIMEOUT);
+    fn_service(move |stream: TcpStream| ready(Ok(strangers.enter(stream))))
+        .and_then(acceptor.map_err(TlsError::into_service_error))
+        .and_then(|stream: TlsStream<Entered>| {
+            let (entered, tls) = stream.get_ref();
+            let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+            let peer = entered.peer();
+            ready(Ok((stream, protocol, peer)))
+        })
+        .and_then(
+            http(rest.clone(), stopping, |stream: &TlsStream<Entered>| stream.get_ref().0.stranger())
+                .map_err(TlsError::Service),
+        )
+}
+
+/// HTTP over whatever a stranger comes by.
+fn http<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+    rest: Data<Rest>,
+    stopping: GracefulShutdownSignal,
+    stranger: fn(&T) -> Option<Stranger>,
+) -> impl ServiceFactory<(T, Protocol, Option<SocketAddr>), Config = (), Response = (), Error = DispatchError, InitError = ()>
+{
+    let application = application(rest).into_factory().map_err(|error| error.error_response());
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(BODY_TIMEOUT)
+        .on_connect_ext(move |connection: &T, extensions| {
+            if let Some(stranger) = stranger(connection) {
+                extensions.insert(stranger);
+            }
+        })
+        .finish(map_config(application, |()| AppConfig::default()))
+}
+
+fn application(
+    rest: Data<Rest>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new().app_data(rest.clone()).default_service(Dispatcher::new(rest))
 }

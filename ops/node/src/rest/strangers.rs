@@ -1,16 +1,14 @@
 //! Connections that have not shown a token yet.
 //!
-//! Anybody can open a connection, and may send nothing, or a byte now and then. **Invariant:** at most [`STRANGERS_MAX`] such
-//! connections are open; past it the newest is let in and the oldest is closed, so that whoever has a token, and shows it at once,
-//! is served however many others wait. What is known by a token is never closed by this.
+//! Anybody can open a connection, and may send nothing, half of a TLS handshake, or a byte now and then. **Invariant:** at most
+//! [`STRANGERS_MAX`] such connections are open; past it the newest is let in and the oldest is closed, so that whoever has a token, and
+//! shows it at once, is served however many others wait. What is known by a token is never closed by this.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::rt::net::TcpStream;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
@@ -18,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use socket2::{SockRef, Socket};
 
+use super::entered::Entered;
 use crate::limits::STRANGERS_MAX;
 
 /// All of them. Cheap to clone.
@@ -38,9 +37,12 @@ struct ByAge {
     sockets: BTreeMap<u64, Socket>,
 }
 
-/// A connection's place among the strangers; lives as long as the connection.
+/// A connection's place among the strangers; lives as long as the connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Stranger(Arc<Place>);
+
 #[derive(Debug)]
-pub(crate) struct Stranger {
+struct Place {
     number: u64,
     all: Strangers,
     /// It is not in the table any more: asked with each request, and the table is everybody's.
@@ -56,11 +58,10 @@ impl Strangers {
         strangers
     }
 
-    /// Called with each new connection, a TCP stream or a TLS stream over one.
-    pub(crate) fn enter(&self, connection: &dyn Any) -> Option<Stranger> {
-        let tls = connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0);
-        let stream = connection.downcast_ref::<TcpStream>().or(tls)?;
-        self.take(&SockRef::from(stream))
+    /// Called with each new connection, before anything is read of it.
+    pub(crate) fn enter(&self, stream: TcpStream) -> Entered {
+        let stranger = self.take(&SockRef::from(&stream));
+        Entered::new(stream, stranger)
     }
 
     fn take(&self, socket: &SockRef<'_>) -> Option<Stranger> {
@@ -81,7 +82,8 @@ impl Strangers {
         by_age.next += 1;
         by_age.sockets.insert(number, second);
         self.0.open.set(count(by_age.sockets.len()));
-        Some(Stranger { number, all: self.clone(), is_known: AtomicBool::new(false) })
+        let place = Place { number, all: self.clone(), is_known: AtomicBool::new(false) };
+        Some(Stranger(Arc::new(place)))
     }
 }
 
@@ -98,9 +100,15 @@ fn cut(socket: &Socket) {
 impl Stranger {
     /// It showed a token that holds.
     pub(crate) fn known(&self) {
-        if self.is_known.swap(true, Ordering::Relaxed) {
+        if self.0.is_known.swap(true, Ordering::Relaxed) {
             return;
         }
+        self.0.leave();
+    }
+}
+
+impl Place {
+    fn leave(&self) {
         let mut by_age = self.all.0.by_age.lock();
         if by_age.sockets.remove(&self.number).is_some() {
             self.all.0.open.set(count(by_age.sockets.len()));
@@ -108,9 +116,9 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.known();
+        self.leave();
     }
 }
 

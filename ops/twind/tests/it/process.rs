@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::door::Door;
 
 /// Longest wait for anything.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +30,7 @@ pub struct Twind {
     stdout: BufReader<ChildStdout>,
     pub ready: Value,
     pub token: String,
+    pub door: Door,
 }
 
 impl Twind {
@@ -44,6 +46,11 @@ impl Twind {
     /// Where gateways know it to be.
     pub fn start_at(data_dir: &Path, quic: &str, more: &[&str]) -> Self {
         Self::spawn(data_dir, quic, more, Stdio::null(), &[])
+    }
+
+    /// Beyond loopback, so that its REST is TLS.
+    pub fn start_beyond_loopback(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &["--http", "0.0.0.0:0"])
     }
 
     /// With its log in a file.
@@ -75,9 +82,11 @@ impl Twind {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         let token = std::fs::read_to_string(data_dir.join("admin.token")).unwrap().trim().to_owned();
-        Self { child, stdout, ready, token }
+        let ca_pem = std::fs::read_to_string(data_dir.join("ca.pem")).unwrap();
+        let door = Door::of(ready["http"].as_str().unwrap(), &ca_pem);
+        Self { child, stdout, ready, token, door }
     }
 
     pub fn signal(&self, signal: &str) {
@@ -93,9 +102,7 @@ impl Twind {
 
     /// Sends something that may be no request; the answer.
     pub fn raw(&self, request: &str) -> String {
-        let addr = self.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut stream = self.door.connect(TIMEOUT).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -142,9 +149,8 @@ impl Twind {
 
     /// With one more header.
     pub fn request_with(&self, method: &str, path: &str, body: Option<Value>, header: &str) -> (u16, Value) {
-        let addr = self.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let addr = self.door.addr;
+        let mut stream = self.door.connect(TIMEOUT).unwrap();
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let head = format!(
             "{method} /api/v1/{path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\

@@ -1,10 +1,13 @@
 //! A node that strangers besiege: thousands of connections, floods of handshakes, clients that dawdle or never read. A gateway and a
 //! REST client with their credentials go on meanwhile, the node's memory stays in its bounds, and its counters say what it refused.
 
+mod claims;
 mod others;
 mod quic;
 mod rest;
+mod tls;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::process::Twind;
@@ -16,6 +19,17 @@ const MEDIAN_MAX: Duration = Duration::from_secs(3);
 /// What the node may grow by under any of these.
 const GROWTH_BYTES_MAX: u64 = 192 * 1024 * 1024;
 
+/// Connections of strangers that the node's REST keeps.
+const STRANGERS_MAX: u64 = 1_024;
+/// Files that the tests beside a siege may need.
+const OTHER_FILES: usize = 3_000;
+
+/// One siege at a time: each takes most of the files that this process may open.
+fn alone() -> MutexGuard<'static, ()> {
+    static SIEGE: Mutex<()> = Mutex::new(());
+    SIEGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How many attackers there are: of those asked for (or as TWINMESH_ATTACKERS says), as many as this process may have open files for.
 fn attackers(asked: usize) -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -23,7 +37,7 @@ fn attackers(asked: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
-    let count = limit.maximum.map_or(asked, |most| asked.min((most as usize).saturating_sub(1_000)));
+    let count = limit.maximum.map_or(asked, |most| asked.min((most as usize).saturating_sub(OTHER_FILES)));
     println!("{count} attackers");
     count
 }

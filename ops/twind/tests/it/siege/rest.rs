@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::others::Others;
-use super::{attackers, stayed_small};
+use super::{STRANGERS_MAX, alone, attackers, stayed_small};
 use crate::process::Twind;
 
-/// Connections of strangers that the node keeps.
-const STRANGERS_MAX: u64 = 1_024;
 /// How long the siege goes on once all were there.
 const SIEGE: Duration = Duration::from_secs(6);
 
@@ -44,10 +42,11 @@ async fn behave(number: usize, addr: SocketAddr) -> std::io::Result<()> {
 
 #[test]
 fn thousands_of_connections_without_a_token_hold_up_nobody() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let node = Twind::start(dir.path());
     let others = Others::begin(&node);
-    let (before, count) = (node.resident_bytes(), attackers(3_000));
+    let (before, count) = (node.resident_bytes(), attackers(10_000));
     let addr = node.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let most = runtime.block_on(async {
