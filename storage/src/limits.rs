@@ -23,6 +23,8 @@ pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// Entries on disk that a start after a kill may have to walk, so that rounds make do with one fsync: see `log/rounds.rs`. 105 to
 /// 200 ms in the page cache.
 pub const WALKED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Log that a durable checkpoint covers is purged when there is more log than this: a start after a kill walks all that is there.
+pub const LOG_PURGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Riders gathered without a round at which one is made anyway.
 pub const RIDERS_MAX: usize = 4096;
 /// Entries that one round deletes for purges (or as many as it appends, doubled, so that purging always

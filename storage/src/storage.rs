@@ -16,7 +16,7 @@ use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::log::{self, GroupLog, LogStore, LogThread, StoredGroup};
-use crate::open::{OpenError, claim, node_of, open_file};
+use crate::open::{OpenError, Opening, claim, node_of, open_file};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -62,6 +62,17 @@ impl fmt::Debug for Storage {
     }
 }
 
+/// How both files were opened: what a start after a kill takes its time for, besides applying the log again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Openings {
+    /// `log.redb`.
+    pub log: Opening,
+    /// `state.redb`.
+    pub state: Opening,
+    /// Bytes of entries that the log held.
+    pub log_bytes: u64,
+}
+
 /// Both files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
 pub struct OpenedFiles {
     options: Options,
@@ -73,6 +84,7 @@ pub struct OpenedFiles {
     state_seal: Option<Arc<Seal>>,
     stored: BTreeMap<u32, StoredGroup>,
     covered: BTreeMap<u32, Covered>,
+    openings: Openings,
     node: Option<String>,
 }
 
@@ -94,8 +106,9 @@ impl OpenedFiles {
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
         let seal = options.seal.as_ref();
-        let log_file = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
-        let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
+        let (log_file, log) = open_file(disk, &space, DataFile::Log, options.log_cache_bytes, seal, log::make_tables)?;
+        let (state_file, state) =
+            open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
         let log_node = node_of(&log_file).map_err(damaged(disk, DataFile::Log))?;
         let state_node = node_of(&state_file).map_err(damaged(disk, DataFile::State))?;
         // Looked at first: what does not belong together need not even fit together.
@@ -112,7 +125,13 @@ impl OpenedFiles {
         let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let node = state_node.or(log_node);
-        Ok(Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, covered, node })
+        let openings = Openings { log, state, log_bytes: stored.values().map(|group| group.bytes).sum() };
+        Ok(Self { openings, options, stats, space, log_file, log_seal, state_file, state_seal, stored, covered, node })
+    }
+
+    /// How they were opened.
+    pub fn openings(&self) -> Openings {
+        self.openings
     }
 
     /// The node that has claimed the files; `None`: they are new, or of an earlier release.
@@ -140,8 +159,7 @@ impl OpenedFiles {
 
     /// Starts the threads.
     pub fn start(self) -> Result<Storage, OpenError> {
-        let Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, mut covered, node: _ } =
-            self;
+        let Self { options, stats, space, log_file, log_seal, state_file, state_seal, stored, mut covered, .. } = self;
         let disk = &*options.disk;
         let base = Base::open(&state_file, state_seal.clone()).map_err(damaged(disk, DataFile::State))?;
 

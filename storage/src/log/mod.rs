@@ -5,6 +5,7 @@
 //! has gathered and makes it one durable commit (one group commit for all cells of the node). Only
 //! appends, votes and truncations force a round; committed ids and purges ride along.
 
+mod ahead;
 mod command;
 mod group;
 mod rounds;

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::codec;
 use crate::consensus::{Entry, LogId, ReplicaId, Vote};
 use crate::seal::Seal;
+use crate::sharing;
 
 pub(super) const ENTRIES: TableDefinition<'static, &[u8; 12], &[u8]> = TableDefinition::new("entries");
 pub(super) const GROUPS: TableDefinition<'static, &[u8; 5], &[u8]> = TableDefinition::new("groups");
@@ -115,12 +117,13 @@ pub(crate) fn load(database: &Database, seal: Option<&Seal>) -> Result<BTreeMap<
     Ok(groups)
 }
 
-/// An entry, from its record.
+/// An entry, from its record. Its rows are slices of one buffer: whoever keeps some of them copies them.
 pub(super) fn read_entry(seal: Option<&Seal>, key: &[u8; 12], record: &[u8]) -> Result<Entry, redb::Error> {
-    match seal {
-        None => decode(record),
-        Some(seal) => decode(&seal.unseal(&[key], record).map_err(redb::StorageError::from)?),
-    }
+    let record = match seal {
+        None => Bytes::copy_from_slice(record),
+        Some(seal) => seal.unseal(&[key], record).map_err(redb::StorageError::from)?.into(),
+    };
+    sharing::within(&record, || decode(&record))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
