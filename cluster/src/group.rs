@@ -134,18 +134,19 @@ async fn keep_log_short(
     budgets: Arc<Budgets>,
     stop: CancellationToken,
 ) {
-    let mut purged = 0;
+    // The first checkpoint of a life covers what the life before it left: nobody needs that any more, and its pages leave the cache.
+    let mut purged: Option<u64> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changed = durable.changed() => if changed.is_err() { return },
         }
         let Some(index) = durable.borrow_and_update().as_ref().map(|log_id| log_id.index) else { continue };
-        if index < purged + LOG_PURGE_ENTRIES && !budgets.should_purge() {
+        if purged.is_some_and(|purged| index < purged + LOG_PURGE_ENTRIES) && !budgets.should_purge() {
             continue;
         }
         match raft.trigger().snapshot().await {
-            Ok(()) => purged = index,
+            Ok(()) => purged = Some(index),
             Err(fatal) => {
                 tracing::error!(error = %fatal, "the log is no longer purged: the group has stopped");
                 return;

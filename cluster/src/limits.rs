@@ -60,7 +60,7 @@ pub const SITE_DEVICES_MAX: usize = 65_536;
 pub const SITE_DEVICES_PER_ENTRY: usize = ENTRY_ROWS_MAX;
 /// How often it is looked whether an old key of a gateway has ended.
 pub const KEY_END_INTERVAL: Duration = Duration::from_secs(1);
-/// Unpurged log of a group above which a checkpoint makes it shorter.
+/// Unpurged log of a group above which a checkpoint makes it shorter, besides the bound in bytes ([`twin_storage::Budgets::should_purge`]).
 pub const LOG_PURGE_ENTRIES: u64 = 1000;
 /// What a caller is told to wait while a site's gate is closed: about a commit.
 pub const RETRY_GATE_MS: u64 = 50;

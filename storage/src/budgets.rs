@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::limits::{ALARM_HEADROOM_PART, BUDGET_RETRY_AFTER, DISK_RETRY_AFTER};
+use crate::limits::{ALARM_HEADROOM_PART, BUDGET_RETRY_AFTER, DISK_RETRY_AFTER, LOG_PURGE_BYTES};
 use crate::space::Space;
 
 /// Why nothing may be proposed now.
@@ -144,9 +144,10 @@ impl Budgets {
         Ok(())
     }
 
-    /// Whether the log is past half its budget: time to snapshot and purge.
+    /// Whether the log is long enough for a purge to be worth its while: time to snapshot. What is purged costs the same whenever that is;
+    /// what is not, a start after a kill walks.
     pub fn should_purge(&self) -> bool {
-        self.log_bytes() > self.log_bytes_max / 2
+        self.log_bytes() > LOG_PURGE_BYTES.min(self.log_bytes_max / 2)
     }
 
     pub(crate) fn add_dirty(&self, bytes: u64) -> u64 {
@@ -175,6 +176,7 @@ fn saturating_sub(count: &AtomicU64, bytes: u64) {
 mod tests {
     use super::*;
     use crate::disk::{DirectoryDisk, Disk};
+    use crate::limits::LOG_BYTES_MAX;
     use crate::stats::StorageStats;
 
     fn budgets(reserve_bytes: u64) -> Budgets {
@@ -192,6 +194,15 @@ mod tests {
         budgets.add_log(1000);
         assert_eq!(budgets.admit(1), Err(Pressure::Log { used_bytes: 1000, max_bytes: 1000 }));
         assert!(budgets.should_purge());
+    }
+
+    #[test]
+    fn a_log_is_worth_a_purge_long_before_its_budget_is_used_up() {
+        let budgets = Budgets { log_bytes_max: LOG_BYTES_MAX, ..budgets(0) };
+        budgets.add_log(LOG_PURGE_BYTES);
+        assert!(!budgets.should_purge());
+        budgets.add_log(1);
+        assert!(budgets.should_purge(), "a start after a kill walks what is there");
     }
 
     #[test]

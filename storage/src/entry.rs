@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::families::Family;
 use crate::limits::{ENTRY_BYTES_MAX, ENTRY_ROW_OVERHEAD_BYTES, KEY_BYTES_MAX};
+use crate::sharing;
 
 /// Place of an entry in its group's chain: the term of the leader that made it, and its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,8 +39,10 @@ pub struct RowChange {
     /// The key family.
     pub family: Family,
     /// The key within group and family, made by the family's `key`.
+    #[serde(deserialize_with = "sharing::bytes")]
     pub key: Bytes,
     /// The whole value; `None` deletes the row.
+    #[serde(deserialize_with = "sharing::optional_bytes")]
     pub value: Option<Bytes>,
 }
 

@@ -24,6 +24,7 @@ mod open;
 mod options;
 mod restore;
 mod seal;
+mod sharing;
 mod space;
 mod state;
 mod stats;
@@ -36,7 +37,7 @@ pub use entry::{Applied, ChainLink, Change, EntryData, EntryError, RowChange};
 pub use failure::{DataFile, StorageFailure};
 pub use families::Family;
 pub use log::{LogReader, LogStore};
-pub use open::{FORMAT_VERSION, OpenError};
+pub use open::{FORMAT_VERSION, OpenError, Opening};
 pub use options::Options;
 /// The file format below: a [`Disk`] hands out its backends.
 pub use redb;
@@ -47,4 +48,4 @@ pub use state::{
     SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver, StateMachine, StateReader, read_rows,
 };
 pub use stats::{Count, LATENCY_BUCKETS_US, Latency, StorageStats};
-pub use storage::{Group, OpenedFiles, Storage};
+pub use storage::{Group, OpenedFiles, Openings, Storage};

@@ -20,6 +20,8 @@ pub const LOG_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const ROUND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Riders (committed, purge) that found no round to ride on are written after this much quiet.
 pub const LOG_IDLE_FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Log that a durable checkpoint covers is purged when there is more log than this: a start after a kill walks all that is there.
+pub const LOG_PURGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Riders gathered without a round at which one is made anyway.
 pub const RIDERS_MAX: usize = 4096;
 /// Default bytes of a slot of the journal. What a start walks frame by frame is less than one of them; what is freed is freed by slots.

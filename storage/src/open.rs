@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
 use twin_core::numbers::CellId;
@@ -14,6 +16,7 @@ use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::seal::{self, SealOptions};
 use crate::space::{FileRoom, Space};
+use crate::stopwatch::Stopwatch;
 
 /// Format of both redb files. Raised with any change of a key or record that an older release cannot read.
 pub const FORMAT_VERSION: u32 = 3;
@@ -198,6 +201,15 @@ fn kind(file: DataFile) -> &'static str {
     }
 }
 
+/// How a file was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// How long it took.
+    pub took: Duration,
+    /// Whether all of it had to be read, because its last commit left no account of its pages.
+    pub walked: bool,
+}
+
 /// Opens `file`, or makes it with the tables that `make_tables` opens.
 pub(crate) fn open_file(
     disk: &dyn Disk,
@@ -206,22 +218,26 @@ pub(crate) fn open_file(
     cache_bytes: usize,
     seal: Option<&SealOptions>,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<Database, OpenError> {
+) -> Result<(Database, Opening), OpenError> {
+    let watch = Stopwatch::start();
     let path = disk.path(file);
+    let walked = Arc::new(AtomicBool::new(false));
     let backend = disk.open(file).map_err(|cause| match cause.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse { path: path.clone() },
         _ => OpenError::Io { path: path.clone(), cause },
     })?;
     // redb checks its own structures with assertions: on a damaged file they become an error, not a crash.
     let opened = quietly(|| {
+        let noted = Arc::clone(&walked);
         let database = redb::Builder::new()
             .set_cache_size(cache_bytes)
+            .set_repair_callback(move |_| noted.store(true, Ordering::Relaxed))
             .create_with_backend(WaitingFile::new(backend, FileRoom::new(file, Arc::clone(space))))
             .map_err(|error| refused(path.clone(), error))?;
         if check_format(&database, file, path.clone(), seal, make_tables)? == Found::Nothing {
             disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
         }
-        Ok(database)
+        Ok((database, Opening { took: watch.elapsed(), walked: walked.load(Ordering::Relaxed) }))
     });
     opened.unwrap_or_else(|_| Err(OpenError::Damaged { path, cause: "its structure contradicts itself".to_owned() }))
 }

@@ -72,8 +72,8 @@ impl Restorer {
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::new(StorageStats::default()), 0));
         let disk = options.disk;
         let seal = options.seal.as_ref();
-        let log = open_file(&*disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
-        let state = open_file(&*disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
+        let log = open_file(&*disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?.0;
+        let state = open_file(&*disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?.0;
         let state_seal = Seal::open(&state, &*disk, DataFile::State, seal)?;
         Ok(Self { disk, state, state_seal, log, write: None, unwritten_bytes: 0, groups: Vec::new() })
     }

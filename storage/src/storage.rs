@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
@@ -17,7 +18,7 @@ use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
-use crate::open::{OpenError, claim, node_of, open_file};
+use crate::open::{OpenError, Opening, claim, node_of, open_file};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -25,6 +26,7 @@ use crate::state::{
     self, BackupSource, Base, Checkpointer, Covered, GroupState, StateMachine, StateReader, StateShared,
 };
 use crate::stats::StorageStats;
+use crate::stopwatch::Stopwatch;
 
 /// What openraft needs to run a replica of one group, and what to watch while it runs.
 #[derive(Debug)]
@@ -63,6 +65,17 @@ impl fmt::Debug for Storage {
     }
 }
 
+/// How the files were opened: what a start after a kill takes its time for, besides applying the log again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Openings {
+    /// How long `log.redb` and the journal took together.
+    pub log_took: Duration,
+    /// `state.redb`.
+    pub state: Opening,
+    /// Bytes of entries that the log held.
+    pub log_bytes: u64,
+}
+
 /// The files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
 pub struct OpenedFiles {
     options: Options,
@@ -75,6 +88,7 @@ pub struct OpenedFiles {
     state_seal: Option<Arc<Seal>>,
     stored: BTreeMap<u32, StoredGroup>,
     covered: BTreeMap<u32, Covered>,
+    openings: Openings,
     node: Option<String>,
 }
 
@@ -96,9 +110,12 @@ impl OpenedFiles {
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
         let seal = options.seal.as_ref();
-        let log_file = open_file(disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
-        let state_file = open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
+        let watch = Stopwatch::start();
+        let (log_file, _) = open_file(disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
         let (journal, mut stored) = log::open_journal(&log_file, disk, &space, options.log_slot_bytes)?;
+        let log_took = watch.elapsed();
+        let (state_file, state) =
+            open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
         let log_node = node_of(&log_file).map_err(damaged(disk, DataFile::Log))?;
         let state_node = node_of(&state_file).map_err(damaged(disk, DataFile::State))?;
         let journal_node = journal.node().map(ToOwned::to_owned);
@@ -119,7 +136,26 @@ impl OpenedFiles {
         let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let node = first.map(|(_, node)| node);
-        Ok(Self { options, stats, space, log_file, journal, log_seal, state_file, state_seal, stored, covered, node })
+        let openings = Openings { log_took, state, log_bytes: stored.values().map(StoredGroup::bytes).sum() };
+        Ok(Self {
+            openings,
+            options,
+            stats,
+            space,
+            log_file,
+            journal,
+            log_seal,
+            state_file,
+            state_seal,
+            stored,
+            covered,
+            node,
+        })
+    }
+
+    /// How they were opened.
+    pub fn openings(&self) -> Openings {
+        self.openings
     }
 
     /// The node that has claimed the files; `None`: they are new, or of an earlier release.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
@@ -14,7 +15,9 @@ use twin_cluster::security::{OnSecurityEvent, SecurityEvent};
 use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
-use twin_storage::{Budgets, OpenedFiles, Options as StorageOptions, SealOptions, StorageFailure};
+use twin_storage::{
+    Budgets, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
+};
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
 
@@ -76,9 +79,10 @@ impl Node {
             let mut files = OpenedFiles::open(storage_options)?;
             let id = identity::load_or_create(&identity_dir, begin_empty, files.node())?;
             files.claim(&id)?;
-            Ok::<_, NodeError>((files.start()?, id))
+            let openings = files.openings();
+            Ok::<_, NodeError>((files.start()?, id, openings))
         });
-        let (storage, id) = opening.await??;
+        let (storage, id, openings) = opening.await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
         let token = TokenFile::load(&data_dir)?;
         let audit = Audit::open(&data_dir, Arc::clone(&clock))
@@ -95,7 +99,9 @@ impl Node {
 
         let mut cluster_options = options.cluster.clone();
         cluster_options.on_security_event = Some(telling(watch.clone()));
+        let groups_started = clock.monotonic();
         let cluster = Cluster::start(storage, cluster_options, Arc::clone(&clock)).await?;
+        tell_of_recovery(&openings, &stats, clock.monotonic().saturating_sub(groups_started));
         let closing = CancellationToken::new();
         let served = async {
             let token = hand_over(token, &data_dir, &cluster).await?;
@@ -257,6 +263,21 @@ fn tls_names(options: &NodeOptions) -> Vec<String> {
         names.push(ip.to_string());
     }
     names
+}
+
+/// What the start took its time for. After a clean stop there is little to tell.
+fn tell_of_recovery(openings: &Openings, stats: &StorageStats, groups: Duration) {
+    let ms = |took: Duration| took.as_millis() as u64;
+    tracing::info!(
+        log_ms = ms(openings.log_took),
+        log_bytes = openings.log_bytes,
+        state_ms = ms(openings.state.took),
+        state_walked = openings.state.walked,
+        groups_ms = ms(groups),
+        entries_read_back = stats.log_disk_reads.get(),
+        rows_reapplied = stats.applied_rows.get(),
+        "storage opened, and the log behind the last checkpoint applied again"
+    );
 }
 
 /// Whoever has the data directory has a token, the first time; see [`crate::token`].

@@ -57,6 +57,8 @@ pub(super) struct View {
     tail: VecDeque<TailEntry>,
     tail_bytes: u64,
     last_seq: u64,
+    /// How often entries were taken away, at either end.
+    taken_away: u64,
 }
 
 struct TailEntry {
@@ -83,6 +85,7 @@ impl GroupLog {
             tail: VecDeque::new(),
             tail_bytes: 0,
             last_seq: 0,
+            taken_away: 0,
         };
         let places = Mutex::new(Places { first: stored.roots.first, places: stored.places.iter().copied().collect() });
         let flushed_seq = AtomicU64::new(0);
@@ -159,7 +162,7 @@ impl GroupLog {
         let mut used = 0;
         for index in range {
             let place = self.place(index).ok_or_else(|| hole(self.cell, index))?;
-            entries.push(record::read(self.seal.as_deref(), self.number(), index, &place.read(&*file)?)?);
+            entries.push(record::read(self.seal.as_deref(), self.number(), index, place.read(&*file)?)?);
             used += u64::from(place.bytes);
             if used >= bytes_max {
                 break;
@@ -235,6 +238,18 @@ fn hole(cell: CellId, index: u64) -> io::Error {
 }
 
 impl View {
+    /// How often entries were taken away, at either end: what was read before is of the log only while this is as it was.
+    pub(super) fn taken_away(&self) -> u64 {
+        self.taken_away
+    }
+
+    /// Which entries of the range are on the disk alone.
+    pub(super) fn on_disk(&self, range: &Range<u64>) -> Range<u64> {
+        let end = self.last.map_or(0, |id| id.index + 1);
+        let tail_first = self.tail.front().map_or(end, |front| front.entry.log_id.index);
+        range.start.max(self.first)..range.end.min(tail_first)
+    }
+
     fn read_tail(&self, range: Range<u64>, tail_first: u64, bytes_max: u64) -> Vec<Entry> {
         let skip = (range.start - tail_first) as usize;
         let count = range.end.saturating_sub(range.start) as usize;
@@ -278,6 +293,7 @@ impl View {
 
     /// Forgets all entries after `last`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
+        self.taken_away += 1;
         let keep = last.map_or(0, |id| id.index + 1);
         if self.last.is_none_or(|id| id.index < keep) {
             return;
@@ -292,6 +308,7 @@ impl View {
 
     /// Forgets all entries up to `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
+        self.taken_away += 1;
         while self.tail.front().is_some_and(|front| front.entry.log_id.index <= upto.index) {
             self.pop_front();
         }

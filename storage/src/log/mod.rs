@@ -5,6 +5,7 @@
 //! has gathered, appends it to the [`journal`] and syncs that once (one group commit for all cells of the node). Only
 //! appends, votes and truncations force a round; committed ids and purges ride along.
 
+mod ahead;
 mod command;
 mod group;
 mod journal;

@@ -79,7 +79,7 @@ pub(crate) fn read_last(
         let index = group.roots.next - 1;
         let entry = place
             .read(&*journal.reader())
-            .and_then(|bytes| record::read(seal, *number, index, &bytes))
+            .and_then(|bytes| record::read(seal, *number, index, bytes))
             .map_err(|error| OpenError::Damaged { path: disk.path(DataFile::Journal), cause: error.to_string() })?;
         group.last = group.roots.purged.max(Some(entry.log_id));
     }

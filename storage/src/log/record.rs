@@ -2,9 +2,12 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use crate::codec;
 use crate::consensus::Entry;
 use crate::seal::Seal;
+use crate::sharing;
 
 /// What a sealed record is bound to.
 fn place(group: u32, index: u64) -> [u8; 12] {
@@ -23,15 +26,16 @@ pub(super) fn make(seal: Option<&Seal>, group: u32, entry: &Entry, size_hint: us
     })
 }
 
-/// The entry.
-pub(super) fn read(seal: Option<&Seal>, group: u32, index: u64, record: &[u8]) -> io::Result<Entry> {
-    let entry: Entry = match seal {
-        None => codec::decode(record)?,
+/// The entry. Its rows are slices of one buffer: whoever keeps some of them copies them.
+pub(super) fn read(seal: Option<&Seal>, group: u32, index: u64, record: Vec<u8>) -> io::Result<Entry> {
+    let record: Bytes = match seal {
+        None => record.into(),
         Some(seal) => {
-            let opened = seal.unseal(&[&place(group, index)], record);
-            codec::decode(&opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?)?
+            let opened = seal.unseal(&[&place(group, index)], &record);
+            opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?.into()
         }
     };
+    let entry: Entry = sharing::within(&record, || codec::decode(&record))?;
     if entry.log_id.index == index {
         return Ok(entry);
     }

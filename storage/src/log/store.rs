@@ -12,6 +12,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::oneshot;
 
+use super::ahead::ReadAhead;
 use super::command::{Command, Reply};
 use super::group::GroupLog;
 use crate::budgets::Budgets;
@@ -30,9 +31,9 @@ pub struct LogStore {
 }
 
 /// Reads the log of one group.
-#[derive(Clone)]
 pub struct LogReader {
     group: Arc<GroupLog>,
+    ahead: ReadAhead,
 }
 
 impl Debug for LogStore {
@@ -83,7 +84,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.group.read(half_open(&range), u64::MAX)
+        self.ahead.read(&self.group, half_open(&range)).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -139,7 +140,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
-        LogReader { group: Arc::clone(&self.group) }
+        LogReader { group: Arc::clone(&self.group), ahead: ReadAhead::default() }
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {

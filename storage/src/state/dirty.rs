@@ -24,6 +24,24 @@ pub(super) struct DirtyRows {
     bytes: u64,
 }
 
+/// Whose buffers an entry's rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buffers {
+    /// Each row's own: they are shared.
+    OfRows,
+    /// One for all of the entry, as it was read back: what is kept is copied, so that a row does not hold its whole entry.
+    OfEntry,
+}
+
+impl Buffers {
+    fn keep(self, bytes: &Bytes) -> Bytes {
+        match self {
+            Self::OfRows => bytes.clone(),
+            Self::OfEntry => Bytes::copy_from_slice(bytes),
+        }
+    }
+}
+
 fn cost(key: &Bytes, value: Option<&Bytes>) -> u64 {
     (key.len() + value.map_or(0, Bytes::len)) as u64 + DIRTY_ROW_OVERHEAD_BYTES
 }
@@ -35,16 +53,16 @@ impl DirtyRows {
     }
 
     /// The row as changed; says by how much the cost rose, or fell.
-    pub(super) fn put(&mut self, row: &RowChange) -> i64 {
+    pub(super) fn put(&mut self, row: &RowChange, buffers: Buffers) -> i64 {
         let added = cost(&row.key, row.value.as_ref());
-        // Cloning shares the entry's buffers. The key that is there stays: it is not touched if it need not be.
-        let value = row.value.clone();
+        let value = row.value.as_ref().map(|value| buffers.keep(value));
+        // The key that is there stays: it is not touched if it need not be.
         let before = match row.family {
             Family::TwinHot => match self.hot.get_mut(&row.key) {
                 Some(there) => Some(std::mem::replace(there, value)),
-                None => self.hot.insert(row.key.clone(), value),
+                None => self.hot.insert(buffers.keep(&row.key), value),
             },
-            family => self.others[family.at()].insert(row.key.clone(), value),
+            family => self.others[family.at()].insert(buffers.keep(&row.key), value),
         };
         let freed = before.map_or(0, |before| cost(&row.key, before.as_ref()));
         self.bytes = self.bytes + added - freed;

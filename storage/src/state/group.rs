@@ -14,7 +14,7 @@ use twin_core::numbers::CellId;
 use super::backup::Tracking;
 use super::base::Base;
 use super::checkpoint::Command;
-use super::dirty::DirtyRows;
+use super::dirty::{Buffers, DirtyRows};
 use super::tables::Covered;
 use crate::budgets::Budgets;
 use crate::chain;
@@ -109,7 +109,7 @@ impl GroupState {
     }
 
     /// Applies one committed entry. Makes no check but the chain's, and never reads.
-    pub(super) fn apply(&self, entry: &Entry, shared: &StateShared) -> Applied {
+    pub(super) fn apply(&self, entry: &Entry, buffers: Buffers, shared: &StateShared) -> Applied {
         let mut grew = 0;
         let mut rows_applied = 0;
         let applied = {
@@ -127,7 +127,7 @@ impl GroupState {
                     Ok(chain) => {
                         view.covered.chain = chain;
                         if let Change::Batch(rows) = data.change() {
-                            grew = rows.iter().map(|row| view.active.put(row)).sum();
+                            grew = rows.iter().map(|row| view.active.put(row, buffers)).sum();
                             rows_applied = rows.len() as u64;
                         }
                         Applied::Applied

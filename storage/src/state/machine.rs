@@ -10,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::oneshot;
 
 use super::checkpoint::Command;
+use super::dirty::Buffers;
 use super::group::{GroupState, StateShared};
 use super::snapshot::{SnapshotData, meta_of};
 use crate::consensus::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -72,7 +73,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             self.shared.failure.check()?;
-            let applied = self.group.apply(&entry, &self.shared);
+            // Whoever proposed an entry waits for it, and its rows are the grains'. Others are read back from the log.
+            let buffers = if responder.is_some() { Buffers::OfRows } else { Buffers::OfEntry };
+            let applied = self.group.apply(&entry, buffers, &self.shared);
             if let Some(responder) = responder {
                 responder.send(applied);
             }

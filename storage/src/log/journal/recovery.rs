@@ -51,7 +51,8 @@ impl Journal {
             _ => OpenError::Io { path: path(), cause },
         };
         let backend = disk.open(DataFile::Journal).map_err(io)?;
-        let file: Arc<dyn StorageBackend> = Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
+        let file: Arc<dyn StorageBackend> =
+            Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
         lock(&*file).map_err(io)?;
         let mut header = match Header::read(&*file).map_err(io)? {
             FoundHeader::Whole(header) => header,

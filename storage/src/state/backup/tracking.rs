@@ -144,13 +144,14 @@ mod tests {
 
     use super::*;
     use crate::entry::RowChange;
+    use crate::state::dirty::Buffers;
 
     const GROUP: CellId = CellId::new(3);
 
     fn dirty(keys: impl IntoIterator<Item = (Family, String)>) -> DirtyRows {
         let mut rows = DirtyRows::default();
         for (family, key) in keys {
-            let _ = rows.put(&RowChange::delete(family, Bytes::from(key)));
+            let _ = rows.put(&RowChange::delete(family, Bytes::from(key)), Buffers::OfRows);
         }
         rows
     }
