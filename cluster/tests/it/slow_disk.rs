@@ -158,15 +158,15 @@ async fn a_slow_disk_fills_outboxes_to_their_caps_and_nothing_else_and_all_goes_
     let after = store.cluster.stats();
     let refused = after.commands_busy - before.commands_busy;
     let commands = after.commands - before.commands;
+    let reports = taken.iter().sum::<u64>();
     println!(
-        "{} reports, slow for {slow_for:?}; at most {peak_bytes} bytes admitted of {BUDGET_BYTES}, {fullest_bytes} in an outbox of {OUTBOX_BYTES_MIN}; {refused} of {commands} commands refused",
-        taken.iter().sum::<u64>()
+        "{reports} reports, slow for {slow_for:?}; at most {peak_bytes} bytes admitted of {BUDGET_BYTES}, {fullest_bytes} in an outbox of {OUTBOX_BYTES_MIN}; {refused} of {commands} commands refused"
     );
     // What is being refused counts for a moment, too.
     assert!(peak_bytes <= 2 * BUDGET_BYTES as u64, "{peak_bytes}");
     assert!(fullest_bytes <= OUTBOX_BYTES_MIN, "{fullest_bytes}");
     // Credit keeps back what would be refused: sent again and again, it would be work for nothing.
-    assert!(refused * 20 <= commands, "{refused} of {commands} refused");
+    assert!(refused * 100 <= reports, "{refused} of {reports} refused");
 
     for (number, taken) in taken.into_iter().enumerate() {
         let status = store.gateways[number].status();
