@@ -265,17 +265,17 @@ fn number(out: &mut Vec<u8>, raw: u64) {
     json(out, &i64::try_from(raw).unwrap_or(i64::MAX));
 }
 
+#[allow(clippy::needless_bitwise_bool, reason = "what never stops is done for many bytes at once")]
 fn string(out: &mut Vec<u8>, text: &str) {
-    // Nearly all of them. Looked at without stopping, so that it is done for many bytes at once.
     let escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
-    if !escapes {
-        out.reserve(text.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        json(out, text);
+    if escapes {
+        return json(out, text);
     }
+    // Nearly all of them.
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, scalar: &T) {

@@ -113,9 +113,9 @@ fn a_line_that_cannot_be_read_stops_behind_what_stands_before_it_and_says_how_to
 
 #[test]
 fn a_node_that_refuses_half_way_leaves_word_of_how_far_it_was() {
-    let items: String = (0..2_500).map(|n| format!("{{\"id\":\"t-{n}\"}}\n")).collect();
+    let items: String = (0..2_500).map(|n| json!({"id": format!("t-{n}")}).to_string() + "\n").collect();
     let answers = |range: std::ops::Range<usize>| -> String {
-        range.map(|n| format!("{{\"id\":\"t-{n}\",\"status\":201}}\n")).collect()
+        range.map(|n| json!({"id": format!("t-{n}"), "status": 201}).to_string() + "\n").collect()
     };
     let server = Server::start([
         lines(&answers(0..2_000)),

@@ -60,6 +60,21 @@ fn a_request_continues_its_callers_trace_and_the_stop_exports_it() {
     assert!(holds(b"/api/v1/twins/{id}"), "the route of the span");
 }
 
+/// Where nobody exports them reads have none: nobody else would look at it.
+#[test]
+fn a_read_has_a_span_where_traces_are_exported_also_if_its_caller_traces_nothing() {
+    let (url, exports) = collector();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start_with(dir.path(), &["--otlp-endpoint", &url, "--trace-ratio", "1"]);
+    assert_eq!(node.request("GET", "twins/none", None).0, 404);
+    node.signal("-TERM");
+    assert!(node.wait().0.success());
+    let mut exported = exports.recv_timeout(Duration::from_secs(10)).expect("an export before the end");
+    exported.extend(exports.try_iter().flatten());
+    let route = b"/api/v1/twins/{id}";
+    assert!(exported.windows(route.len()).any(|window| window == route), "the route of the span");
+}
+
 /// The span of this name, which there is.
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     let found: Vec<&Span> = spans.iter().filter(|span| span.name == name).collect();
