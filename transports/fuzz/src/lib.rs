@@ -3,7 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use twin_transports::auth::Credentials;
+use rustls_pki_types::CertificateDer;
+use twin_transports::auth::{Credentials, read_certificate, read_certificate_pem};
 use twin_transports::codec::{
     Frame, FrameReader, UplinkFrame, decode, decode_datagram, decode_reading, decode_uplink, encode,
 };
@@ -14,8 +15,14 @@ use twin_transports::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 pub type Body = fn(&[u8]);
 
 /// All targets, by the names of their corpora.
-pub const TARGETS: [(&str, Body); 5] =
-    [("frame", frame), ("stream", stream), ("uplink", uplink), ("reading", reading), ("credentials", credentials)];
+pub const TARGETS: [(&str, Body); 6] = [
+    ("frame", frame),
+    ("stream", stream),
+    ("uplink", uplink),
+    ("reading", reading),
+    ("credentials", credentials),
+    ("certificate", certificate),
+];
 
 /// Runs one target.
 pub fn run(target: &str, bytes: &[u8]) {
@@ -81,6 +88,14 @@ fn uplink(bytes: &[u8]) {
 fn reading(bytes: &[u8]) {
     if let Ok(Some(frame)) = decode_reading(&Bytes::copy_from_slice(bytes)) {
         stays_the_same(&frame);
+    }
+}
+
+/// A certificate as anybody may show it, or as an operator registers it.
+fn certificate(bytes: &[u8]) {
+    let _shown = read_certificate(&CertificateDer::from(bytes));
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _registered = read_certificate_pem(text);
     }
 }
 

@@ -116,5 +116,12 @@ fn the_corpus_is_written() {
         encode(&batcher.take(None).unwrap().into(), FRAME_BYTES_MAX, &mut uplink).unwrap();
         write("uplink", &format!("batches-{round}"), &uplink);
     }
+    for (name, algorithm) in [("p-256", &rcgen::PKCS_ECDSA_P256_SHA256), ("ed25519", &rcgen::PKCS_ED25519)] {
+        let mut params = rcgen::CertificateParams::new(vec!["gateway".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2030, 5, 6);
+        let made = params.self_signed(&rcgen::KeyPair::generate_for(algorithm).unwrap()).unwrap();
+        write("certificate", name, made.der());
+        write("certificate", &format!("{name}.pem"), made.pem().as_bytes());
+    }
     write("credentials", "gateway", credentials().to_json().as_bytes());
 }

@@ -40,7 +40,7 @@ impl Recorded {
 
     fn new() -> Self {
         let message = |n: u64, body| StateMessage { twin: 0, stay: STAY, first: Seq::new(n), more: 0, body };
-        let report = |n: u64| message(n, WireBody::Report(vec![(0, WireOp::Set((n as i64).into()))]));
+        let report = |n: u32| message(n.into(), WireBody::Report(vec![(0, WireOp::Set(i64::from(n).into()))]));
         let path = Path::from_keys(["n"]);
         let batch = |batch, twins, paths, message| StateBatch {
             batch,
