@@ -10,6 +10,7 @@ use twin_cluster::{Cluster, ClusterOptions, Enrolment};
 use twin_core::clock::SystemClock;
 use twin_core::command::{Answer, Command};
 use twin_core::ids::{GatewayName, SiteId, TwinId};
+use twin_core::value::Value;
 use twin_faulty_disk::FaultyDisk;
 use twin_gateway::limits::OUTBOX_BYTES_MIN;
 use twin_gateway::{Credentials, Gateway, Options, Report};
@@ -98,7 +99,7 @@ async fn flood(number: usize, gateway: Gateway, stop: Arc<AtomicBool>, full: Arc
     while !stop.load(Ordering::Relaxed) {
         let reports = (taken..taken + AT_ONCE).map(|n| {
             let patch = json!({"n": n + 1, "text": "x".repeat(200)});
-            Report::new(label(number, n % DEVICES), serde_json::from_value(patch).unwrap())
+            Report::new(label(number, n % DEVICES), serde_json::from_value::<Value>(patch).unwrap())
         });
         match gateway.report_all(reports.collect()).await {
             Ok(_) => taken += AT_ONCE,

@@ -246,11 +246,7 @@ async fn a_certificate_that_has_ended_is_not_registered_and_one_that_has_not_beg
     store.register("g1", &store.pki.make("g1"));
     refused("sites/store/gateways/g1/keys", json!({"certificate": ended.certificate}));
     // From next week on: the clock of the store may be there already.
-    let mut params = CertificateParams::new(vec!["g2.store.example".to_owned()]).unwrap();
-    params.not_before = (SystemTime::now() + Duration::from_secs(7 * 24 * 3600)).into();
-    params.not_after = (SystemTime::now() + Duration::from_secs(30 * 24 * 3600)).into();
-    let key = KeyPair::generate().unwrap();
-    let made = Made { certificate: params.signed_by(&key, &store.pki.issuer).unwrap().pem(), key: key.serialize_pem() };
+    let made = store.pki.make_ahead("g2", Duration::from_secs(7 * 24 * 3600));
     let gateway = store.gateway(&credentials(&store.register("g2", &made), &made), "g2");
     connected(&gateway);
     gateway.shutdown().await;

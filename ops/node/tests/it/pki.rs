@@ -31,8 +31,21 @@ impl Pki {
 
     /// One that ends so long from now.
     pub fn make_for(&self, key: &KeyPair, name: &str, ends_in: Duration) -> Made {
+        self.signed(key, name, |params| params.not_after = (SystemTime::now() + ends_in).into())
+    }
+
+    /// One of which the owner was far ahead: it begins so long from now.
+    pub fn make_ahead(&self, name: &str, begins_in: Duration) -> Made {
+        let begins = SystemTime::now() + begins_in;
+        self.signed(&KeyPair::generate().unwrap(), name, |params| {
+            params.not_before = begins.into();
+            params.not_after = (begins + Duration::from_secs(3600)).into();
+        })
+    }
+
+    fn signed(&self, key: &KeyPair, name: &str, lasting: impl FnOnce(&mut CertificateParams)) -> Made {
         let mut params = CertificateParams::new(vec![format!("{name}.store.example")]).unwrap();
-        params.not_after = (SystemTime::now() + ends_in).into();
+        lasting(&mut params);
         Made { certificate: params.signed_by(key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 }

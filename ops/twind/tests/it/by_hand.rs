@@ -127,7 +127,7 @@ impl ByHand {
 
     pub async fn attach(&mut self, twin: &TwinId, stay: Stay, saw: u64) -> Result<AttachmentNo, Refusal> {
         let item = AttachItem { twin: twin.clone(), stay, saw: AttachmentNo::new(saw), knows: Version::new(0) };
-        self.control.send(&bytes_of(Attach { request: 1, items: vec![item] })).await;
+        self.control.send(&bytes_of(Attach { request: 1, items: vec![item], urgent: false })).await;
         loop {
             if let Frame::AttachResults(mut answer) = self.control.next().await {
                 return answer.results.remove(0);
