@@ -87,7 +87,7 @@ async fn a_source_that_goes_on_from_its_position_has_each_row_take_effect_once()
         let from = gateway.position("sensor.csv").unwrap_or(0);
         let upto = (from + 50).min(rows);
         for row in from + 1..=upto {
-            let patch = serde_json::from_value(json!({ "row": row })).unwrap();
+            let patch: twin_core::value::Value = serde_json::from_value(json!({ "row": row })).unwrap();
             gateway.report_many(vec![Report::new(label.clone(), patch).at("sensor.csv", row)]).await.unwrap();
         }
         let crashed = crash(&state_dir);

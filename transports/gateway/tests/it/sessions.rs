@@ -58,7 +58,7 @@ async fn cuts_in_the_middle_lose_nothing_and_repeat_nothing() {
     let twins: Vec<_> = (0..5).map(|n| id(&format!("d{n}"))).collect();
     for round in 1..=40 {
         let reports = twins.iter().map(|twin| {
-            let patch = serde_json::from_value(json!({ "round": round })).unwrap();
+            let patch: twin_core::value::Value = serde_json::from_value(json!({ "round": round })).unwrap();
             Report::new(twin.clone(), patch)
         });
         gateway.report_many(reports.collect()).await.unwrap();

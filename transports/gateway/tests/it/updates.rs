@@ -103,7 +103,7 @@ async fn one_receipt_for_many_waits_for_all_and_says_what_was_refused() {
         let refuse = *twin == never && matches!(command, Command::State { body: StateBody::Report(_), .. });
         refuse.then(|| Refusal::Invalid { message: "test".into() })
     });
-    let patch = |n: u32| serde_json::from_value(json!({ "n": n })).unwrap();
+    let patch = |n: u32| serde_json::from_value::<twin_core::value::Value>(json!({ "n": n })).unwrap();
     let reports = (0..300).filter(|n| *n != 3).map(|n| Report::new(id(&format!("d{n}")), patch(n)));
     let receipts = gateway.report_all(reports.collect()).await.unwrap();
     within("the acks", receipts.acked()).await.unwrap();
