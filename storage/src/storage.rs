@@ -138,7 +138,6 @@ impl OpenedFiles {
         let node = first.map(|(_, node)| node);
         let openings = Openings { log_took, state, log_bytes: stored.values().map(StoredGroup::bytes).sum() };
         Ok(Self {
-            openings,
             options,
             stats,
             space,
@@ -149,6 +148,7 @@ impl OpenedFiles {
             state_seal,
             stored,
             covered,
+            openings,
             node,
         })
     }
