@@ -15,7 +15,7 @@ thread_local! {
     static RECORD: RefCell<Option<Bytes>> = const { RefCell::new(None) };
 }
 
-/// Makes what `decode` gives [`bytes`] to read slices of `record`, where they lie in it.
+/// Makes what `decode` gives [`bytes()`] to read slices of `record`, where they lie in it.
 pub(crate) fn within<T>(record: &Bytes, decode: impl FnOnce() -> T) -> T {
     /// Also where decoding panics: the next record of this thread is another one.
     struct Reset;
