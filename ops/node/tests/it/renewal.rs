@@ -80,13 +80,17 @@ async fn a_certificate_that_was_renewed_before_its_end_is_shown_as_soon_as_the_s
 async fn a_certificate_that_is_renewed_after_its_end_is_shown_in_the_pause_after_the_refusal() {
     let store = Store::open().await;
     let key = KeyPair::generate().unwrap();
-    let ended = store.pki.make_for(&key, "g1", Duration::ZERO);
-    store.post("sites/store/gateways", json!({"name": "g1", "certificate": ended.certificate}));
-    store.put(&ended);
+    let hour = Duration::from_secs(3600);
+    store.post(
+        "sites/store/gateways",
+        json!({"name": "g1", "certificate": store.pki.make_for(&key, "g1", hour).certificate}),
+    );
+    // For the same key, which is what is registered.
+    store.put(&store.pki.make_for(&key, "g1", Duration::ZERO));
     let gateway = store.gateway();
     refused(&gateway, "certificate-expired");
     let begun = Instant::now();
-    store.put(&store.pki.make_for(&key, "g1", Duration::from_secs(3600)));
+    store.put(&store.pki.make_for(&key, "g1", hour));
     connected(&gateway);
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     // Another key, with no overlap: the session ends, and the files come some time later.
