@@ -88,7 +88,9 @@ fn damaged_is_refused_by_name(dir: &std::path::Path, name: &str) {
     let log = dir.join(name);
     let whole = std::fs::read(&log).unwrap();
     // Redb checks some of its structures with assertions, which must not be printed as a panic.
-    for at in (0..320).step_by(8) {
+    // Behind what the journal's header says there is nothing to damage.
+    let end = if name == "log.journal" { 96 } else { 320 };
+    for at in (0..end).step_by(8) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
         // The journal's header is there twice.
