@@ -79,26 +79,13 @@ fn a_log_filter_that_is_none() {
 fn a_damaged_file() {
     let dir = tempfile::tempdir().unwrap();
     Twind::start(dir.path()).kill();
-    for name in ["log.redb", "log.journal"] {
-        damaged_is_refused_by_name(dir.path(), name);
-    }
-}
-
-fn damaged_is_refused_by_name(dir: &std::path::Path, name: &str) {
-    let log = dir.join(name);
+    let log = dir.path().join("log.redb");
     let whole = std::fs::read(&log).unwrap();
     // Redb checks some of its structures with assertions, which must not be printed as a panic.
-    // Behind what the journal's header says there is nothing to damage.
-    let end = if name == "log.journal" { 96 } else { 320 };
-    for at in (0..end).step_by(8) {
+    for at in (0..320).step_by(8) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;
-        // The journal's header is there twice.
-        if name == "log.journal" {
-            bytes[4096 + at] ^= 0xff;
-        }
-        std::fs::write(&log, &bytes[..at.max(8192).min(bytes.len())]).unwrap();
-        assert!(refused(&["--data-dir", dir.to_str().unwrap()]).contains(name));
+        std::fs::write(&log, &bytes[..at.max(4096).min(bytes.len())]).unwrap();
+        assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("log.redb"));
     }
-    std::fs::write(&log, &whole).unwrap();
 }
