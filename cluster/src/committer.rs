@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::impls::ProgressResponder;
@@ -114,9 +115,12 @@ fn tell(sender: tokio::sync::oneshot::Sender<Result<(), Refusal>>) -> Done {
 /// A deliberate bug, so that the auditor can be shown to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlantedBug {
-    /// Answers as soon as an entry is proposed.
+    /// Answers from memory, and writes behind.
     AckBeforeCommit,
 }
+
+/// How far behind a planted bug writes: longer than an answer takes to a gateway's outbox, as a commit itself is not.
+const PLANTED_WRITE_BEHIND: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
 struct CommitterHandle {
@@ -248,7 +252,7 @@ impl<H: Host> Committer<H> {
                     Err(broken) => tracing::info!(term, %broken, "the barrier was not accepted; trying again"),
                 }
                 // A write just after taking over can be refused once: try again in a few milliseconds.
-                let pause = tokio::time::Instant::now() + std::time::Duration::from_millis(5);
+                let pause = tokio::time::Instant::now() + Duration::from_millis(5);
                 tokio::time::sleep_until(pause).await;
                 continue;
             }
@@ -405,16 +409,16 @@ impl<H: Host> Committer<H> {
         let link: ChainLink = chain.next_link();
         self.last = *chain;
         let entry = EntryData::batch(link, rows).map_err(|error| Broken::NotAccepted(error.to_string()))?;
-        let outcome = self.propose(entry, leader).await?;
-        let deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
-        let mut entry = InFlight { outcome, deadline, newest, commits, confirms };
         if self.planted == Some(PlantedBug::AckBeforeCommit) {
-            for (events, done) in entry.commits.drain(..) {
+            for (events, done) in commits.drain(..) {
                 self.host.committed(events);
                 done.tell(Ok(()));
             }
+            tokio::time::sleep(PLANTED_WRITE_BEHIND).await;
         }
-        in_flight.push_back(entry);
+        let outcome = self.propose(entry, leader).await?;
+        let deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
+        in_flight.push_back(InFlight { outcome, deadline, newest, commits, confirms });
         self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
         Ok(())
     }
