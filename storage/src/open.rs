@@ -281,12 +281,19 @@ fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
 
 /// Whose file it is; `None`: nobody has claimed it.
 pub(crate) fn node_of(database: &Database) -> Result<Option<String>, redb::Error> {
-    let read = database.begin_read()?;
-    match read.open_table(NODE) {
-        Ok(table) => Ok(table.get(NODE_ID)?.map(|row| row.value().to_owned())),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(other) => Err(other.into()),
-    }
+    guarded(|| {
+        let read = database.begin_read()?;
+        match read.open_table(NODE) {
+            Ok(table) => Ok(table.get(NODE_ID)?.map(|row| row.value().to_owned())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    })
+}
+
+/// Reads what a start needs: where redb's checks of a damaged file panic, it is an error.
+pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    quietly(read).unwrap_or_else(|_| Err(redb::Error::Corrupted("its structure contradicts itself".to_owned())))
 }
 
 /// Writes into the file whose it is.

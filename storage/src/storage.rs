@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
-use crate::open::{OpenError, Opening, claim, node_of, open_file};
+use crate::open::{OpenError, Opening, claim, guarded, node_of, open_file};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -133,7 +133,7 @@ impl OpenedFiles {
         let log_seal = Seal::open(&log_file, disk, DataFile::Log, seal)?;
         let state_seal = Seal::open(&state_file, disk, DataFile::State, seal)?;
         log::read_last(&journal, disk, log_seal.as_deref(), &mut stored)?;
-        let covered = state::load(&state_file).map_err(damaged(disk, DataFile::State))?;
+        let covered = guarded(|| state::load(&state_file)).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let node = first.map(|(_, node)| node);
         let openings = Openings { log_took, state, log_bytes: stored.values().map(StoredGroup::bytes).sum() };

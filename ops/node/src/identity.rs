@@ -1,7 +1,7 @@
 //! Who a data directory is: `node.json`, made at the first start and kept for the node's life.
 //!
 //! **Invariant:** a directory that was a node's never begins a second life without a word. Token, CA and identity are made only
-//! after the data files are in place, so where one of them is and neither log nor state is, the files were lost: every twin
+//! after the data files are in place, so where one of them is and log or state is not, that was lost: every twin
 //! and every gateway's key with them. Only an operator may say that this is meant ([`NodeOptions::begin_empty`]).
 //!
 //! The data files carry the id as well, so that those of two nodes are never taken for one.
@@ -35,17 +35,15 @@ const FILE_BYTES_MAX: u64 = 4096;
 /// Why a directory cannot be used as a node's.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The data files are gone.
+    /// Data files are gone.
     #[error(
-        "{log} and {state} are missing, but {witness} is there: this directory was a node's, and all its twins and gateways were in \
+        "{missing} missing, but {witness} is there: this directory was a node's, and all its twins and gateways were in \
          those files; restore all of them from one backup, or mount the disk that has them, or, to begin with nothing, start once \
          with --begin-empty (every gateway must then be added again)"
     )]
     StateLost {
-        /// `log.redb`.
-        log: PathBuf,
-        /// `state.redb`.
-        state: PathBuf,
+        /// Which, and "is" or "are".
+        missing: String,
         /// What shows that there was a node.
         witness: PathBuf,
     },
@@ -100,20 +98,23 @@ pub(crate) fn check(data_dir: &Path, disk: &dyn Disk, begin_empty: bool) -> Resu
     if mark.exists() {
         return Err(IdentityError::HalfRestored { mark });
     }
-    let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
     if begin_empty {
         return match DataFile::ALL.map(|file| disk.path(file)).into_iter().find(|file| file.exists()) {
             Some(present) => Err(IdentityError::NotEmpty { present }),
             None => Ok(()),
         };
     }
-    // Whether they belong together is for the storage to say.
-    if log.exists() || state.exists() {
-        return Ok(());
-    }
+    let (log, state) = (disk.path(DataFile::Log), disk.path(DataFile::State));
+    let missing = match (log.exists(), state.exists()) {
+        // Whether they belong together is for the storage to say.
+        (true, true) => return Ok(()),
+        (false, true) => format!("{} is", log.display()),
+        (true, false) => format!("{} is", state.display()),
+        (false, false) => format!("{} and {} are", log.display(), state.display()),
+    };
     let witnesses = [IDENTITY_FILE, CA_KEY_FILE].map(|name| data_dir.join(name));
     match witnesses.into_iter().find(|witness| witness.exists()) {
-        Some(witness) => Err(IdentityError::StateLost { log, state, witness }),
+        Some(witness) => Err(IdentityError::StateLost { missing, witness }),
         None => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use super::tables;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::open::OpenError;
+use crate::open::{OpenError, guarded};
 use crate::seal::Seal;
 use crate::space::Space;
 
@@ -47,7 +47,7 @@ pub(crate) fn open_journal(
 ) -> Result<(Journal, BTreeMap<u32, StoredGroup>), OpenError> {
     let damaged = |error: redb::Error| OpenError::Damaged { path: disk.path(DataFile::Log), cause: error.to_string() };
     let gone = |lost: DataFile, left: DataFile| OpenError::Gone { lost: disk.path(lost), left: disk.path(left) };
-    let was_made = tables::has_journal(database).map_err(damaged)?;
+    let was_made = guarded(|| tables::has_journal(database)).map_err(damaged)?;
     let (journal, mut recovered) = Journal::open(disk, space, slot_bytes, was_made)?;
     if journal.has_begun() && !was_made {
         return Err(gone(DataFile::Log, DataFile::Journal));
@@ -57,7 +57,7 @@ pub(crate) fn open_journal(
         tables::journal_made(database).map_err(io)?;
     }
     // The first slot takes over what a restore wrote.
-    for (group, roots) in tables::founding(database).map_err(damaged)? {
+    for (group, roots) in guarded(|| tables::founding(database)).map_err(damaged)? {
         recovered.entry(group).or_insert((roots, Vec::new()));
     }
     let stored = |(group, (roots, places)): (u32, (Roots, Vec<Place>))| {

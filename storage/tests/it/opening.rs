@@ -297,6 +297,27 @@ async fn what_was_durable_and_is_damaged_is_never_taken_for_the_end_of_the_log()
     assert_eq!(last, Some(log_id(1, 78)));
 }
 
+#[tokio::test]
+async fn a_journal_that_was_cut_short_is_refused_wherever_that_was() {
+    let (directory, storage) = fresh();
+    let mut group = storage.group(CELL);
+    for n in 0..20 {
+        append(&mut group.log, vec![barrier(1, n, n)]).await;
+    }
+    drop(storage);
+    let path = directory.path().join("log.journal");
+    let whole = std::fs::read(&path).expect("there");
+    for len in [1, 100, 4096, 8191, 8192, 8193, 12_000, 100_000, whole.len() - 512, whole.len() - 1] {
+        std::fs::write(&path, &whole[..len]).expect("written");
+        let error = refused(directory.path());
+        let is_told = matches!(error, OpenError::Damaged { .. } | OpenError::Foreign { .. });
+        assert!(is_told && error.to_string().contains("log.journal"), "{len}: {error}");
+    }
+    std::fs::write(&path, &whole).expect("written");
+    let last = open(directory.path()).group(CELL).log.get_log_state().await.expect("readable").last_log_id;
+    assert_eq!(last, Some(log_id(1, 19)));
+}
+
 #[test]
 fn files_that_nobody_has_claimed_are_claimed_once_and_those_of_two_nodes_are_refused() {
     let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));

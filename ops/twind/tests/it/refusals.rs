@@ -88,4 +88,30 @@ fn a_damaged_file() {
         std::fs::write(&log, &bytes[..at.max(4096).min(bytes.len())]).unwrap();
         assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("log.redb"));
     }
+    std::fs::write(&log, &whole).unwrap();
+    // And the journal beside it: its header, which is there twice, and its end.
+    let journal = dir.path().join("log.journal");
+    let whole = std::fs::read(&journal).unwrap();
+    let flipped = (0..96).step_by(8).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xff;
+        bytes[4096 + at] ^= 0xff;
+        bytes
+    });
+    let cut = [4096, 8192, whole.len() - 4096].map(|len| whole[..len].to_vec());
+    for bytes in flipped.chain(cut) {
+        std::fs::write(&journal, bytes).unwrap();
+        assert!(refused(&["--data-dir", dir.path().to_str().unwrap()]).contains("log.journal"));
+    }
+}
+
+#[test]
+fn a_log_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    Twind::start(dir.path()).kill();
+    for file in ["log.redb", "log.journal"] {
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+    }
+    let said = refused(&["--data-dir", dir.path().to_str().unwrap()]);
+    assert!(said.contains("log.redb is missing") && said.contains("node.json"), "{said}");
 }

@@ -145,10 +145,15 @@ impl Journal {
         (0..self.slots.len()).filter(unused).min_by_key(|at| self.slots[*at].sequence)
     }
 
+    /// One slot more. The header says so only when it is durable, and before there is anything in it.
     fn grow(&mut self) -> io::Result<usize> {
         let slot = self.slots.len();
         self.file.set_len(self.slot_at(slot + 1))?;
+        self.file.sync_data()?;
         self.slots.push(Slot::default());
+        self.header.slots = self.slots.len() as u64;
+        self.header.opening += 1;
+        self.header.write(&*self.file)?;
         Ok(slot)
     }
 

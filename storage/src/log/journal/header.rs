@@ -23,6 +23,9 @@ pub(super) struct Header {
     pub(super) opening: u64,
     /// Bytes of a slot.
     pub(super) slot_bytes: u64,
+    /// How many slots the file has at least: a file that is shorter was cut.
+    #[serde(default)]
+    pub(super) slots: u64,
     /// Whose file it is, once it was claimed.
     pub(super) node: Option<String>,
 }

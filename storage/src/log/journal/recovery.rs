@@ -59,7 +59,7 @@ impl Journal {
             FoundHeader::Nothing if was_made => {
                 return Err(OpenError::Gone { lost: path(), left: disk.path(DataFile::Log) });
             }
-            FoundHeader::Nothing => Header { opening: 0, slot_bytes, node: None },
+            FoundHeader::Nothing => Header { opening: 0, slot_bytes, slots: 0, node: None },
             FoundHeader::Newer(found) => return Err(OpenError::Newer { path: path(), found, reads: JOURNAL_VERSION }),
             FoundHeader::Foreign => {
                 return Err(OpenError::Foreign {
@@ -135,6 +135,11 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     let len = file.len()?;
     if header.slot_bytes == 0 || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
         return Err(Refused::Damaged(format!("it has slots of {} bytes", header.slot_bytes)));
+    }
+    // **Invariant:** the file is never shorter than its header says, as it grew durably before that was written.
+    let len_min = header.slots.saturating_mul(header.slot_bytes).saturating_add(SLOTS_AT);
+    if header.opening > 0 && len < len_min {
+        return Err(Refused::Damaged(format!("it is cut short: of {len_min} bytes there are {len}")));
     }
     let count = len.saturating_sub(SLOTS_AT).div_ceil(header.slot_bytes) as usize;
     let walk = |slot: usize, sequence: u64| {
