@@ -156,9 +156,8 @@ fn weight_bytes(event: &Outbound) -> usize {
     };
     HEAD_BYTES
         + match &event.kind {
-            OutboundKind::Reported { ops, .. } | OutboundKind::Desired { ops, .. } | OutboundKind::Tags { ops, .. } => {
-                ops.iter().map(op_bytes).sum()
-            }
+            OutboundKind::Reported { ops, .. } => ops.size_bytes() + ops.paths().map(path_bytes).sum::<usize>(),
+            OutboundKind::Desired { ops, .. } | OutboundKind::Tags { ops, .. } => ops.iter().map(op_bytes).sum(),
             OutboundKind::Rejected { path, reason, .. } => path_bytes(path) + reason.len(),
             OutboundKind::Alarm { alarm } => {
                 let alarm = &alarm.alarm;

@@ -1,6 +1,6 @@
 //! Those who watch: they hear of every committed event, in the order of the commits of its cell.
 //!
-//! Nothing of this costs anything while nobody watches: reports are then not even told apart. So events are numbered and kept only
+//! Nothing of this costs anything while nobody watches: reports then make no events. So events are numbered and kept only
 //! from the first observer on, and until [`RESUMABLE_FOR`] after the last one left, in which it may come back.
 
 use std::collections::VecDeque;

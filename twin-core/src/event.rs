@@ -5,6 +5,7 @@ use crate::ids::{GatewayId, SiteId, TwinId};
 use crate::numbers::{AttachmentNo, Incarnation, Version, WallTime};
 use crate::op::Op;
 use crate::path::Path;
+use crate::report::PackedReport;
 use crate::value::Value;
 
 /// Something that happened to a twin.
@@ -33,8 +34,8 @@ pub enum OutboundKind {
     Reported {
         /// Its new version.
         version: Version,
-        /// By these operations.
-        ops: Vec<Op>,
+        /// By these operations. They are taken apart by who shows them: most observers follow something else.
+        ops: PackedReport,
     },
     /// `desired` changed: the gateway of the current attachment has something to fetch.
     Desired {

@@ -52,6 +52,33 @@ impl PartialEq for PackedReport {
     }
 }
 
+/// Which operations of a report had an effect, by their places in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effective(u64);
+
+impl Effective {
+    /// Operations of the longest report that this can speak of.
+    pub(crate) const OPS_MAX: usize = u64::BITS as usize;
+
+    /// None had.
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn add(&mut self, at: usize) {
+        debug_assert!(at < Self::OPS_MAX, "longer reports are for the tree");
+        self.0 |= 1 << at;
+    }
+
+    fn has(self, at: usize) -> bool {
+        at < Self::OPS_MAX && self.0 & 1 << at != 0
+    }
+
+    fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
 /// One operation, its value where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RawOp<'a> {
@@ -99,6 +126,36 @@ impl PackedReport {
             });
         }
         ops
+    }
+
+    /// The operations that had an effect, in their order: in bytes and with a table of their own, as the frame's are much larger,
+    /// and whoever keeps this for a while would keep those.
+    #[must_use]
+    pub fn only(&self, effective: Effective) -> Self {
+        let mut paths = Vec::with_capacity(effective.count());
+        let mut ops = Vec::with_capacity(self.ops.len());
+        write_marker(rmp::encode::write_array_len(&mut ops, effective.count() as u32));
+        let (mut cursor, mut at) = (self.cursor(), 0);
+        while let Some((path, op)) = cursor.next_op() {
+            if effective.has(at) {
+                write_op(&mut ops, paths.len() as u32, op);
+                paths.push(path.clone());
+            }
+            at += 1;
+        }
+        Self { paths: paths.into(), ops: ops.into() }
+    }
+
+    /// The paths of its operations, in their order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let mut cursor = self.cursor();
+        std::iter::from_fn(move || Some(cursor.next_op()?.0))
+    }
+
+    /// Paths in its table.
+    #[cfg(test)]
+    pub(crate) fn table_paths(&self) -> usize {
+        self.paths.len()
     }
 
     pub(crate) fn cursor(&self) -> OpCursor<'_> {
@@ -156,6 +213,23 @@ impl<'a> OpCursor<'a> {
         let path = self.paths.get(path_index(&mut self.reader).ok()? as usize)?;
         Some((path, raw_op(&mut self.reader).ok()?))
     }
+}
+
+/// Appends `[path, operation]`.
+fn write_op(out: &mut Vec<u8>, path: u32, op: RawOp<'_>) {
+    write_marker(rmp::encode::write_array_len(out, 2));
+    write_marker(rmp::encode::write_uint(out, path.into()));
+    let (kind, value) = match op {
+        RawOp::Set(value) => (b's', value),
+        RawOp::Replace(value) => (b'o', value),
+        RawOp::Remove => return out.extend_from_slice(&[0xa1, b'd']),
+    };
+    out.extend_from_slice(&[0x81, 0xa1, kind]);
+    out.extend_from_slice(value);
+}
+
+fn write_marker<T, E>(written: Result<T, E>) {
+    debug_assert!(written.is_ok(), "a Vec takes every byte");
 }
 
 /// Enters `[path, operation]` as far as the path.

@@ -7,6 +7,7 @@ mod d1;
 mod e1;
 mod k1;
 mod m1;
+mod o1;
 mod r1;
 mod s1;
 mod t1;
@@ -24,7 +25,7 @@ pub(crate) struct Scenario {
 }
 
 /// These are for whoever asks for them, by name or with `--full`: a quick run has its five minutes full without them.
-const FULL_ONLY: [&str; 2] = ["E1", "K1"];
+const FULL_ONLY: [&str; 3] = ["E1", "K1", "O1"];
 
 impl Scenario {
     /// Is it part of a quick run?
@@ -50,5 +51,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "T1", about: "start to serving with many twins, clean and after kill -9", run: t1::run },
     Scenario { name: "E1", about: "sealing the disk: what is left of W1, beside a node that does not", run: e1::run },
     Scenario { name: "K1", about: "acks at a fixed rate while backups are taken, and without", run: k1::run },
+    Scenario { name: "O1", about: "one observer: what is left of W1, beside a node that nobody watches", run: o1::run },
     Scenario { name: "B1", about: "bytes of frames per reported number", run: b1::run },
 ];

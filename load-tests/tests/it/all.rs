@@ -88,14 +88,17 @@ fn reports_of_any_seeded_twin_stand_beside_redb_alone() {
 }
 
 #[test]
-fn sealing_and_backups_stand_beside_a_node_without() {
-    let (table, report, _) = tiny("E1,K1");
+fn sealing_backups_and_observers_stand_beside_a_node_without() {
+    let (table, report, _) = tiny("E1,K1,O1");
     for name in ["durable updates, sealed", "CPU of the node, sealed", "state file a twin, sealed"] {
         assert!(median(&report, "E1", name) > 0.0, "{name} in {report}");
     }
     for name in ["p99 of acks at 2000/s without", "p99 of acks at 2000/s during backups", "a backup, 2000 seeded twins"]
     {
         assert!(median(&report, "K1", name) > 0.0, "{name} in {report}");
+    }
+    for name in ["durable updates beside an observer / without", "CPU of the node beside an observer"] {
+        assert!(median(&report, "O1", name) > 0.0, "{name} in {report}");
     }
     assert!(table.contains("of plain"), "{table}");
 }

@@ -93,8 +93,9 @@ fn report(bytes: &[u8]) {
     match (merged, tree.apply(ops, now)) {
         (Overwrite::NeedsTree, _) => {}
         (Overwrite::Unchanged, effect) => assert!(admitted && effect == Ok(None)),
-        (Overwrite::Changed(packed), effect) => {
-            assert!(admitted && matches!(effect, Ok(Some(_))));
+        (Overwrite::Changed(packed, effective), effect) => {
+            assert!(admitted);
+            assert_eq!(effect, Ok(Some(report.only(effective).unpack())));
             assert_eq!(packed, PackedReported::from(&tree));
         }
     }

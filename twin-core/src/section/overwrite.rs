@@ -5,25 +5,30 @@ use smallvec::SmallVec;
 use super::encode::STAMP_KEY;
 use crate::limits::{DEPTH_MAX, INTEGER_MAX, STRING_BYTES_MAX};
 use crate::msgpack::{Item, Malformed, Reader};
-use crate::report::{OpCursor, PackedReport, RawOp};
+use crate::report::{Effective, OpCursor, PackedReport, RawOp};
 use crate::value::Number;
 
 /// A leaf is an array of its time and its value.
 const LEAF_HEAD: u8 = 0x92;
 /// Most operations that are looked for one by one; a longer report is for the tree.
-const OVERWRITES_MAX: usize = 64;
+const OVERWRITES_MAX: usize = Effective::OPS_MAX;
 
-/// Appends to `out` the root object with the report's values in it, stamped `later_ms` after the stored one. `false`: nothing
-/// changes, and what was appended is worth nothing.
-pub(super) fn merge(root: &[u8], report: &PackedReport, later_ms: i64, out: &mut Vec<u8>) -> Result<bool, NeedsTree> {
+/// Appends to `out` the root object with the report's values in it, stamped `later_ms` after the stored one, and tells which
+/// operations had an effect. If none had, what was appended is worth nothing.
+pub(super) fn merge(
+    root: &[u8],
+    report: &PackedReport,
+    later_ms: i64,
+    out: &mut Vec<u8>,
+) -> Result<Effective, NeedsTree> {
     let mut merge = Merge { ops: Ops::new(report.cursor())?, root, copied: 0, out: Some(out), later_ms };
     let mut stored = Reader::new(root);
-    let changed = merge.object(&mut stored, 0, &[])?;
+    merge.object(&mut stored, 0, &[])?;
     merge.copy_upto(stored.at());
     if merge.ops.left > 0 {
         return Err(NeedsTree);
     }
-    Ok(changed)
+    Ok(merge.ops.effective)
 }
 
 /// The report does something else than overwriting leaves.
@@ -113,6 +118,7 @@ struct Ops<'a> {
     list: SmallVec<[Op<'a>; 16]>,
     /// Still to be carried out.
     left: usize,
+    effective: Effective,
     /// Most reports say the same properties in the same order each time, and mostly in that of the document: the next is
     /// probably here.
     hint: usize,
@@ -136,7 +142,7 @@ impl<'a> Ops<'a> {
                 _ => return Err(NeedsTree),
             }
         }
-        Ok(Self { left: list.len(), list, hint: 0 })
+        Ok(Self { left: list.len(), list, effective: Effective::default(), hint: 0 })
     }
 
     /// What an operation says of this member of the object at `trail`, if one does; it is carried out with that.
@@ -155,7 +161,7 @@ impl<'a> Ops<'a> {
             let scalar = op.scalar;
             self.left -= 1;
             self.hint = at + 1;
-            return Says::Is(scalar);
+            return Says::Is(at, scalar);
         }
         Says::Nothing
     }
@@ -166,8 +172,8 @@ enum Says<'a> {
     Nothing,
     /// It is an object with something in it.
     Holds,
-    /// It is this.
-    Is(Scalar<'a>),
+    /// It is this, by the operation at this place.
+    Is(usize, Scalar<'a>),
 }
 
 /// One walk over the stored object, with the report beside it. What stays as it is is copied in pieces, each from one change to
@@ -227,12 +233,13 @@ impl<'a> Merge<'a, '_> {
         let change = match self.ops.take(trail, key) {
             Says::Nothing => None,
             Says::Holds => return Err(NeedsTree),
-            Says::Is(scalar) => (!scalar.equals(value)?).then_some(scalar),
+            Says::Is(at, scalar) => (!scalar.equals(value)?).then_some((at, scalar)),
         };
-        let Some(scalar) = change else {
+        let Some((at, scalar)) = change else {
             self.age(age_at, value_at, age_ms.wrapping_add(self.later_ms));
             return Ok(false);
         };
+        self.ops.effective.add(at);
         self.age(age_at, stored.at(), 0);
         if let Some(out) = &mut self.out {
             out.extend_from_slice(scalar.0);

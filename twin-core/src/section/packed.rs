@@ -11,7 +11,7 @@ use super::{Reported, SectionKind};
 use crate::msgpack::{Malformed, Reader};
 use crate::numbers::{Version, WallTime};
 use crate::recovery::Raise;
-use crate::report::PackedReport;
+use crate::report::{Effective, PackedReport};
 
 /// A compact JSON text is at most this many times as long as the MessagePack of the same values (a control character takes
 /// one byte here and six there): below its bound divided by this, a section certainly fits.
@@ -60,8 +60,8 @@ impl PartialEq for PackedReported {
 pub enum Overwrite {
     /// All of it stood there already.
     Unchanged,
-    /// One version more.
-    Changed(PackedReported),
+    /// One version more, by these operations of the report.
+    Changed(PackedReported, Effective),
     /// Not all of it overwrites a leaf by a scalar that obeys the rules: ask the tree.
     NeedsTree,
 }
@@ -151,7 +151,8 @@ impl PackedReported {
         rmp_serde::from_slice(&stored).unwrap_or_else(|error| unreachable!("a stored section is readable: {error}"))
     }
 
-    /// Merges a report into the stored bytes, if all it does is to overwrite leaves.
+    /// Merges a report into the stored bytes, if all it does is to overwrite leaves. The operations that [`Overwrite::Changed`] names
+    /// are those that the tree would call effective.
     pub fn overwrite(&self, report: &PackedReport, now: WallTime) -> Overwrite {
         let length = self.size_bytes() + report.size_bytes();
         if length * JSON_BYTES_PER_BYTE_MAX > SectionKind::Reported.size_bytes_max() {
@@ -162,10 +163,11 @@ impl PackedReported {
         let mut buffer = Vec::with_capacity(HEAD_ROOM_BYTES + self.size_bytes() + GROWTH_BYTES);
         buffer.resize(HEAD_ROOM_BYTES, 0);
         match merge(self.root.bytes(), report, later_ms, &mut buffer) {
-            Ok(true) => {
-                Overwrite::Changed(Self { version: self.version.next(), updated: now, root: Root::Fresh(buffer) })
+            Ok(effective) if effective.is_none() => Overwrite::Unchanged,
+            Ok(effective) => {
+                let changed = Self { version: self.version.next(), updated: now, root: Root::Fresh(buffer) };
+                Overwrite::Changed(changed, effective)
             }
-            Ok(false) => Overwrite::Unchanged,
             Err(NeedsTree) => Overwrite::NeedsTree,
         }
     }
@@ -230,8 +232,10 @@ mod tests {
             vec![set("/g", 5)],
         ] {
             let mut tree = before.clone();
-            tree.apply(ops.clone(), at(9000)).unwrap().unwrap();
-            assert_eq!(overwritten(&before, &ops), Overwrite::Changed(PackedReported::from(&tree)), "{ops:?}");
+            let told = tree.apply(ops.clone(), at(9000)).unwrap().unwrap();
+            let Overwrite::Changed(changed, effective) = overwritten(&before, &ops) else { panic!("{ops:?}") };
+            assert_eq!(changed, PackedReported::from(&tree), "{ops:?}");
+            assert_eq!(PackedReport::from(&ops[..]).only(effective).unpack(), told, "{ops:?}");
         }
     }
 
@@ -285,7 +289,8 @@ mod tests {
         for ours in [&[0xcc, 0x80][..], &[0xd0, 0x80], &[0xcd, 0x01, 0x00], &[0xff], &[0xa1, b'x']] {
             let mut tree = before.to_section();
             tree.apply(report(ours).unpack(), at(9000)).unwrap().unwrap();
-            assert_eq!(before.overwrite(&report(ours), at(9000)), Overwrite::Changed((&tree).into()), "{ours:?}");
+            let Overwrite::Changed(changed, _) = before.overwrite(&report(ours), at(9000)) else { panic!("{ours:?}") };
+            assert_eq!(changed, (&tree).into(), "{ours:?}");
         }
     }
 
@@ -328,14 +333,17 @@ mod tests {
             for (ops, later_ms) in reports {
                 now += later_ms;
                 let packed = PackedReported::from(&tree);
-                let merged = packed.overwrite(&PackedReport::from(&ops[..]), at(now));
+                let report = PackedReport::from(&ops[..]);
+                let merged = packed.overwrite(&report, at(now));
                 let effect = tree.apply(ops, at(now)).unwrap();
                 match merged {
                     Overwrite::NeedsTree => {}
                     Overwrite::Unchanged => prop_assert_eq!(effect, None),
-                    Overwrite::Changed(changed) => {
-                        prop_assert!(effect.is_some());
+                    Overwrite::Changed(changed, effective) => {
                         prop_assert_eq!(changed, PackedReported::from(&tree));
+                        let told = report.only(effective);
+                        prop_assert_eq!(told.table_paths(), told.paths().count(), "no path that it does not need");
+                        prop_assert_eq!(Some(told.unpack()), effect);
                     }
                 }
                 prop_assert_eq!(&PackedReported::from(&tree).to_section(), &tree);

@@ -84,22 +84,26 @@ impl Life {
     /// Nearly every report overwrites what stands: that is done in the stored bytes. The tree is for the others.
     fn report(&mut self, report: &PackedReport, context: StepContext) -> Result<Effect, Refusal> {
         let effect = Effect::done(RowKind::Hot);
-        if !context.observed {
-            match self.hot.reported.overwrite(report, context.now) {
-                Overwrite::Unchanged => return Ok(effect),
-                Overwrite::Changed(reported) => {
-                    self.hot.reported = reported;
-                    return Ok(effect);
-                }
-                Overwrite::NeedsTree => {}
+        let ops = match self.hot.reported.overwrite(report, context.now) {
+            Overwrite::Unchanged => return Ok(effect),
+            Overwrite::Changed(reported, effective) => {
+                self.hot.reported = reported;
+                context.observed.then(|| report.only(effective))
             }
-        }
-        let ops = report.unpack();
-        check_ops(&ops, SectionKind::Reported)?;
-        let mut reported = self.hot.reported.to_section();
-        let Some(ops) = reported.apply(ops, context.now)? else { return Ok(effect) };
-        self.hot.reported = PackedReported::from(&reported);
-        Ok(effect.event(OutboundKind::Reported { version: reported.version(), ops }))
+            Overwrite::NeedsTree => {
+                let ops = report.unpack();
+                check_ops(&ops, SectionKind::Reported)?;
+                let mut reported = self.hot.reported.to_section();
+                let Some(ops) = reported.apply(ops, context.now)? else { return Ok(effect) };
+                self.hot.reported = PackedReported::from(&reported);
+                context.observed.then(|| PackedReport::from(&ops[..]))
+            }
+        };
+        let version = self.hot.reported.version();
+        Ok(match ops {
+            Some(ops) => effect.event(OutboundKind::Reported { version, ops }),
+            None => effect,
+        })
     }
 
     fn applied(&mut self, version: Version) -> Effect {

@@ -19,6 +19,7 @@ use twin_cluster::event_ring::{EventId, Observed, Reset};
 use twin_cluster::observers::Observation;
 use twin_core::command::Command;
 use twin_core::event::OutboundKind;
+use twin_core::op::Op;
 use twin_core::time_text::rfc3339;
 use twin_core::value::Value;
 use utoipa::ToSchema;
@@ -292,7 +293,11 @@ fn write_lagged(chunk: &mut String, missed: u64) {
 }
 
 fn write_event(chunk: &mut String, Observed { id, event }: &Observed) {
-    let (kind, what) = describe(&event.kind);
+    let reported = match &event.kind {
+        OutboundKind::Reported { ops, .. } => ops.unpack(),
+        _ => Vec::new(),
+    };
+    let (kind, what) = describe(&event.kind, &reported);
     let body = EventBody {
         device_id: event.twin.as_str(),
         site: event.site.as_str(),
@@ -307,8 +312,9 @@ fn write_event(chunk: &mut String, Observed { id, event }: &Observed) {
     }
 }
 
-fn describe(kind: &OutboundKind) -> (&'static str, What<'_>) {
-    let section = |version: &twin_core::numbers::Version, ops| What {
+/// `reported`: the operations of a report.
+fn describe<'a>(kind: &'a OutboundKind, reported: &'a [Op]) -> (&'static str, What<'a>) {
+    let section = |version: &twin_core::numbers::Version, ops: &'a [Op]| What {
         version: Some(version.get()),
         ops: Some(bodies(ops)),
         ..What::default()
@@ -317,7 +323,7 @@ fn describe(kind: &OutboundKind) -> (&'static str, What<'_>) {
     match kind {
         OutboundKind::Created => ("created", What::default()),
         OutboundKind::Deleted => ("deleted", What::default()),
-        OutboundKind::Reported { version, ops } => ("reported", section(version, ops)),
+        OutboundKind::Reported { version, .. } => ("reported", section(version, reported)),
         OutboundKind::Desired { version, ops, .. } => ("desired", section(version, ops)),
         OutboundKind::Tags { version, ops } => ("tags", section(version, ops)),
         OutboundKind::Delivered { version } => ("delivered", upto(version)),
@@ -356,8 +362,8 @@ mod tests {
     use twin_core::event::Outbound;
     use twin_core::ids::{SiteId, TwinId};
     use twin_core::numbers::{Incarnation, Version, WallTime};
-    use twin_core::op::Op;
     use twin_core::path::Path;
+    use twin_core::report::PackedReport;
 
     #[test]
     fn an_event_is_one_block_of_kind_and_compact_json() {
@@ -367,7 +373,7 @@ mod tests {
             site: SiteId::default_site(),
             incarnation: Incarnation::new(1),
             at: WallTime::new(0),
-            kind: OutboundKind::Reported { version: Version::new(2), ops },
+            kind: OutboundKind::Reported { version: Version::new(2), ops: PackedReport::from(&ops[..]) },
         };
         let mut chunk = String::new();
         write_event(&mut chunk, &Observed { id: EventId { start: 26, number: 7 }, event });

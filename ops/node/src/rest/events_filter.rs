@@ -5,6 +5,7 @@ use twin_core::ids::{SiteId, TwinId};
 use twin_core::limits::TWIN_ID_BYTES_MAX;
 use twin_core::op::Op;
 use twin_core::path::Path;
+use twin_core::report::PackedReport;
 
 use super::problem::Problem;
 use super::query::Query;
@@ -84,10 +85,11 @@ impl Place {
     fn concerns(&self, kind: &OutboundKind) -> bool {
         let touches = |path: &Path| path.covers(&self.path) || self.path.covers(path);
         let changes = |section, ops: &[Op]| self.section == section && ops.iter().any(|op| touches(op.path()));
+        let reports = |ops: &PackedReport| self.section == Section::Reported && ops.paths().any(touches);
         match kind {
             // Everything begins and ends with the twin.
             OutboundKind::Created | OutboundKind::Deleted => true,
-            OutboundKind::Reported { ops, .. } => changes(Section::Reported, ops),
+            OutboundKind::Reported { ops, .. } => reports(ops),
             OutboundKind::Desired { ops, .. } => changes(Section::Desired, ops),
             OutboundKind::Tags { ops, .. } => changes(Section::Tags, ops),
             OutboundKind::Delivered { .. } | OutboundKind::Applied { .. } => self.section == Section::Desired,
@@ -119,7 +121,7 @@ mod tests {
 
     fn reported(pointer: &str) -> OutboundKind {
         let ops = vec![Op::Set { path: Path::from_pointer(pointer).unwrap(), value: 1.into() }];
-        OutboundKind::Reported { version: Version::new(2), ops }
+        OutboundKind::Reported { version: Version::new(2), ops: PackedReport::from(&ops[..]) }
     }
 
     fn passes(query: &str, twin: &str, kind: OutboundKind) -> bool {
