@@ -18,6 +18,7 @@ use twin_backup::{Frame, Manifest, ReadError, Reader};
 use twin_cluster::recovery::{Recovery, RecoveryError};
 use twin_cluster::{DIRECTORY, FIRST_CELL};
 use twin_core::numbers::CellId;
+use twin_small_file::open_regular;
 use twin_storage::{
     BackupError, BackupRow, FORMAT_VERSION, Options, RestoreError as StorageError, Restorer, SealOptions, StateKey,
     read_rows,
@@ -135,7 +136,8 @@ pub enum RestoreError {
 pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64)) -> Result<Restored, RestoreError> {
     let unreadable = |cause| RestoreError::Backup { path: options.from.clone(), cause };
     let open = || {
-        let file = fs::File::open(&options.from).map_err(|error| unreadable(error.into()))?;
+        // Read twice, which a pipe cannot be.
+        let file = open_regular(&options.from).map_err(|error| unreadable(io::Error::from(error).into()))?;
         Reader::begin(BufReader::with_capacity(READ_BYTES, file)).map_err(unreadable)
     };
     // To its end before anything is made of it: what a damaged backup says is worth nothing, not even as an error.
