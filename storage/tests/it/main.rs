@@ -3,6 +3,7 @@
 mod backups;
 mod chain;
 mod checkpoints;
+mod damaged_pages;
 mod disk_full;
 mod failures;
 mod faulty_disk;

@@ -236,6 +236,23 @@ pub(super) fn read(file: &dyn StorageBackend, at: u64, end: u64) -> io::Result<O
     Ok(Some(Found { head, items, file_bytes }))
 }
 
+/// The bytes that a frame at `at` says it has, if it says that it is this one of this slot, whole or not; 0: it does not.
+pub(super) fn claimed(file: &dyn StorageBackend, at: u64, end: u64, sequence: u64, number: u64) -> io::Result<u64> {
+    let room = end.saturating_sub(at);
+    if room < HEAD_BYTES as u64 {
+        return Ok(0);
+    }
+    let mut bytes = [0; HEAD_BYTES];
+    file.read(at, &mut bytes)?;
+    let long = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+    let small = |at: usize| u64::from(u32::from_be_bytes(std::array::from_fn(|byte| bytes[at + byte])));
+    if !begins_like_one(&bytes) || (long(8), long(16)) != (sequence, number) {
+        return Ok(0);
+    }
+    let file_bytes = HEAD_BYTES as u64 + small(44) + small(40) * ITEM_BYTES as u64;
+    Ok(file_bytes.next_multiple_of(SECTOR_BYTES).min(room))
+}
+
 #[cfg(test)]
 mod tests {
     use redb::backends::InMemoryBackend;
