@@ -37,6 +37,8 @@ pub use disk::{DirectoryDisk, Disk};
 pub use entry::{Applied, ChainLink, Change, EntryData, EntryError, RowChange};
 pub use failure::{DataFile, StorageFailure};
 pub use families::Family;
+#[doc(hidden)]
+pub use log::recovered_entries;
 pub use log::{LogReader, LogStore};
 pub use open::{FORMAT_VERSION, Lost, OpenError, Opening};
 pub use options::Options;

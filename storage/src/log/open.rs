@@ -13,6 +13,7 @@ use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::guard::guarded;
+use crate::limits::LOG_SLOT_BYTES;
 use crate::open::{Lost, OpenError};
 use crate::seal::Seal;
 use crate::space::Space;
@@ -74,6 +75,22 @@ pub(crate) fn open_journal(
         (group, StoredGroup { roots, last, places })
     };
     Ok(OpenedLog { journal, groups: recovered.into_iter().map(stored).collect(), unfinished_bytes })
+}
+
+/// What a start finds in a journal of which `log.redb` says that it was made: of each group, the index of the first entry and that behind
+/// the last. Each entry is read. For the fuzz targets.
+#[doc(hidden)]
+pub fn recovered_entries(disk: &Arc<dyn Disk>) -> Result<Vec<(u32, u64, u64)>, OpenError> {
+    let space = Arc::new(Space::new(Arc::clone(disk), Arc::default(), 0));
+    let Opened { journal, groups, .. } = Journal::open(&**disk, &space, LOG_SLOT_BYTES, true)?;
+    let mut ranges = Vec::new();
+    for (number, (roots, places)) in groups {
+        for (index, place) in (roots.first..roots.next).zip(places) {
+            let _any = place.read(&*journal.reader()).and_then(|bytes| record::read(None, number, index, bytes));
+        }
+        ranges.push((number, roots.first, roots.next));
+    }
+    Ok(ranges)
 }
 
 /// Reads the id of each group's last entry.

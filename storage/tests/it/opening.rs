@@ -182,11 +182,14 @@ fn a_journal_of_somebody_else_or_of_a_newer_release_is_refused_by_name() {
     assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
     let mut newer = ours.clone();
     for copy in [0, 4096] {
-        newer[copy + 19] = 2;
+        newer[copy + 19] = 3;
+        let length = u32::from_be_bytes(newer[copy + 24..copy + 28].try_into().expect("four")) as usize;
+        let said = [&newer[copy + 16..copy + 20], &newer[copy + 28..copy + 28 + length]].concat();
+        newer[copy + 20..copy + 24].copy_from_slice(&crc32fast::hash(&said).to_be_bytes());
     }
     std::fs::write(&path, newer).expect("written");
     let error = refused(directory.path());
-    assert!(matches!(error, OpenError::Newer { found: 2, reads: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, reads: 2, .. }), "{error}");
     // One copy of the header is enough.
     let mut half = ours.clone();
     half[..4096].fill(0xff);
@@ -316,6 +319,26 @@ async fn a_journal_that_was_cut_short_is_refused_wherever_that_was() {
     std::fs::write(&path, &whole).expect("written");
     let last = open(directory.path()).group(CELL).log.get_log_state().await.expect("readable").last_log_id;
     assert_eq!(last, Some(log_id(1, 19)));
+}
+
+/// Also the newer one, without which nobody knows of the opening that the last frames were written in; and also its version.
+#[tokio::test]
+async fn one_damaged_copy_of_the_header_loses_nothing() {
+    let (directory, storage) = fresh();
+    append(&mut storage.group(CELL).log, vec![barrier(1, 0, 0)]).await;
+    drop(storage);
+    let path = directory.path().join("log.journal");
+    let whole = std::fs::read(&path).expect("there");
+    for at in [3, 19, 22, 26, 31].into_iter().flat_map(|at| [at, 4096 + at]) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        std::fs::write(&path, damaged).expect("written");
+        for _ in 0..2 {
+            let storage = open(directory.path());
+            let last = storage.group(CELL).log.get_log_state().await.expect("readable").last_log_id;
+            assert_eq!(last, Some(log_id(1, 0)), "byte {at}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::io;
 use redb::StorageBackend;
 
 use super::place::Place;
-use crate::limits::FRAME_ITEMS_MAX;
+use crate::limits::{FRAME_ITEMS_MAX, LOG_NUMBER_MAX};
 
 /// What a disk writes as a whole, or not at all.
 pub(super) const SECTOR_BYTES: u64 = 512;
@@ -233,6 +233,10 @@ pub(super) fn read(file: &dyn StorageBackend, at: u64, end: u64) -> io::Result<O
         return Ok(None);
     }
     let head = Head { sequence: number(8), number: number(16), durable: number(24), opening: number(32) };
+    let indexes = items.iter().map(|item| item.index);
+    if [head.sequence, head.number, head.opening].into_iter().chain(indexes).any(|number| number > LOG_NUMBER_MAX) {
+        return Ok(None);
+    }
     Ok(Some(Found { head, items, file_bytes }))
 }
 

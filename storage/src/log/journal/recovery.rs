@@ -16,6 +16,7 @@ use super::roots::Roots;
 use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::limits::LOG_SLOT_BYTES_MAX;
 use crate::open::{Lost, OpenError};
 use crate::space::{FileRoom, Space};
 
@@ -150,7 +151,8 @@ impl Walk<'_> {
 
 fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refused> {
     let len = file.len()?;
-    if header.slot_bytes == 0 || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
+    let slot_bytes = 1..=LOG_SLOT_BYTES_MAX;
+    if !slot_bytes.contains(&header.slot_bytes) || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
         return Err(Refused::Damaged(format!("it has slots of {} bytes", header.slot_bytes)));
     }
     // **Invariant:** the file is never shorter than its header says, as it grew durably before that was written.
@@ -169,7 +171,7 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refu
     for slot in 0..count {
         let at = SLOTS_AT + slot as u64 * header.slot_bytes;
         let Some(first) = frame::read(&*file, at, (at + header.slot_bytes).min(len))? else { continue };
-        if walk(slot, first.head.sequence).next(true)?.is_some() {
+        if first.head.sequence > 0 && walk(slot, first.head.sequence).next(true)?.is_some() {
             begun.push((first.head.sequence, slot));
         }
     }
@@ -183,10 +185,13 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refu
     }
     let mut journal =
         Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
+    let unbegun: Vec<usize> = (0..count).filter(|slot| journal.slots[*slot].sequence == 0).collect();
     // Slots whose beginning is not whole: torn, or damaged?
     let look_into_others = |sequence: u64, last: u64| {
-        let others = (0..count).filter(|slot| begun.iter().all(|(_, begun)| begun != slot));
-        others.map(|slot| walk(slot, 0)).try_for_each(|other| look(&*file, other.at..other.end, sequence + 1.., last))
+        unbegun
+            .iter()
+            .map(|slot| walk(*slot, 0))
+            .try_for_each(|other| look(&*file, other.at..other.end, sequence + 1.., last))
     };
     let Some((newest, older)) = begun.split_last() else {
         look_into_others(0, 0)?;
@@ -214,6 +219,9 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refu
             let damaged = |error| Refused::Damaged(format!("a record of its frame {} ({error})", found.head.number));
             if item.kind == Kind::Begin {
                 roots = codec::decode(&said.read(&*file)?).map_err(damaged)?;
+                if let Some((group, _)) = roots.iter().find(|(_, roots)| roots.first > roots.next) {
+                    return Err(Refused::Damaged(format!("group {group} ends before it begins")));
+                }
                 for (group, places) in &mut places {
                     let range = roots.get(group).map_or(0..0, |roots| roots.first..roots.next);
                     places.retain(|index, _| range.contains(index));
@@ -239,9 +247,9 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refu
     let is_first_round = newest.0 == newest.1 as u64 + 1;
     let mut unfinished_bytes = unfinished(&*file, &walk, is_first_round)?;
     // Or it was the beginning of another slot.
-    for slot in (0..count).filter(|slot| begun.iter().all(|(_, begun)| begun != slot)) {
-        unfinished_bytes +=
-            unfinished(&*file, &Walk { last: walk.last, ..of_slot(slot, newest.0 + 1) }, is_first_round)?;
+    for slot in unbegun {
+        let other = Walk { last: walk.last, ..of_slot(slot, newest.0 + 1) };
+        unfinished_bytes += unfinished(&*file, &other, is_first_round)?;
     }
 
     let mut recovered = Recovered::new();
