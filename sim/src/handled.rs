@@ -71,7 +71,7 @@ pub(crate) struct Handled(BTreeMap<u64, Entry>);
 impl Handled {
     pub(crate) fn load(folder: &Path) -> Result<Self, HandledError> {
         let path = folder.join(FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match state_file::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(HandledError::File { path, source }),

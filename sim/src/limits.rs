@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Longest row of a recording, line ends inside quotes included. `reported` holds 32 KiB, so nothing longer could be taken; the
 /// bound keeps an unclosed quote from pulling a whole file into memory.
 pub const ROW_BYTES_MAX: u64 = 64 * 1024;
+/// Largest file of a state folder that is read: some hundred bytes for each of a hundred thousand devices.
+pub const STATE_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes read from a recording at once. A row's bytes are counted in steps of this.
 pub const READ_BYTES: usize = 16 * 1024;
 /// Rows appended at once: one commit of the outbox carries them all, one lock is taken for them.

@@ -3,6 +3,15 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use twin_small_file::read_small_file;
+
+use crate::limits::STATE_FILE_BYTES_MAX;
+
+/// Reads one.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    Ok(read_small_file(path, STATE_FILE_BYTES_MAX)?)
+}
+
 /// Writes `folder/name`.
 pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let fresh = folder.join(format!(".{name}.new"));

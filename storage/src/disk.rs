@@ -61,7 +61,10 @@ impl DirectoryDisk {
         options.read(true).write(true).create(create).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        FileBackend::new(options.open(path)?).map_err(|error| match error {
+        let file = options.open(path)?;
+        // A pipe would be waited for, and a device has no length to tell it from a file that was lost.
+        twin_small_file::check_regular(&file)?;
+        FileBackend::new(file).map_err(|error| match error {
             redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
             other => io::Error::other(other),
         })

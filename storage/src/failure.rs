@@ -38,12 +38,24 @@ impl fmt::Display for DataFile {
 
 /// Why a node's storage stopped for good.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{file} failed: {cause}; nothing is acked from here on, mend the disk and start the node again")]
+#[error("{file} failed: {cause}; nothing is acked from here on, {}", self.way_out())]
 pub struct StorageFailure {
     /// The file.
     pub file: DataFile,
     /// What the disk or the file format said.
     pub cause: String,
+    /// What is in the file is not what was written: no other disk mends that.
+    pub damaged: bool,
+}
+
+impl StorageFailure {
+    fn way_out(&self) -> &'static str {
+        if self.damaged {
+            "restore the data directory from a backup, or join the node anew with an empty one"
+        } else {
+            "mend the disk and start the node again"
+        }
+    }
 }
 
 impl From<StorageFailure> for std::io::Error {
@@ -61,17 +73,35 @@ impl FailureFlag {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
+    /// As [`Self::set`], with what redb said of the file.
+    pub(crate) fn set_error(&self, file: DataFile, error: &redb::Error) -> StorageFailure {
+        // What leads behind the end of the file was never written there.
+        let damaged = match error {
+            redb::Error::Corrupted(_) => true,
+            redb::Error::Io(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+            _ => false,
+        };
+        self.fail(StorageFailure { file, cause: error.to_string(), damaged })
+    }
+
     /// The first failure stays: it is the cause, later ones are its echoes.
     pub(crate) fn set(&self, file: DataFile, cause: String) -> StorageFailure {
-        let failure = StorageFailure { file, cause };
-        tracing::error!(%failure, "storage failed");
-        self.0.send_if_modified(|current| {
+        self.fail(StorageFailure { file, cause, damaged: false })
+    }
+
+    fn fail(&self, failure: StorageFailure) -> StorageFailure {
+        let is_first = self.0.send_if_modified(|current| {
             let first = current.is_none();
             if first {
                 *current = Some(failure.clone());
             }
             first
         });
+        if is_first {
+            tracing::error!(%failure, "storage failed");
+        } else {
+            tracing::debug!(%failure, "storage failed before");
+        }
         failure
     }
 

@@ -19,6 +19,7 @@ mod codec;
 mod disk;
 mod entry;
 mod failure;
+mod guard;
 mod log;
 mod open;
 mod options;
@@ -36,8 +37,10 @@ pub use disk::{DirectoryDisk, Disk};
 pub use entry::{Applied, ChainLink, Change, EntryData, EntryError, RowChange};
 pub use failure::{DataFile, StorageFailure};
 pub use families::Family;
+#[doc(hidden)]
+pub use log::recovered_entries;
 pub use log::{LogReader, LogStore};
-pub use open::{FORMAT_VERSION, OpenError, Opening};
+pub use open::{FORMAT_VERSION, Lost, OpenError, Opening};
 pub use options::Options;
 /// The file format below: a [`Disk`] hands out its backends.
 pub use redb;

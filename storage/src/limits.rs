@@ -26,6 +26,10 @@ pub const LOG_PURGE_BYTES: u64 = 8 * 1024 * 1024;
 pub const RIDERS_MAX: usize = 4096;
 /// Default bytes of a slot of the journal. What a start walks frame by frame is less than one of them; what is freed is freed by slots.
 pub const LOG_SLOT_BYTES: u64 = 8 * 1024 * 1024;
+/// Most bytes of a slot: what is read of a file is reserved by them.
+pub const LOG_SLOT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Nothing in a journal counts so far: slots, frames, openings, entries. So that no sum of what a file says overflows.
+pub const LOG_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Bytes after which a round goes on in another frame, at most.
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Most items of a frame: bounds what is reserved for one that is being read.

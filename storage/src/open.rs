@@ -1,11 +1,10 @@
 //! Opening a file: is it ours, can this release read it, is somebody else in it?
 
-use std::cell::Cell;
+use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, TableHandle};
@@ -14,6 +13,7 @@ use twin_waiting_file::WaitingFile;
 
 use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::guard::{contradiction, guarded, quietly};
 use crate::seal::{self, SealOptions};
 use crate::space::{FileRoom, Space};
 use crate::stopwatch::Stopwatch;
@@ -115,12 +115,14 @@ pub enum OpenError {
     },
     /// One of the two files of the log was lost.
     #[error(
-        "{lost} is gone, but {left} is there, and neither makes sense without the other: restore all files from one backup, or join the \
+        "{lost} is {how}, but {left} is there, and neither makes sense without the other: restore all files from one backup, or join the \
          node anew with an empty data directory"
     )]
-    Gone {
-        /// The file that is not there.
+    Lost {
+        /// The file.
         lost: PathBuf,
+        /// What became of it.
+        how: Lost,
         /// The one that is.
         left: PathBuf,
     },
@@ -193,6 +195,24 @@ pub enum OpenError {
     },
 }
 
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is not there.
+    Gone,
+    /// It has no byte.
+    Empty,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "gone",
+            Self::Empty => "empty",
+        })
+    }
+}
+
 fn kind(file: DataFile) -> &'static str {
     match file {
         DataFile::Log => "twinmesh-log",
@@ -239,29 +259,7 @@ pub(crate) fn open_file(
         }
         Ok((database, Opening { took: watch.elapsed(), walked: walked.load(Ordering::Relaxed) }))
     });
-    opened.unwrap_or_else(|_| Err(OpenError::Damaged { path, cause: "its structure contradicts itself".to_owned() }))
-}
-
-thread_local! {
-    /// Is a panic of this thread one of redb's checks, which is told as an error?
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Catches a panic, and keeps it from being printed: the error that it becomes is all there is to say.
-fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(false);
-    outcome
+    opened.unwrap_or_else(|panic| Err(OpenError::Damaged { path, cause: contradiction(&*panic).to_string() }))
 }
 
 fn refused(path: PathBuf, error: DatabaseError) -> OpenError {
@@ -289,11 +287,6 @@ pub(crate) fn node_of(database: &Database) -> Result<Option<String>, redb::Error
             Err(other) => Err(other.into()),
         }
     })
-}
-
-/// Reads what a start needs: where redb's checks of a damaged file panic, it is an error.
-pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    quietly(read).unwrap_or_else(|_| Err(redb::Error::Corrupted("its structure contradicts itself".to_owned())))
 }
 
 /// Writes into the file whose it is.

@@ -16,9 +16,10 @@ use crate::budgets::Budgets;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
+use crate::guard::guarded;
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
-use crate::open::{OpenError, Opening, claim, guarded, node_of, open_file};
+use crate::open::{OpenError, Opening, claim, node_of, open_file};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -74,6 +75,8 @@ pub struct Openings {
     pub state: Opening,
     /// Bytes of entries that the log held.
     pub log_bytes: u64,
+    /// Bytes of a write at the end of the log that was not finished, and is dropped.
+    pub log_unfinished_bytes: u64,
 }
 
 /// The files of a node, opened and found to belong together. This process has their locks; nothing runs yet.
@@ -112,7 +115,8 @@ impl OpenedFiles {
         let seal = options.seal.as_ref();
         let watch = Stopwatch::start();
         let (log_file, _) = open_file(disk, &space, DataFile::Log, LOG_CACHE_BYTES, seal, log::make_tables)?;
-        let (journal, mut stored) = log::open_journal(&log_file, disk, &space, options.log_slot_bytes)?;
+        let log::OpenedLog { journal, groups: mut stored, unfinished_bytes } =
+            log::open_journal(&log_file, disk, &space, options.log_slot_bytes)?;
         let log_took = watch.elapsed();
         let (state_file, state) =
             open_file(disk, &space, DataFile::State, options.state_cache_bytes, seal, state::make_tables)?;
@@ -136,7 +140,8 @@ impl OpenedFiles {
         let covered = guarded(|| state::load(&state_file)).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
         let node = first.map(|(_, node)| node);
-        let openings = Openings { log_took, state, log_bytes: stored.values().map(StoredGroup::bytes).sum() };
+        let log_bytes = stored.values().map(StoredGroup::bytes).sum();
+        let openings = Openings { log_took, state, log_bytes, log_unfinished_bytes: unfinished_bytes };
         Ok(Self {
             options,
             stats,
@@ -194,14 +199,15 @@ impl OpenedFiles {
         let Self { options, stats, space, log_file, journal, log_seal, state_file, state_seal, .. } = self;
         let (stored, mut covered) = (self.stored, self.covered);
         let disk = &*options.disk;
-        let base = Base::open(&state_file, state_seal.clone()).map_err(damaged(disk, DataFile::State))?;
+        let failure = FailureFlag::new();
+        let base = guarded(|| Base::open(&state_file, state_seal.clone(), failure.clone()));
+        let base = base.map_err(damaged(disk, DataFile::State))?;
 
         // Now the directory is there.
         space.look();
         space.be_patient();
         let budgets = Arc::new(Budgets::new(options.dirty_bytes_max, options.log_bytes_max, Arc::clone(&space)));
         budgets.add_log(stored.values().map(StoredGroup::bytes).sum());
-        let failure = FailureFlag::new();
         let (state_sender, state_receiver) = channel();
         let (log_sender, log_receiver) = channel();
         let file: SharedFile = Arc::new(RwLock::new(Some(journal.reader())));
@@ -311,7 +317,8 @@ impl Storage {
     /// Makes a checkpoint now and waits for it.
     pub async fn checkpoint(&self) -> Result<(), StorageFailure> {
         let (reply, done) = oneshot::channel();
-        let gone = || StorageFailure { file: DataFile::State, cause: "the storage is shut down".to_owned() };
+        let gone =
+            || StorageFailure { file: DataFile::State, cause: "the storage is shut down".to_owned(), damaged: false };
         self.state.send(state::Command::Now { reply }).map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }

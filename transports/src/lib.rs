@@ -2,7 +2,7 @@
 //!
 //! [`frames`] says what is said, [`codec`] how it lies on a stream, [`intern`] how ids and paths become small numbers,
 //! [`credit`] how much a gateway may send, [`auth`] how a gateway proves who it is, [`refuse`] how it is told no, [`tls`] makes the node's certificates, [`endpoint`]
-//! sets QUIC's limits, [`reset`] tells gateways of a restart, [`small_file`] reads configuration within bounds, and [`server`] runs the node's side of a session over the [`server::Backend`] that the cluster provides.
+//! sets QUIC's limits, [`reset`] tells gateways of a restart, and [`server`] runs the node's side of a session over the [`server::Backend`] that the cluster provides.
 
 pub mod auth;
 pub mod codec;
@@ -16,6 +16,5 @@ mod private_file;
 pub mod refuse;
 pub mod reset;
 pub mod server;
-pub mod small_file;
 pub mod swap;
 pub mod tls;

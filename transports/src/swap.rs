@@ -10,9 +10,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use twin_small_file::read_small_file;
 
 use crate::limits::NODE_PEM_BYTES_MAX;
-use crate::small_file::read_small_file;
 use crate::tls::TlsError;
 
 /// The certificate of the next handshake.

@@ -27,12 +27,12 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use twin_small_file::read_small_text;
 
 use crate::auth::{CertificateAsked, ClientCertificate};
 use crate::limits::NODE_PEM_BYTES_MAX;
 use crate::private_file;
 use crate::reset::ResetKey;
-use crate::small_file::read_small_text;
 use crate::swap::{CertificateFiles, Swappable};
 
 /// Name of the protocol in TLS's ALPN. The number is the protocol's version.

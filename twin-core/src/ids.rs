@@ -14,7 +14,7 @@ use crate::limits::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Empty, or longer than the bound.
-    #[error("a {what} has 1 to {max} characters, this one has {length}")]
+    #[error("{} has 1 to {max} characters, this one has {length}", with_article(what))]
     Length {
         /// What was being named: "twin id", "site id" or "gateway name".
         what: &'static str,
@@ -24,7 +24,7 @@ pub enum IdError {
         max: usize,
     },
     /// A character outside the allowed set.
-    #[error("{character:?} at byte {at} is not allowed in a {what}; allowed are {allowed}")]
+    #[error("{character:?} at byte {at} is not allowed in {}; allowed are {allowed}", with_article(what))]
     Character {
         /// What was being named.
         what: &'static str,
@@ -43,6 +43,11 @@ pub enum IdError {
         /// The value.
         value: String,
     },
+}
+
+fn with_article(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 fn validate(

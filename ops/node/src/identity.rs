@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ring::rand::SecureRandom as _;
 use serde::{Deserialize, Serialize};
+use twin_small_file::read_small_file;
 use twin_storage::{DataFile, Disk};
 use twin_transports::tls::CA_KEY_FILE;
 
@@ -128,7 +129,7 @@ pub(crate) fn load_or_create(
 ) -> Result<String, IdentityError> {
     let path = data_dir.join(IDENTITY_FILE);
     if !begin_empty {
-        match read(&path) {
+        match read_small_file(&path, FILE_BYTES_MAX).map_err(io::Error::from) {
             Ok(bytes) => return parse(&path, &bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(cause) => return Err(IdentityError::Io { path, cause }),
@@ -153,13 +154,6 @@ fn draw() -> Result<String, IdentityError> {
     }))
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn parse(path: &Path, bytes: &[u8]) -> Result<String, IdentityError> {
     let malformed = |why: String| IdentityError::Malformed { path: path.to_owned(), why };
     let written: Written =
@@ -176,7 +170,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<String, IdentityError> {
 /// A crash leaves either no identity or all of it.
 fn create(data_dir: &Path, path: &Path, written: &Written) -> io::Result<()> {
     let beside = path.with_extension("json.new");
-    let mut file = fs::File::create(&beside)?;
+    // What a crash left, or somebody put there: opening a pipe would wait.
+    let _ = fs::remove_file(&beside);
+    let mut file = fs::File::create_new(&beside)?;
     file.write_all(serde_json::to_string(written)?.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;

@@ -111,6 +111,8 @@ pub const ITEM_TEXT_BYTES_MAX: usize = 512;
 
 /// Largest file of the audit log, some 8,000 lines.
 pub const AUDIT_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Bytes of an audit file that are read, whoever wrote them: a file that is larger is none of ours.
+pub const AUDIT_FILE_READ_BYTES_MAX: u64 = 2 * AUDIT_FILE_BYTES_MAX;
 /// Files of each of its three series: 48 MiB in all.
 pub const AUDIT_FILES_MAX: usize = 8;
 /// Longest text in a line: a twin's path, percent-encoded, with room.

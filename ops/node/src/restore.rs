@@ -18,6 +18,7 @@ use twin_backup::{Frame, Manifest, ReadError, Reader};
 use twin_cluster::recovery::{Recovery, RecoveryError};
 use twin_cluster::{DIRECTORY, FIRST_CELL};
 use twin_core::numbers::CellId;
+use twin_small_file::open_regular;
 use twin_storage::{
     BackupError, BackupRow, FORMAT_VERSION, Options, RestoreError as StorageError, Restorer, SealOptions, StateKey,
     read_rows,
@@ -135,7 +136,8 @@ pub enum RestoreError {
 pub fn restore(options: &RestoreOptions, mut progress: impl FnMut(&Manifest, u64)) -> Result<Restored, RestoreError> {
     let unreadable = |cause| RestoreError::Backup { path: options.from.clone(), cause };
     let open = || {
-        let file = fs::File::open(&options.from).map_err(|error| unreadable(error.into()))?;
+        // Read twice, which a pipe cannot be.
+        let file = open_regular(&options.from).map_err(|error| unreadable(io::Error::from(error).into()))?;
         Reader::begin(BufReader::with_capacity(READ_BYTES, file)).map_err(unreadable)
     };
     // To its end before anything is made of it: what a damaged backup says is worth nothing, not even as an error.
@@ -176,15 +178,18 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..SALT_BYTES).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()).collect()
 }
 
-/// The directory under way. Dropped before [`Directory::keep`], it is empty again.
+/// The directory under way. Dropped before [`Directory::keep`], it is empty again, or gone.
 struct Directory {
     path: PathBuf,
     made: Vec<PathBuf>,
+    /// It was not there: neither is it when there is nothing to be put into it.
+    is_new: bool,
 }
 
 impl Directory {
     fn claim(path: &Path) -> Result<Self, RestoreError> {
         let failed = |cause| RestoreError::Io { path: path.to_owned(), cause };
+        let is_new = !path.exists();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         for entry in fs::read_dir(path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -197,7 +202,7 @@ impl Directory {
                 return Err(RestoreError::NotEmpty { path: path.to_owned(), present });
             }
         }
-        let mut directory = Self { path: path.to_owned(), made: Vec::new() };
+        let mut directory = Self { path: path.to_owned(), made: Vec::new(), is_new };
         directory.write(
             RESTORE_MARK,
             0o600,
@@ -236,6 +241,7 @@ impl Directory {
         let mark = self.path.join(RESTORE_MARK);
         fs::remove_file(&mark).map_err(|cause| RestoreError::Io { path: mark, cause })?;
         self.made.clear();
+        self.is_new = false;
         self.sync()
     }
 }
@@ -250,6 +256,10 @@ impl Drop for Directory {
                 tracing::warn!(path = %path.display(), %error, "what was restored is of no use and cannot be removed");
                 return;
             }
+        }
+        if self.is_new {
+            // What is in it now is not ours, and keeps it.
+            let _ = fs::remove_dir(&self.path);
         }
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SecureRandom as _;
+use twin_small_file::read_small_file;
 
 /// File name in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -26,6 +27,8 @@ const TOKEN_BYTES: usize = 32;
 const TOKEN_CHARACTERS_MIN: usize = 22;
 /// Longest.
 const TOKEN_CHARACTERS_MAX: usize = 256;
+/// Longest file that is read, whatever stands in it.
+const FILE_BYTES_MAX: u64 = 4096;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,7 @@ impl TokenFile {
     /// Reads the file, if it is there.
     pub fn load(data_dir: &Path) -> Result<Option<Self>, TokenError> {
         let path = data_dir.join(TOKEN_FILE);
-        match fs::read(&path) {
+        match read_small_file(&path, FILE_BYTES_MAX).map_err(io::Error::from) {
             Ok(bytes) => Self::check(&path, &bytes).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(TokenError::Io { path, cause }),

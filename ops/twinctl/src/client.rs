@@ -1,11 +1,11 @@
 //! The admin REST, asked with blocking HTTP.
 
-use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use twin_small_file::{read_given_file, read_given_text};
 use ureq::http::{self, HeaderMap, Method, Request, Uri, header};
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 use ureq::{Agent, Body, BodyReader};
@@ -15,7 +15,9 @@ use crate::api_path::ApiPath;
 use crate::cli::Connection;
 use crate::commands::doctor::Moment;
 use crate::failure::Failure;
-use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, LOOK_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{
+    ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CA_BYTES_MAX, LOOK_TIMEOUT, STREAM_SILENCE_MAX, TOKEN_BYTES_MAX,
+};
 use crate::problem::Problem;
 
 /// A connection to one node.
@@ -303,10 +305,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn read_token(file: &Path) -> Result<String, Failure> {
     let wrong = |what: String| Failure::Usage(format!("token file {}: {what}", file.display()));
-    let mut token = String::new();
-    File::open(file)
-        .and_then(|open| open.take(TOKEN_BYTES_MAX).read_to_string(&mut token))
-        .map_err(|error| wrong(error.to_string()))?;
+    let token = read_given_text(file, TOKEN_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
     let token = token.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         // What it holds instead is not shown: it may be another secret.
@@ -317,7 +316,7 @@ fn read_token(file: &Path) -> Result<String, Failure> {
 
 fn read_ca(file: &Path) -> Result<RootCerts, Failure> {
     let wrong = |what: String| Failure::Usage(format!("CA file {}: {what}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let pem = read_given_file(file, CA_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(error.to_string()))? {

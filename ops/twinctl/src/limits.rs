@@ -85,6 +85,8 @@ pub(crate) const NAMES_LISTED_MAX: usize = 5;
 pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest certificate file of a gateway that is read: a node takes no larger one.
 pub(crate) const CERTIFICATE_BYTES_MAX: u64 = 64 * 1024;
+/// Largest file of trusted certificates that is read; the bundles of systems have some 250 KiB.
+pub(crate) const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Age of a gateway's oldest message from which on somebody should look: at a healthy node messages leave within seconds.
 pub(crate) const BACKLOG_AGE_MS_MAX: u64 = 60_000;
 /// Charge of a gateway's battery below which its end is near.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use twin_small_file::read_small_file;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -14,6 +15,9 @@ use crate::cli::HealthArgs;
 
 /// Well below the 30 s after which a container's supervisor gives a check up.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest file that is read as the node's CA, which has some 600 bytes.
+const CA_BYTES_MAX: u64 = 64 * 1024;
 
 /// Fails unless the node is ready.
 pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
@@ -51,7 +55,8 @@ fn base(http: SocketAddr) -> String {
 
 fn ca(data_dir: &Path) -> anyhow::Result<Certificate<'static>> {
     let path = data_dir.join("ca.pem");
-    let pem = std::fs::read(&path).with_context(|| format!("cannot read the node's CA {}", path.display()))?;
+    let pem = read_small_file(&path, CA_BYTES_MAX)
+        .with_context(|| format!("cannot read the node's CA {}", path.display()))?;
     Certificate::from_pem(&pem).with_context(|| format!("{} holds no certificate", path.display()))
 }
 

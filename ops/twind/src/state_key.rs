@@ -1,12 +1,12 @@
 //! The key of a node's values at rest: from a file, the environment, or a systemd credential.
 
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use twin_node::StateKey;
+use twin_small_file::read_small_text;
 
 /// Where systemd puts credentials.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -77,15 +77,13 @@ impl StateKeyArgs {
 
 fn read(path: &Path, private: bool) -> anyhow::Result<StateKey> {
     let unreadable = || format!("cannot read the state key {}", path.display());
-    let file = std::fs::File::open(path).with_context(unreadable)?;
-    let mode = file.metadata().with_context(unreadable)?.permissions().mode() & 0o777;
+    let text = read_small_text(path, FILE_BYTES_MAX).with_context(unreadable)?;
+    let mode = std::fs::metadata(path).with_context(unreadable)?.permissions().mode() & 0o777;
     if private && mode & 0o077 != 0 {
         let path = path.display();
         bail!(
             "the state key {path} has mode {mode:03o}, so others on this machine can read it: run `chmod 600 {path}`"
         );
     }
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(unreadable)?;
     StateKey::from_text(&text).map_err(|why| anyhow!("the state key {}: {why}", path.display()))
 }

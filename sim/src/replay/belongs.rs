@@ -69,7 +69,7 @@ pub(crate) fn claim(folder: &Path, credentials: &Credentials) -> Result<(), Stat
         ca: credentials.ca.trim().to_owned(),
     };
     let path = folder.join(NOTE);
-    match std::fs::read(&path) {
+    match state_file::read(&path) {
         Ok(bytes) => {
             let note = |message: String| StateError::Note { path: path.clone(), message };
             let found: Belongs = serde_json::from_slice(&bytes).map_err(|error| note(error.to_string()))?;

@@ -57,7 +57,7 @@ impl Spans {
     pub(super) fn load(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join(FILE);
         let note = |message: String| StateError::Note { path: path.clone(), message };
-        let bytes = match std::fs::read(&path) {
+        let bytes = match state_file::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(StateError::Folder { path: folder.to_owned(), source }),

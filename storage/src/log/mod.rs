@@ -20,6 +20,7 @@ pub use store::{LogReader, LogStore};
 pub(crate) use command::Command;
 pub(crate) use group::{GroupLog, SharedFile};
 pub(crate) use journal::Journal;
-pub(crate) use open::{StoredGroup, open_journal, read_last};
+pub use open::recovered_entries;
+pub(crate) use open::{OpenedLog, StoredGroup, open_journal, read_last};
 pub(crate) use rounds::{LogThread, spawn};
 pub(crate) use tables::{begin_behind, make_tables};

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use redb::Database;
 
-use super::journal::{Journal, Place, Roots};
+use super::journal::{Journal, Opened, Place, Roots};
 use super::record;
 use super::tables;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::open::{OpenError, guarded};
+use crate::guard::guarded;
+use crate::limits::LOG_SLOT_BYTES;
+use crate::open::{Lost, OpenError};
 use crate::seal::Seal;
 use crate::space::Space;
 
@@ -38,19 +40,27 @@ impl StoredGroup {
     }
 }
 
+/// What [`open_journal`] found.
+pub(crate) struct OpenedLog {
+    pub(crate) journal: Journal,
+    pub(crate) groups: BTreeMap<u32, StoredGroup>,
+    /// Bytes of a write that was not finished, at the end.
+    pub(crate) unfinished_bytes: u64,
+}
+
 /// Opens the journal, or makes it, and reads what there is of each group. `database` is `log.redb`.
 pub(crate) fn open_journal(
     database: &Database,
     disk: &dyn Disk,
     space: &Arc<Space>,
     slot_bytes: u64,
-) -> Result<(Journal, BTreeMap<u32, StoredGroup>), OpenError> {
+) -> Result<OpenedLog, OpenError> {
     let damaged = |error: redb::Error| OpenError::Damaged { path: disk.path(DataFile::Log), cause: error.to_string() };
-    let gone = |lost: DataFile, left: DataFile| OpenError::Gone { lost: disk.path(lost), left: disk.path(left) };
     let was_made = guarded(|| tables::has_journal(database)).map_err(damaged)?;
-    let (journal, mut recovered) = Journal::open(disk, space, slot_bytes, was_made)?;
+    let Opened { journal, groups: mut recovered, unfinished_bytes } = Journal::open(disk, space, slot_bytes, was_made)?;
     if journal.has_begun() && !was_made {
-        return Err(gone(DataFile::Log, DataFile::Journal));
+        let (lost, left) = (disk.path(DataFile::Log), disk.path(DataFile::Journal));
+        return Err(OpenError::Lost { lost, how: Lost::Gone, left });
     }
     if !was_made {
         let io = |error: redb::Error| OpenError::Io { path: disk.path(DataFile::Log), cause: io::Error::other(error) };
@@ -64,7 +74,23 @@ pub(crate) fn open_journal(
         let last = roots.purged;
         (group, StoredGroup { roots, last, places })
     };
-    Ok((journal, recovered.into_iter().map(stored).collect()))
+    Ok(OpenedLog { journal, groups: recovered.into_iter().map(stored).collect(), unfinished_bytes })
+}
+
+/// What a start finds in a journal of which `log.redb` says that it was made: of each group, the index of the first entry and that behind
+/// the last. Each entry is read. For the fuzz targets.
+#[doc(hidden)]
+pub fn recovered_entries(disk: &Arc<dyn Disk>) -> Result<Vec<(u32, u64, u64)>, OpenError> {
+    let space = Arc::new(Space::new(Arc::clone(disk), Arc::default(), 0));
+    let Opened { journal, groups, .. } = Journal::open(&**disk, &space, LOG_SLOT_BYTES, true)?;
+    let mut ranges = Vec::new();
+    for (number, (roots, places)) in groups {
+        for (index, place) in (roots.first..roots.next).zip(places) {
+            let _any = place.read(&*journal.reader()).and_then(|bytes| record::read(None, number, index, bytes));
+        }
+        ranges.push((number, roots.first, roots.next));
+    }
+    Ok(ranges)
 }
 
 /// Reads the id of each group's last entry.

@@ -64,7 +64,7 @@ pub(super) fn founding(database: &Database) -> Result<BTreeMap<u32, Roots>, redb
             KIND_PURGED => group.purged = decode(value.value())?,
             other => return Err(redb::Error::Corrupted(format!("group row of unknown kind {other}"))),
         }
-        group.first = group.purged.map_or(0, |purged| purged.index + 1);
+        group.first = group.purged.map_or(0, |purged| purged.index.saturating_add(1));
         group.next = group.first;
     }
     Ok(groups)

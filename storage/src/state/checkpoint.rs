@@ -24,6 +24,7 @@ use super::tables::{Covered, GROUPS, encode, put_row_key, row_key, rows};
 use crate::consensus::SnapshotMeta;
 use crate::failure::{DataFile, StorageFailure};
 use crate::families::Family;
+use crate::guard::{contradiction, guarded, quietly};
 use crate::seal::Seal;
 use crate::stopwatch::Stopwatch;
 
@@ -98,8 +99,8 @@ impl Checkpointer {
         let watch = Stopwatch::start();
         let frozen = self.freeze();
         if !frozen.is_empty() {
-            let base =
-                self.write(&frozen).map_err(|error| self.shared.failure.set(DataFile::State, error.to_string()))?;
+            let base = guarded(|| self.write(&frozen))
+                .map_err(|error| self.shared.failure.set_error(DataFile::State, &error))?;
             self.publish(frozen, base);
             self.shared.stats.checkpoints.add(1);
             self.shared.stats.checkpoint_latency.record(watch.elapsed());
@@ -161,7 +162,11 @@ impl Checkpointer {
         write.commit()?;
         self.shared.stats.checkpoint_rows.add(count);
         self.shared.stats.checkpoint_bytes.add(bytes);
-        Base::open(&self.database, self.seal.clone())
+        self.open_base()
+    }
+
+    fn open_base(&self) -> Result<Base, redb::Error> {
+        Base::open(&self.database, self.seal.clone(), self.shared.failure.clone())
     }
 
     fn sealed<'a>(&self, family: Family, key: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
@@ -196,13 +201,16 @@ impl Checkpointer {
         if covered.applied != meta.last_log_id {
             return Err(SnapshotError::Malformed("it covers something else than announced").into());
         }
-        let failed = |error: redb::Error| self.shared.failure.set(DataFile::State, error.to_string());
-        let mut write = self.database.begin_write().map_err(|error| failed(error.into()))?;
-        write.set_quick_repair(true);
-        // Dropped without a commit, the transaction leaves no trace.
-        replace(&write, self.seal.as_deref(), group.cell.get(), &covered, &mut parser)?;
-        write.commit().map_err(|error| failed(error.into()))?;
-        let base = Arc::new(Base::open(&self.database, self.seal.clone()).map_err(failed)?);
+        let failed = |error: redb::Error| io::Error::from(self.shared.failure.set_error(DataFile::State, &error));
+        let installed = quietly(|| {
+            let mut write = self.database.begin_write().map_err(|error| failed(error.into()))?;
+            write.set_quick_repair(true);
+            // Dropped without a commit, the transaction leaves no trace.
+            replace(&write, self.seal.as_deref(), group.cell.get(), &covered, &mut parser)?;
+            write.commit().map_err(|error| failed(error.into()))?;
+            self.open_base().map_err(failed)
+        });
+        let base = Arc::new(installed.unwrap_or_else(|panic| Err(failed(contradiction(&*panic).into())))?);
         {
             let mut backup = self.shared.backup.lock();
             if let Some(backup) = &mut *backup {

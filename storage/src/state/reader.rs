@@ -25,7 +25,7 @@ pub enum ReadError {
     #[error("group {0} is not open on this node: ask the node that holds it")]
     NoGroup(CellId),
     /// The file could not be read, or the storage is shut down.
-    #[error("state.redb cannot be read: {0}; check the disk")]
+    #[error("state.redb cannot be read: {0}; check the disk, or restore the data directory from a backup")]
     File(#[from] redb::StorageError),
 }
 
@@ -219,7 +219,7 @@ impl GroupReader {
 }
 
 fn base_rows<'a>(
-    base: &'a Base,
+    base: &'a Arc<Base>,
     family: Family,
     group: u32,
     prefix: &'a [u8],

@@ -3,6 +3,8 @@
 mod backups;
 mod chain;
 mod checkpoints;
+mod corpus;
+mod damaged_pages;
 mod disk_full;
 mod failures;
 mod faulty_disk;

@@ -5,7 +5,7 @@ use std::path::Path;
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 use twin_storage::consensus::openraft;
 use twin_storage::redb::{Database, ReadableDatabase as _, TableDefinition};
-use twin_storage::{FORMAT_VERSION, OpenError, OpenedFiles, Options, Storage};
+use twin_storage::{FORMAT_VERSION, Lost, OpenError, OpenedFiles, Options, Storage};
 
 use crate::world::{CELL, append, apply, barrier, batch, fresh, log_id, open, options, put};
 
@@ -154,7 +154,7 @@ async fn a_lost_log_file_is_noticed() {
     storage.shutdown().expect("clean");
     std::fs::remove_file(directory.path().join("log.redb")).expect("removed");
     let error = refused(directory.path());
-    assert!(matches!(&error, OpenError::Gone { lost, .. } if lost.ends_with("log.redb")), "{error}");
+    assert!(matches!(&error, OpenError::Lost { lost, .. } if lost.ends_with("log.redb")), "{error}");
     // Both of the log's.
     std::fs::remove_file(directory.path().join("log.redb")).expect("it was made anew");
     std::fs::remove_file(directory.path().join("log.journal")).expect("removed");
@@ -169,7 +169,7 @@ async fn a_lost_journal_is_noticed_also_if_nothing_was_checkpointed() {
     drop(storage);
     std::fs::remove_file(directory.path().join("log.journal")).expect("removed");
     let error = refused(directory.path());
-    assert!(matches!(&error, OpenError::Gone { lost, .. } if lost.ends_with("log.journal")), "{error}");
+    assert!(matches!(&error, OpenError::Lost { lost, .. } if lost.ends_with("log.journal")), "{error}");
 }
 
 #[test]
@@ -182,11 +182,14 @@ fn a_journal_of_somebody_else_or_of_a_newer_release_is_refused_by_name() {
     assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
     let mut newer = ours.clone();
     for copy in [0, 4096] {
-        newer[copy + 19] = 2;
+        newer[copy + 19] = 3;
+        let length = u32::from_be_bytes(newer[copy + 24..copy + 28].try_into().expect("four")) as usize;
+        let said = [&newer[copy + 16..copy + 20], &newer[copy + 28..copy + 28 + length]].concat();
+        newer[copy + 20..copy + 24].copy_from_slice(&crc32fast::hash(&said).to_be_bytes());
     }
     std::fs::write(&path, newer).expect("written");
     let error = refused(directory.path());
-    assert!(matches!(error, OpenError::Newer { found: 2, reads: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, reads: 2, .. }), "{error}");
     // One copy of the header is enough.
     let mut half = ours.clone();
     half[..4096].fill(0xff);
@@ -316,6 +319,89 @@ async fn a_journal_that_was_cut_short_is_refused_wherever_that_was() {
     std::fs::write(&path, &whole).expect("written");
     let last = open(directory.path()).group(CELL).log.get_log_state().await.expect("readable").last_log_id;
     assert_eq!(last, Some(log_id(1, 19)));
+}
+
+/// Also the newer one, without which nobody knows of the opening that the last frames were written in; and also its version.
+#[tokio::test]
+async fn one_damaged_copy_of_the_header_loses_nothing() {
+    let (directory, storage) = fresh();
+    append(&mut storage.group(CELL).log, vec![barrier(1, 0, 0)]).await;
+    drop(storage);
+    let path = directory.path().join("log.journal");
+    let whole = std::fs::read(&path).expect("there");
+    for at in [3, 19, 22, 26, 31].into_iter().flat_map(|at| [at, 4096 + at]) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        std::fs::write(&path, damaged).expect("written");
+        for _ in 0..2 {
+            let storage = open(directory.path());
+            let last = storage.group(CELL).log.get_log_state().await.expect("readable").last_log_id;
+            assert_eq!(last, Some(log_id(1, 0)), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_empty_or_no_file_is_told_as_what_it_is() {
+    let (directory, storage) = fresh();
+    drop(storage);
+    let journal = directory.path().join("log.journal");
+    std::fs::write(&journal, "").expect("written");
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::Lost { how: Lost::Empty, .. }), "{error}");
+    assert!(error.to_string().contains("log.journal is empty"), "{error}");
+    #[cfg(unix)]
+    for file in ["log.journal", "log.redb", "state.redb"] {
+        let path = directory.path().join(file);
+        std::fs::remove_file(&path).expect("there");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("runs").success());
+        let error = refused(directory.path()).to_string();
+        assert!(error.contains(file) && error.contains("it is a pipe"), "{error}");
+        std::fs::remove_file(&path).expect("there");
+        drop(tempfile::NamedTempFile::new().expect("a file").persist(&path).expect("in its place"));
+    }
+}
+
+/// A write that a power cut left half done is dropped, and that is said; what lies there from an earlier round of the slot is not.
+#[tokio::test]
+async fn the_end_of_the_log_that_is_dropped_is_told_in_bytes() {
+    let small = |directory: &Path| Options { log_slot_bytes: 16 * 1024, ..options(directory) };
+    let unfinished = |directory: &Path| {
+        OpenedFiles::open(small(directory)).expect("its end is torn at most").openings().log_unfinished_bytes
+    };
+    for entries in [5, 400] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let storage = Storage::open(small(directory.path())).expect("new");
+        let mut group = storage.group(CELL);
+        let mut machine = storage.group(CELL).state_machine;
+        for n in 0..entries {
+            let entry = batch(1, n, n, vec![put("a", &"x".repeat(700))]);
+            append(&mut group.log, vec![entry.clone()]).await;
+            apply(&mut machine, vec![entry]).await;
+            if n % 50 == 25 {
+                // So that slots are written over.
+                storage.checkpoint().await.expect("written");
+                group.log.purge(log_id(1, n - 5)).await.expect("covered");
+            }
+        }
+        storage.shutdown().expect("clean");
+        assert_eq!(unfinished(directory.path()), 0, "{entries} entries, all whole");
+        let path = directory.path().join("log.journal");
+        let whole = std::fs::read(&path).expect("there");
+        let last = frames(&whole).into_iter().max_by_key(|at| whole[at + 16..at + 24].to_vec()).expect("some");
+        // Of two sectors the second did not arrive.
+        let mut torn = whole.clone();
+        torn[last + 512..last + 1024].fill(0);
+        std::fs::write(&path, &torn).expect("written");
+        let told = unfinished(directory.path());
+        assert!((49..=1024).contains(&told), "{entries} entries: {told}");
+        // Nor the first, which can only be told from an earlier round where there was none.
+        torn[last..last + 512].fill(0);
+        torn[last + 600] = 1;
+        std::fs::write(&path, &torn).expect("written");
+        let told = unfinished(directory.path());
+        assert_eq!(told, if entries == 5 { 601 } else { 0 });
+    }
 }
 
 #[test]

@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use twin_core::ids::{GatewayId, GatewayName, SiteId};
+use twin_small_file::{SmallFileError, read_small_text};
 
 use super::identity::{ClientCertificate, Identity};
 use super::secret::{GatewaySecret, SecretError};
 use crate::limits::CREDENTIALS_BYTES_MAX;
 use crate::private_file;
-use crate::small_file::{SmallFileError, read_small_text};
 use crate::tls::client_config;
 
 /// Version of the file's format where it holds a secret.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use twin_small_file::read_small_text;
 
 use super::certificate::{CertificateError, chain_of, check_chain, read_certificate};
 use super::credentials::CredentialsError;
 use super::secret::GatewaySecret;
 use crate::limits::PEM_BYTES_MAX;
 use crate::private_file;
-use crate::small_file::read_small_text;
 use crate::tls::{TlsError, certified};
 
 /// What a gateway proves itself by.

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use twin_small_file::read_small_file;
+
 use super::line::{Kind, Line};
-use crate::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FILES_MAX};
+use crate::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FILE_READ_BYTES_MAX, AUDIT_FILES_MAX};
 
 /// The series' newest file, open at its end.
 #[derive(Debug)]
@@ -62,9 +64,9 @@ impl Series {
         let last =
             numbers.iter().rev().find_map(|number| last_line(&path(dir, kind, *number)).transpose()).transpose()?;
         let newest = numbers.back().copied().unwrap_or(1);
-        let mut file = open_file(&path(dir, kind, newest))?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
+        let newest = path(dir, kind, newest);
+        let content = content_of(&newest)?.unwrap_or_default();
+        let file = open_file(&newest)?;
         // A crash may have left a part of a line: what follows must not be read as its end.
         let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) as u64;
         if whole < content.len() as u64 {
@@ -120,10 +122,18 @@ impl Series {
 }
 
 fn last_line(path: &Path) -> io::Result<Option<Line>> {
-    match fs::read(path) {
-        Ok(content) => Ok(content.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice(line).ok())),
+    let content = content_of(path)?;
+    Ok(content
+        .and_then(|content| content.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice(line).ok())))
+}
+
+/// All of a file; `None`: it is not there.
+pub(super) fn content_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read_small_file(path, AUDIT_FILE_READ_BYTES_MAX).map_err(io::Error::from) {
+        Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        // Which of them it is, the system does not say.
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
 }
 

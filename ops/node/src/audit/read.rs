@@ -1,11 +1,10 @@
 //! Reading the audit log back, newest first.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::file::newest_first;
+use super::file::{content_of, newest_first};
 use super::line::{Kind, Line};
 
 /// Some lines, newest first.
@@ -34,12 +33,8 @@ fn of_kind(dir: &Path, kind: Kind, before: u64, wanted: usize, into: &mut Vec<Li
     let mut answered = HashSet::new();
     let mut found = 0;
     for path in newest_first(dir, kind)? {
-        let content = match fs::read(&path) {
-            Ok(content) => content,
-            // The oldest goes when a new one is begun.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        // The oldest goes when a new one is begun.
+        let Some(content) = content_of(&path)? else { continue };
         // What is no line was torn by a crash or a full disk.
         let lines = content.rsplit(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
         for line in lines {

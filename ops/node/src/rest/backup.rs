@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 use twin_backup::{Frame, MEDIA_TYPE, Manifest, Writer};
 use twin_core::time_text::rfc3339;
+use twin_small_file::read_small_file;
 use twin_storage::{Backup, BackupChunk, BackupError, BackupSource, FORMAT_VERSION, StateKey};
+use twin_transports::limits::NODE_PEM_BYTES_MAX;
 use twin_transports::tls::{CA_FILE, CA_KEY_FILE};
 
 use super::Rest;
@@ -116,8 +119,8 @@ fn begin(rest: &Rest, backup: &Backup, keys: bool) -> Result<(Writer, Vec<u8>), 
     };
     let (mut writer, mut head) = Writer::begin(&manifest, sealed.as_ref().map(|(_, key)| key));
     for name in [CA_FILE, CA_KEY_FILE].into_iter().filter(|_| keys) {
-        let content =
-            std::fs::read(rest.backups.data_dir.join(name)).map_err(|error| BackupError::File(error.into()))?;
+        let content = read_small_file(&rest.backups.data_dir.join(name), NODE_PEM_BYTES_MAX)
+            .map_err(|error| BackupError::File(io::Error::from(error).into()))?;
         head.extend(writer.frame(&Frame::File { name: name.to_owned(), content }));
     }
     Ok((writer, head))

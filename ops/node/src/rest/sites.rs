@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use twin_cluster::{ConflictPolicy, Enrolment, GatewayStatus, GatewayView, SiteChange, SiteMade, SiteView};
 use twin_core::ids::SiteId;
-use twin_core::value::Value;
+use twin_core::value::{Members, Value};
 use utoipa::ToSchema;
 
 use super::Rest;
@@ -271,7 +271,7 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
     )?;
     let asked = format!("enrolment {enrolment:?}, credential conflict {conflict:?}");
     let once = keyed(&request, "site 1", &[&asked])?;
-    audit_detail(&request, asked);
+    audit_detail(&request, asked_in_words(&given));
     let SiteMade { created, replayed } =
         rest.cluster.put_site_once(&id, SiteChange { enrolment, conflict }, once.clone()).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -280,6 +280,16 @@ pub(crate) async fn put(request: HttpRequest, payload: Payload, rest: Data<Rest>
         tell_outcome(&mut response, &format!("created={}", if created { "?1" } else { "?0" }), replayed);
     }
     Ok(response)
+}
+
+/// What a change of a site asks for, for the audit log.
+fn asked_in_words(given: &Members) -> String {
+    let word = |name: &str| given.get(name).and_then(Value::as_str);
+    let asked = [("enrolment", "enrolment"), ("credentialConflict", "credential conflict")]
+        .into_iter()
+        .filter_map(|(name, called)| Some(format!("{called} {}", word(name)?)))
+        .collect::<Vec<_>>();
+    if asked.is_empty() { "no setting given".to_owned() } else { asked.join(", ") }
 }
 
 /// What is answered while a site is being deleted.

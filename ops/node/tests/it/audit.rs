@@ -24,6 +24,7 @@ async fn a_change_is_logged_with_who_what_where_and_outcome() {
     assert_eq!((&made["who"], &made["status"]), (&json!("admin"), &json!(201)));
     assert!(made["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{made}");
     assert!(made["at"].as_str().unwrap().starts_with("20"), "{made}");
+    assert_eq!(made["detail"], "enrolment open");
     assert_eq!(added["detail"], "gateway g");
     assert!(!added.to_string().contains("secret"), "{added}");
     assert_eq!((&refused["status"], &refused["code"]), (&json!(404), &json!("site-not-found")));

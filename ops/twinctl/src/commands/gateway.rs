@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use twin_small_file::read_given_text;
 use ureq::http::Method;
 
 use super::credentials_file::CredentialsFile;
@@ -74,11 +75,7 @@ pub(crate) fn run(client: &Client, output: Output, command: Gateway) -> Result<(
 fn put_certificate(body: &mut Value, given: &GatewayCertificate) -> Result<(), Failure> {
     let Some(path) = &given.certificate else { return Ok(()) };
     let failed = |what: String| Failure::Usage(format!("certificate {}: {what}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > CERTIFICATE_BYTES_MAX {
-        return Err(failed(format!("it has {size} bytes, the limit is {CERTIFICATE_BYTES_MAX}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = read_given_text(path, CERTIFICATE_BYTES_MAX).map_err(|error| failed(error.to_string()))?;
     // It must not leave this machine, not even to be refused.
     if text.contains("PRIVATE KEY-----") {
         return Err(failed("a private key is in it: give the certificate alone; nothing was asked of the node".into()));

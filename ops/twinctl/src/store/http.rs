@@ -9,13 +9,14 @@ use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
+use twin_small_file::read_given_file;
 use ureq::Agent;
 use ureq::http::{Method, Request};
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
 use crate::agent;
 use crate::failure::Failure;
-use crate::limits::{STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT, STORE_SILENCE_MAX};
+use crate::limits::{CA_BYTES_MAX, STORE_ANSWER_BYTES_MAX, STORE_ANSWER_TIMEOUT, STORE_SILENCE_MAX};
 
 /// Where systems keep the certificates that they trust, the usual ones first.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -99,7 +100,7 @@ fn roots() -> Result<RootCerts, Failure> {
         return Err(Failure::Usage(message));
     };
     let wrong = |what: String| Failure::Usage(format!("trusted certificates {}: {what}", file.display()));
-    let pem = std::fs::read(&file).map_err(|error| wrong(error.to_string()))?;
+    let pem = read_given_file(&file, CA_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
     // Systems' bundles have the odd entry that is none of a CA's certificate.
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None })

@@ -116,3 +116,17 @@ fn a_private_key_is_not_sent_and_an_answer_with_a_secret_is_not_taken_for_a_cert
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(!ran.stderr.contains(SECRET) && !operator.path("g.json").exists(), "{ran:?}");
 }
+
+/// A pipe may be given, as a shell's `<(...)` is one; what never ends, and what is no file, is refused before the node is asked.
+#[test]
+fn a_certificate_that_never_ends_is_not_read_to_its_end() {
+    let operator = Operator::new();
+    for (named, why) in [("/dev/zero", "65536 bytes"), ("/", "directory")] {
+        let ran = operator.run("http://127.0.0.1:9", &[&ADD[..], &["--certificate", named]].concat());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(named) && ran.stderr.contains(why), "{ran:?}");
+    }
+    let ran = operator.run("https://127.0.0.1:9", &["--ca", "/dev/zero", "site", "ls"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("/dev/zero") && ran.stderr.contains("4194304 bytes"), "{ran:?}");
+}

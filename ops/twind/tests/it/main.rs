@@ -15,6 +15,7 @@ mod door;
 mod first_start;
 mod health;
 mod keys;
+mod odd_files;
 mod process;
 mod reconnect;
 mod refusals;

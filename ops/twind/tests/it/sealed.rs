@@ -78,6 +78,7 @@ fn what_a_sealed_node_holds_is_read_with_its_key_only_and_so_is_its_backup() {
     assert!(said.contains("is sealed: give the key"), "{said}");
     let said = restore(&backup, &sealed, &wrong.each_ref().map(String::as_str)).unwrap_err();
     assert!(said.contains("cannot be unsealed"), "{said}");
+    assert!(!sealed.exists(), "it was not there before");
     restore(&backup, &sealed, &with_key).unwrap();
     assert!(!shows_a_value(&sealed));
     let node = Twind::start_with(&sealed, &with_key);

@@ -14,7 +14,7 @@ use std::io;
 use redb::StorageBackend;
 
 use super::place::Place;
-use crate::limits::FRAME_ITEMS_MAX;
+use crate::limits::{FRAME_ITEMS_MAX, LOG_NUMBER_MAX};
 
 /// What a disk writes as a whole, or not at all.
 pub(super) const SECTOR_BYTES: u64 = 512;
@@ -233,7 +233,28 @@ pub(super) fn read(file: &dyn StorageBackend, at: u64, end: u64) -> io::Result<O
         return Ok(None);
     }
     let head = Head { sequence: number(8), number: number(16), durable: number(24), opening: number(32) };
+    let indexes = items.iter().map(|item| item.index);
+    if [head.sequence, head.number, head.opening].into_iter().chain(indexes).any(|number| number > LOG_NUMBER_MAX) {
+        return Ok(None);
+    }
     Ok(Some(Found { head, items, file_bytes }))
+}
+
+/// The bytes that a frame at `at` says it has, if it says that it is this one of this slot, whole or not; 0: it does not.
+pub(super) fn claimed(file: &dyn StorageBackend, at: u64, end: u64, sequence: u64, number: u64) -> io::Result<u64> {
+    let room = end.saturating_sub(at);
+    if room < HEAD_BYTES as u64 {
+        return Ok(0);
+    }
+    let mut bytes = [0; HEAD_BYTES];
+    file.read(at, &mut bytes)?;
+    let long = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+    let small = |at: usize| u64::from(u32::from_be_bytes(std::array::from_fn(|byte| bytes[at + byte])));
+    if !begins_like_one(&bytes) || (long(8), long(16)) != (sequence, number) {
+        return Ok(0);
+    }
+    let file_bytes = HEAD_BYTES as u64 + small(44) + small(40) * ITEM_BYTES as u64;
+    Ok(file_bytes.next_multiple_of(SECTOR_BYTES).min(room))
 }
 
 #[cfg(test)]

@@ -26,4 +26,5 @@ mod roots;
 pub(crate) use file::Journal;
 pub(super) use frame::{Frame, Kind};
 pub(super) use place::Place;
+pub(super) use recovery::Opened;
 pub(super) use roots::Roots;

@@ -16,7 +16,8 @@ use super::roots::Roots;
 use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::open::OpenError;
+use crate::limits::LOG_SLOT_BYTES_MAX;
+use crate::open::{Lost, OpenError};
 use crate::space::{FileRoom, Space};
 
 /// How much is read at once where frames are looked for.
@@ -24,6 +25,14 @@ const LOOK_BYTES: u64 = 1024 * 1024;
 
 /// What is known of each group, and where its entries are, from the first on.
 pub(in crate::log) type Recovered = BTreeMap<u32, (Roots, Vec<Place>)>;
+
+/// What was found in a file.
+pub(in crate::log) struct Opened {
+    pub(in crate::log) journal: Journal,
+    pub(in crate::log) groups: Recovered,
+    /// Bytes of a write that was not finished, behind the last frame.
+    pub(in crate::log) unfinished_bytes: u64,
+}
 
 /// Why the file is not opened.
 enum Refused {
@@ -44,7 +53,7 @@ impl Journal {
         space: &Arc<Space>,
         slot_bytes: u64,
         was_made: bool,
-    ) -> Result<(Self, Recovered), OpenError> {
+    ) -> Result<Opened, OpenError> {
         let path = || disk.path(DataFile::Journal);
         let io = |cause: io::Error| match cause.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse { path: path() },
@@ -57,7 +66,8 @@ impl Journal {
         let mut header = match Header::read(&*file).map_err(io)? {
             FoundHeader::Whole(header) => header,
             FoundHeader::Nothing if was_made => {
-                return Err(OpenError::Gone { lost: path(), left: disk.path(DataFile::Log) });
+                let how = if path().exists() { Lost::Empty } else { Lost::Gone };
+                return Err(OpenError::Lost { lost: path(), how, left: disk.path(DataFile::Log) });
             }
             FoundHeader::Nothing => Header { opening: 0, slot_bytes, slots: 0, node: None },
             FoundHeader::Newer(found) => return Err(OpenError::Newer { path: path(), found, reads: JOURNAL_VERSION }),
@@ -73,18 +83,26 @@ impl Journal {
         };
         let is_new = header.opening == 0;
         let recovered = recover(Arc::clone(&file), header.clone());
-        let (mut journal, recovered) = recovered.map_err(|refused| match refused {
+        let mut opened = recovered.map_err(|refused| match refused {
             Refused::Io(cause) => OpenError::Io { path: path(), cause },
             Refused::Damaged(cause) => OpenError::Damaged { path: path(), cause },
         })?;
         // **Invariant:** the number of an opening is durable before its first frame is written.
         header.opening += 1;
         header.write(&*file).map_err(io)?;
-        journal.header = header;
+        opened.journal.header = header;
         if is_new {
             disk.put_in_place(DataFile::Journal).map_err(io)?;
         }
-        Ok((journal, recovered))
+        if opened.unfinished_bytes > 0 {
+            tracing::warn!(
+                file = %path().display(),
+                bytes = opened.unfinished_bytes,
+                "the log ends with a write that was not finished, which is dropped: usual after a power cut; after anything else the file \
+                 was damaged, and what was acknowledged last may be missing"
+            );
+        }
+        Ok(opened)
     }
 }
 
@@ -131,9 +149,10 @@ impl Walk<'_> {
     }
 }
 
-fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Recovered), Refused> {
+fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refused> {
     let len = file.len()?;
-    if header.slot_bytes == 0 || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
+    let slot_bytes = 1..=LOG_SLOT_BYTES_MAX;
+    if !slot_bytes.contains(&header.slot_bytes) || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
         return Err(Refused::Damaged(format!("it has slots of {} bytes", header.slot_bytes)));
     }
     // **Invariant:** the file is never shorter than its header says, as it grew durably before that was written.
@@ -152,7 +171,7 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     for slot in 0..count {
         let at = SLOTS_AT + slot as u64 * header.slot_bytes;
         let Some(first) = frame::read(&*file, at, (at + header.slot_bytes).min(len))? else { continue };
-        if walk(slot, first.head.sequence).next(true)?.is_some() {
+        if first.head.sequence > 0 && walk(slot, first.head.sequence).next(true)?.is_some() {
             begun.push((first.head.sequence, slot));
         }
     }
@@ -166,14 +185,18 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     }
     let mut journal =
         Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
+    let unbegun: Vec<usize> = (0..count).filter(|slot| journal.slots[*slot].sequence == 0).collect();
     // Slots whose beginning is not whole: torn, or damaged?
     let look_into_others = |sequence: u64, last: u64| {
-        let others = (0..count).filter(|slot| begun.iter().all(|(_, begun)| begun != slot));
-        others.map(|slot| walk(slot, 0)).try_for_each(|other| look(&*file, other.at..other.end, sequence + 1.., last))
+        unbegun
+            .iter()
+            .map(|slot| walk(*slot, 0))
+            .try_for_each(|other| look(&*file, other.at..other.end, sequence + 1.., last))
     };
     let Some((newest, older)) = begun.split_last() else {
         look_into_others(0, 0)?;
-        return Ok((journal, Recovered::new()));
+        let unfinished_bytes = if count == 0 { 0 } else { unfinished(&*file, &walk(0, 1), true)? };
+        return Ok(Opened { journal, groups: Recovered::new(), unfinished_bytes });
     };
 
     // Entries of the slots before: which of them count, the newest one says. A later one takes an earlier one's place.
@@ -187,7 +210,8 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
         }
     }
 
-    let mut walk = walk(newest.1, newest.0);
+    let of_slot = &walk;
+    let mut walk = of_slot(newest.1, newest.0);
     let mut roots: BTreeMap<u32, Roots> = BTreeMap::new();
     while let Some((at, found)) = walk.next(true)? {
         for item in &found.items {
@@ -195,6 +219,9 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
             let damaged = |error| Refused::Damaged(format!("a record of its frame {} ({error})", found.head.number));
             if item.kind == Kind::Begin {
                 roots = codec::decode(&said.read(&*file)?).map_err(damaged)?;
+                if let Some((group, _)) = roots.iter().find(|(_, roots)| roots.first > roots.next) {
+                    return Err(Refused::Damaged(format!("group {group} ends before it begins")));
+                }
                 for (group, places) in &mut places {
                     let range = roots.get(group).map_or(0..0, |roots| roots.first..roots.next);
                     places.retain(|index, _| range.contains(index));
@@ -216,6 +243,14 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     (journal.last, journal.durable) = (last.number, last.number);
     look(&*file, walk.at..walk.end, newest.0..=newest.0, last.number)?;
     look_into_others(newest.0, last.number)?;
+    // Slots are begun in order until the first is begun again: up to there, what is not zero behind the end is of this round.
+    let is_first_round = newest.0 == newest.1 as u64 + 1;
+    let mut unfinished_bytes = unfinished(&*file, &walk, is_first_round)?;
+    // Or it was the beginning of another slot.
+    for slot in unbegun {
+        let other = Walk { last: walk.last, ..of_slot(slot, newest.0 + 1) };
+        unfinished_bytes += unfinished(&*file, &other, is_first_round)?;
+    }
 
     let mut recovered = Recovered::new();
     for (group, roots) in roots {
@@ -232,7 +267,28 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
         }
         recovered.insert(group, (roots, places));
     }
-    Ok((journal, recovered))
+    Ok(Opened { journal, groups: recovered, unfinished_bytes })
+}
+
+/// Bytes of a write behind the last frame that is whole, which are to be dropped: as many as the frame that begins there says that it
+/// has, if it is the one that comes next. Where `rest_is_zero` unless something was written, all up to the last byte that is not.
+///
+/// Otherwise a write whose first sector is missing cannot be told from what an earlier round left there, and is not counted.
+fn unfinished(file: &dyn StorageBackend, behind: &Walk<'_>, rest_is_zero: bool) -> io::Result<u64> {
+    if rest_is_zero {
+        let (mut at, mut end) = (behind.at, behind.at);
+        while at < behind.end {
+            let mut bytes = vec![0; LOOK_BYTES.min(behind.end - at) as usize];
+            file.read(at, &mut bytes)?;
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        return Ok(end - behind.at);
+    }
+    let number = behind.last.map_or(1, |last| last.number + 1);
+    frame::claimed(file, behind.at, behind.end, behind.sequence, number)
 }
 
 /// Is there a frame of such a slot that could only be written when what is missing, behind the `last` one, was durable?

@@ -28,7 +28,7 @@ impl Roots {
             Kind::Purged => {
                 let purged: Option<LogId> = codec::decode(payload)?;
                 self.purged = self.purged.max(purged);
-                self.first = self.first.max(purged.map_or(0, |id| id.index + 1));
+                self.first = self.first.max(purged.map_or(0, |id| id.index.saturating_add(1)));
                 self.next = self.next.max(self.first);
             }
             Kind::Truncated => self.next = self.next.min(index).max(self.first),

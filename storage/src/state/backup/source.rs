@@ -300,7 +300,7 @@ fn read_again(base: &Base, group: CellId, names: &[RowName]) -> Result<RowsChunk
 }
 
 /// Fills the chunk with the rows behind those that were read, and says how far it came.
-fn read_on(base: &Base, group: CellId, read: &Read, chunk: &mut RowsChunk) -> Result<Read, BackupError> {
+fn read_on(base: &Arc<Base>, group: CellId, read: &Read, chunk: &mut RowsChunk) -> Result<Read, BackupError> {
     let prefix = group.get().to_be_bytes();
     let (first, mut from) = match read {
         Read::Nothing => (Family::ALL[0], row_key(group.get(), &[])),

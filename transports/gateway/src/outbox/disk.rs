@@ -53,7 +53,10 @@ fn open_private(path: &Path, create: bool) -> io::Result<File> {
     options.read(true).write(true).create(create).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    // A pipe would be waited for, and taken for an outbox that is empty.
+    twin_small_file::check_regular(&file)?;
+    Ok(file)
 }
 
 fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {

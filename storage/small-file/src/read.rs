@@ -1,4 +1,4 @@
-//! Files that are configuration: read whole, but never more than they may have, and never waited for.
+//! Reading whole, but never more than there may be.
 
 use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
@@ -36,26 +36,57 @@ impl From<SmallFileError> for io::Error {
     }
 }
 
-/// Reads a regular file of at most so many bytes.
-///
-/// What it is is looked at first, as opening a pipe waits for whoever writes into it; and what its length is said to be is not
-/// believed, as a file may grow, and some have no length.
+/// Reads a regular file of at most so many bytes. What its length is said to be is not believed, as a file may grow, and some have no
+/// length.
 pub fn read_small_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SmallFileError> {
+    bounded(&open_regular(path)?, bytes_max)
+}
+
+/// As [`read_small_file`], for text.
+pub fn read_small_text(path: &Path, bytes_max: u64) -> Result<String, SmallFileError> {
+    text(read_small_file(path, bytes_max)?)
+}
+
+/// Reads what somebody named on a command line: a file, or a pipe or terminal that he writes into, of at most so many bytes.
+pub fn read_given_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SmallFileError> {
     let file_type = fs::metadata(path)?.file_type();
-    if !file_type.is_file() {
+    if file_type.is_dir() {
         return Err(SmallFileError::NotAFile { kind: kind_of(file_type) });
     }
+    bounded(&File::open(path)?, bytes_max)
+}
+
+/// As [`read_given_file`], for text.
+pub fn read_given_text(path: &Path, bytes_max: u64) -> Result<String, SmallFileError> {
+    text(read_given_file(path, bytes_max)?)
+}
+
+/// Opens a regular file to read it. What it is is looked at first, as opening a pipe waits for whoever writes into it.
+pub fn open_regular(path: &Path) -> Result<File, SmallFileError> {
+    regular(fs::metadata(path)?.file_type())?;
+    Ok(File::open(path)?)
+}
+
+/// Is it a file? For what was opened to be written as well, which waits for nobody.
+pub fn check_regular(file: &File) -> Result<(), SmallFileError> {
+    regular(file.metadata()?.file_type())
+}
+
+fn regular(file_type: FileType) -> Result<(), SmallFileError> {
+    if file_type.is_file() { Ok(()) } else { Err(SmallFileError::NotAFile { kind: kind_of(file_type) }) }
+}
+
+fn bounded(file: &File, bytes_max: u64) -> Result<Vec<u8>, SmallFileError> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(SmallFileError::TooLong { bytes_max });
     }
     Ok(bytes)
 }
 
-/// As [`read_small_file`], for text.
-pub fn read_small_text(path: &Path, bytes_max: u64) -> Result<String, SmallFileError> {
-    String::from_utf8(read_small_file(path, bytes_max)?).map_err(|_| SmallFileError::NotText)
+fn text(bytes: Vec<u8>) -> Result<String, SmallFileError> {
+    String::from_utf8(bytes).map_err(|_| SmallFileError::NotText)
 }
 
 fn kind_of(file_type: FileType) -> &'static str {
@@ -106,5 +137,31 @@ mod tests {
                 other => panic!("{path:?}: {other:?}"),
             }
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_somebody_names_may_be_a_pipe_and_has_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::write(pipe, "12345").unwrap()
+        });
+        assert_eq!(read_given_text(&pipe, 5).unwrap(), "12345");
+        writer.join().unwrap();
+        let endless = read_given_file(Path::new("/dev/zero"), 10).unwrap_err();
+        assert!(matches!(endless, SmallFileError::TooLong { bytes_max: 10 }), "{endless}");
+        let folder = read_given_file(folder.path(), 10).unwrap_err();
+        assert!(matches!(folder, SmallFileError::NotAFile { kind: "directory" }), "{folder}");
+    }
+
+    #[test]
+    fn a_device_that_is_open_is_told_from_a_file() {
+        let file = tempfile::tempfile().unwrap();
+        check_regular(&file).unwrap();
+        let device = fs::OpenOptions::new().read(true).write(true).open("/dev/zero").unwrap();
+        assert!(matches!(check_regular(&device), Err(SmallFileError::NotAFile { kind: "device" })));
     }
 }
