@@ -51,8 +51,7 @@ impl Journal {
             _ => OpenError::Io { path: path(), cause },
         };
         let backend = disk.open(DataFile::Journal).map_err(io)?;
-        let file: Arc<dyn StorageBackend> =
-            Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
+        let file = Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
         lock(&*file).map_err(io)?;
         let mut header = match Header::read(&*file).map_err(io)? {
             FoundHeader::Whole(header) => header,
@@ -131,7 +130,7 @@ impl Walk<'_> {
     }
 }
 
-fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Recovered), Refused> {
+fn recover(file: Arc<WaitingFile<FileRoom>>, header: Header) -> Result<(Journal, Recovered), Refused> {
     let len = file.len()?;
     if header.slot_bytes == 0 || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
         return Err(Refused::Damaged(format!("it has slots of {} bytes", header.slot_bytes)));
@@ -164,8 +163,15 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<(Journal, Re
     for (sequence, slot) in &begun {
         slots[*slot].sequence = *sequence;
     }
+    // One that was being made when the last life ended has nothing in it, and maybe no room on the disk: it is made anew.
+    let made = header.slots as usize;
+    while slots.len() > made && slots.last().is_some_and(|slot| slot.sequence == 0) {
+        slots.pop();
+    }
+    let (current, keeps_spare, file_of) = (None, false, Arc::clone(&file));
+    let header_of = header.clone();
     let mut journal =
-        Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
+        Journal { file: file_of, header: header_of, slots, current, end: 0, last: 0, durable: 0, keeps_spare };
     // Slots whose beginning is not whole: torn, or damaged?
     let look_into_others = |sequence: u64, last: u64| {
         let others = (0..count).filter(|slot| begun.iter().all(|(_, begun)| begun != slot));
