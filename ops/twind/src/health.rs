@@ -15,6 +15,9 @@ use crate::cli::HealthArgs;
 /// Well below the 30 s after which a container's supervisor gives a check up.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most bytes that are read of what the node says.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
 /// Fails unless the node is ready.
 pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
     let url = format!("{}/readyz", base(args.http));
@@ -31,10 +34,15 @@ pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
         .timeout_global(Some(TIMEOUT))
         .build()
         .new_agent();
-    let answer = agent.get(&url).call().with_context(|| format!("the node does not answer at {url}"))?;
+    let mut answer = agent.get(&url).call().with_context(|| format!("the node does not answer at {url}"))?;
     match answer.status().as_u16() {
         200 => Ok(()),
-        status => bail!("the node is not ready ({status} at {url})"),
+        status => {
+            let said = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
+            let said = serde_json::from_str::<serde_json::Value>(&said).unwrap_or_default();
+            let why = said["detail"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+            bail!("the node is not ready ({status} at {url}){why}")
+        }
     }
 }
 

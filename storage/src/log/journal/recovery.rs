@@ -80,6 +80,9 @@ impl Journal {
         header.opening += 1;
         header.write(&*file).map_err(io)?;
         journal.header = header;
+        // What copied or restored the file may have left holes in it. Where they cannot be filled now, a write into one waits for room.
+        let len = file.len().map_err(io)?;
+        file.set_len_if_it_fits(len).map_err(io)?;
         if is_new {
             disk.put_in_place(DataFile::Journal).map_err(io)?;
         }
