@@ -38,6 +38,7 @@ pub mod slots;
 mod stall;
 pub mod stats;
 mod summary;
+mod ticks;
 pub mod tokens;
 mod tokens_read;
 pub mod view;

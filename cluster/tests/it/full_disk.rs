@@ -184,3 +184,26 @@ async fn a_node_whose_log_waits_for_room_stops_when_it_is_told_to_and_keeps_what
     assert!([Some(&6.into()), Some(&7.into())].contains(&reported(&read)), "{read:?}");
     world.cluster.shutdown().await;
 }
+
+/// The replica's own queue is full of ticks after 104 s, if its clock goes on.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes two minutes"]
+async fn a_replica_whose_vote_waited_for_minutes_goes_on_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let full = Arc::<AtomicBool>::default();
+    let open = || {
+        let disk = SharedDisk { inner: DirectoryDisk::new(directory.path()), full: Arc::clone(&full) };
+        Storage::open(Options { disk_reserve_bytes: 0, ..Options::on_disk(Arc::new(disk)) }).unwrap()
+    };
+    let start = |storage| Cluster::start(storage, ClusterOptions::default(), Arc::new(SystemClock::new()));
+    start(open()).await.unwrap().shutdown().await;
+
+    let storage = open();
+    full.store(true, Ordering::SeqCst);
+    let starting = tokio::spawn(start(storage));
+    tokio::time::sleep(Duration::from_secs(115)).await;
+    assert!(!starting.is_finished());
+    full.store(false, Ordering::SeqCst);
+    let started = tokio::time::timeout(Duration::from_secs(8), starting).await;
+    started.expect("the replica stands still for ever").unwrap().unwrap().shutdown().await;
+}
