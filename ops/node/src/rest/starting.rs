@@ -3,7 +3,7 @@
 //! It stands in the REST's place, on the REST's socket, and knows no twins: `/healthz` says that the process lives, everything else is 503
 //! and says what the start waits for. Then the REST takes the socket over; who came in between is answered by it.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(crate) async fn answering<T>(
 }
 
 /// The answer to whatever is asked.
-pub(crate) async fn answer(request: HttpRequest, starting: Data<Starting>) -> HttpResponse {
+pub(crate) fn answer(request: HttpRequest, starting: Data<Starting>) -> Ready<HttpResponse> {
     let mut response = if request.path() == "/healthz" {
         alive().unwrap_or_else(|problem| problem.response())
     } else {
@@ -58,7 +58,7 @@ pub(crate) async fn answer(request: HttpRequest, starting: Data<Starting>) -> Ht
     };
     // The REST that comes next has connections of its own.
     response.head_mut().set_connection_type(ConnectionType::Close);
-    response
+    ready(response)
 }
 
 #[cfg(test)]
