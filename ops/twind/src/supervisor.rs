@@ -52,7 +52,9 @@ impl Supervisor {
     /// Asks for patience for as long as it is polled: a start that applies a long log again, or waits for room on the disk, is not stuck,
     /// and one that is begun anew has to do all of it again. Never ends.
     pub(crate) async fn starting(&self) -> std::convert::Infallible {
-        let mut tick = tokio::time::interval(START_PING);
+        // A usual start is over before the first one.
+        let first = tokio::time::Instant::now() + START_PING;
+        let mut tick = tokio::time::interval_at(first, START_PING);
         loop {
             tick.tick().await;
             let more_us = (START_PING * PINGS_PER_TIMEOUT).as_micros();
