@@ -10,7 +10,7 @@ use twin_core::command::Command;
 use twin_core::event::{Outbound, OutboundKind};
 use twin_core::grain::{Change, Done, Owner, Reply, Ticket};
 use twin_core::ids::TwinId;
-use twin_core::numbers::{Floor, OwnerOrder};
+use twin_core::numbers::{Floor, OwnerOrder, WallTime};
 use twin_core::once::OwnerTime;
 use twin_core::refusal::Refusal;
 use twin_core::rows::RowKind;
@@ -25,6 +25,7 @@ use twin_transports::credit::Load;
 use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted, out_of};
+use crate::committed_read::or_committed;
 use crate::committer::{Generation, Host, Lead};
 use crate::grains::{Grains, Shared, sampled_span};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
@@ -32,6 +33,7 @@ use crate::loader::Loader;
 use crate::observers::Observers;
 use crate::rows::{HomeSlotRow, decode, encode};
 use crate::slots::Floors;
+use crate::stall::disk_full;
 use crate::stats::Counters;
 
 /// The refusal of whatever waited when its owner changed, or came while there was none.
@@ -57,6 +59,7 @@ pub struct Cell {
     admission: Arc<Admission>,
     budgets: Arc<Budgets>,
     counters: Arc<Counters>,
+    runtime: Handle,
     ready: tokio::sync::watch::Sender<bool>,
 }
 
@@ -84,6 +87,7 @@ impl Cell {
             admission,
             budgets,
             counters,
+            runtime: runtime.clone(),
             ready: tokio::sync::watch::Sender::new(false),
         })
     }
@@ -135,6 +139,8 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes + COMMAND_OVERHEAD_BYTES, claim)?, tenure))) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok((admitted, tenure)) => {
+                let stalled = tenure.lead.is_stalled();
+                let reply = if stalled { or_committed(&tenure, twin, &command, reply) } else { reply };
                 self.give(&tenure, std::iter::once((twin.clone(), command, reply)), admitted);
             }
         }
@@ -148,7 +154,11 @@ impl Cell {
         match owner.and_then(|tenure| Ok((self.admit(bytes, claim)?, tenure))) {
             Err(refusal) => batch.into_iter().for_each(|submission| submission.reply.send(Err(refusal.clone()))),
             Ok((admitted, tenure)) => {
-                let commands = batch.into_iter().map(|Submission { twin, command, reply, .. }| (twin, command, reply));
+                let stalled = tenure.lead.is_stalled();
+                let commands = batch.into_iter().map(|Submission { twin, command, reply, .. }| {
+                    let reply = if stalled { or_committed(&tenure, &twin, &command, reply) } else { reply };
+                    (twin, command, reply)
+                });
                 self.give(&tenure, commands, admitted);
             }
         }
@@ -211,9 +221,19 @@ impl Cell {
         self.tenure.read().as_ref().map(|tenure| tenure.time()).ok_or_else(owner_changed)
     }
 
-    /// Resolves when everything committed before the call can be read here.
+    /// Resolves when everything given before the call is applied; refused while that waits for room on the disk.
     pub async fn confirm(&self) -> Result<(), Refusal> {
         self.lead()?.confirmed().await
+    }
+
+    /// Resolves when everything committed before the call can be read here.
+    pub async fn confirm_committed(&self) -> Result<(), Refusal> {
+        self.lead()?.confirmed_committed(|generation| self.is_current(generation)).await
+    }
+
+    /// See [`Lead::settled`].
+    pub(crate) fn settled(&self) -> Result<(), Refusal> {
+        self.lead()?.settled()
     }
 }
 
@@ -304,6 +324,20 @@ pub struct Tenure {
     begun: Duration,
 }
 
+impl Tenure {
+    pub(crate) fn is_current(&self) -> bool {
+        self.cell.is_current(self.lead.generation)
+    }
+
+    pub(crate) fn now(&self) -> WallTime {
+        self.cell.grains.clock().wall()
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.cell.runtime
+    }
+}
+
 impl Owner for Tenure {
     type Admission = Arc<Admitted>;
 
@@ -349,10 +383,13 @@ impl Owner for Tenure {
     }
 
     fn confirm(&self, rests_on_in_flight: bool, done: Done<Arc<Admitted>>) {
+        if rests_on_in_flight && self.lead.is_stalled() {
+            return done.tell(Err(disk_full()));
+        }
         // A sole voter needs no ReadIndex round, since nobody else can lead; what the grain knows is then committed unless
         // something of its own is still in flight. The generation is checked after the state was read: had the chain broken
         // before, this state would have to be forgotten.
-        if !rests_on_in_flight && self.cell.is_current(self.lead.generation) {
+        if !rests_on_in_flight && self.is_current() {
             done.tell(Ok(()));
         } else {
             self.lead.confirm(done);

@@ -248,6 +248,10 @@ impl Cluster {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        // What waits for room on the disk was answered so, and may fail now: nothing of it was acknowledged.
+        if let Some(storage) = &*self.inner.storage.lock() {
+            storage.give_up_waiting();
+        }
         let groups = std::mem::take(&mut *self.inner.groups.lock());
         for group in groups {
             group.shutdown().await;
@@ -322,14 +326,14 @@ impl Cluster {
         {
             return Err(Refusal::SiteNotFound { site: site.clone() });
         }
-        self.inner.cell.confirm().await?;
+        self.inner.cell.confirm_committed().await?;
         let cell = self.inner.cell.clone();
         tokio::task::spawn_blocking(move || listing::page(&cell, &query)).await.unwrap_or_else(|_| Err(owner_changed()))
     }
 
     /// The first page of an export: twins by site and id, as the back office is shown them. A linearizable reading.
     pub async fn export(&self, query: ExportQuery) -> Result<ExportPage, Refusal> {
-        self.inner.cell.confirm().await?;
+        self.inner.cell.confirm_committed().await?;
         self.export_on(query).await
     }
 

@@ -8,6 +8,9 @@
 //! - `done(Ok)` is called only after the entry is applied, in the same order.
 //! - Work of an older [`Generation`] is never proposed: it was computed on a state that was thrown away.
 //! - Whoever waits is always told: work that is dropped drops its `done`, which answers "unavailable".
+//! - A chain whose entries wait for room on the disk stalls, and is not broken: they are in the log's order, and are applied once there
+//!   is room. Whoever waits is told within [`DISK_FULL_ANSWER_AFTER`] that the outcome is not known; what is computed goes on to rest on
+//!   those entries. Until they are applied, nothing that is *not* computed from what is in flight may be written ([`Lead::settled`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +31,11 @@ use twin_storage::{Applied, Budgets, ChainLink, EntryData, RowChange};
 
 use crate::admission::{Admitted, out_of};
 use crate::chain::Chain;
-use crate::limits::{COMMIT_DEADLINE, ENTRIES_IN_FLIGHT_MAX, ENTRY_FILL_BYTES, ENTRY_ROWS_MAX, PROPOSALS_GATHERED_MAX};
+use crate::limits::{
+    COMMIT_DEADLINE, DISK_FULL_ANSWER_AFTER, ENTRIES_IN_FLIGHT_MAX, ENTRY_FILL_BYTES, ENTRY_ROWS_MAX,
+    PROPOSALS_GATHERED_MAX,
+};
+use crate::stall::{Stall, disk_full};
 use crate::stats::Counters;
 
 type Done = twin_core::grain::Done<Arc<Admitted>>;
@@ -42,7 +49,8 @@ struct Proposal {
     ticket: Ticket,
     rows: Vec<RowChange>,
     events: Vec<Outbound>,
-    done: Done,
+    /// `None`: it was answered already, see [`Stall`].
+    done: Option<Done>,
 }
 
 enum Work {
@@ -92,6 +100,26 @@ impl Lead {
         receiver.await.unwrap_or_else(|_| Err(crate::cell::owner_changed()))
     }
 
+    /// Resolves once everything that was committed before can be read. What waits for room on the disk need not be: it is acknowledged
+    /// to nobody. `is_current`: a sole voter of whom nobody else took over may say so by itself.
+    pub async fn confirmed_committed(&self, is_current: impl Fn(Generation) -> bool) -> Result<(), Refusal> {
+        match self.confirmed().await {
+            Err(_) if self.is_stalled() && is_current(self.generation) => Ok(()),
+            confirmed => confirmed,
+        }
+    }
+
+    /// Refuses while entries that were answered as "not known" are not applied. To be asked by whoever reads rows, computes on them and
+    /// writes, behind the lock under which it does so: what wrote before it under that lock may be one of those entries.
+    pub fn settled(&self) -> Result<(), Refusal> {
+        if self.is_stalled() { Err(disk_full()) } else { Ok(()) }
+    }
+
+    /// Do entries wait for room on the disk that were answered already?
+    pub fn is_stalled(&self) -> bool {
+        self.committer.stall.is_on(Ticket(self.committer.applied.load(Ordering::Acquire)))
+    }
+
     /// Calls `done` once everything given before is applied.
     pub fn confirm(&self, done: Done) {
         self.committer.confirm(self.generation, done);
@@ -128,6 +156,7 @@ struct CommitterHandle {
     work: Arc<Mutex<(mpsc::UnboundedSender<Work>, Ticket)>>,
     /// Highest ticket that is applied.
     applied: Arc<AtomicU64>,
+    stall: Arc<Stall>,
     budgets: Arc<Budgets>,
 }
 
@@ -137,7 +166,7 @@ impl CommitterHandle {
         let mut work = self.work.lock();
         work.1.0 += 1;
         let ticket = work.1;
-        let refused = work.0.send(Work::Commit(Proposal { generation, ticket, rows, events, done }));
+        let refused = work.0.send(Work::Commit(Proposal { generation, ticket, rows, events, done: Some(done) }));
         drop(work);
         // A stopped committer drops the proposal, and `done` with it; outside the lock, as that answers.
         drop(refused);
@@ -165,9 +194,12 @@ pub struct Committer<H> {
 struct InFlight {
     outcome: tokio::sync::oneshot::Receiver<Outcome>,
     deadline: tokio::time::Instant,
+    /// When it is looked why it takes so long.
+    look_at: tokio::time::Instant,
     /// The last of its commits.
     newest: Ticket,
-    commits: Vec<(Vec<Outbound>, Done)>,
+    /// Without `Done`: it was answered already, see [`Stall`].
+    commits: Vec<(Vec<Outbound>, Option<Done>)>,
     confirms: Vec<Done>,
 }
 
@@ -203,7 +235,7 @@ impl<H: Host> Committer<H> {
             host,
             counters,
             planted,
-            handle: CommitterHandle { work, applied: Arc::default(), budgets },
+            handle: CommitterHandle { work, applied: Arc::default(), stall: Arc::default(), budgets },
             generation: Generation::default(),
             last: Chain::behind(0, 0),
         };
@@ -219,6 +251,8 @@ impl<H: Host> Committer<H> {
             };
             let generation = Generation(self.generation.0 + 1);
             self.generation = generation;
+            // All that was in flight before is applied before the barrier, or never will be.
+            self.handle.stall.end();
             self.host.begin(Lead { generation, term: chain.term(), committer: self.handle.clone() });
             tracing::info!(term = chain.term(), generation = generation.0, "the chain begins");
             let broken = self.serve(chain, &mut queue, &stop).await;
@@ -245,7 +279,7 @@ impl<H: Host> Committer<H> {
                 let link = chain.next_link();
                 self.last = chain;
                 match self.propose(EntryData::barrier(link), &leader.to_committed_leader_id()).await {
-                    Ok(outcome) => match tokio::time::timeout(COMMIT_DEADLINE, outcome).await {
+                    Ok(outcome) => match self.outcome_of_barrier(outcome, queue).await {
                         Ok(Ok(Ok(response))) if matches!(response.data, Applied::Applied) => return chain,
                         other => tracing::info!(term, ?other, "the barrier was not applied; trying again"),
                     },
@@ -259,6 +293,30 @@ impl<H: Host> Committer<H> {
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { std::future::pending::<()>().await },
                 dropped = queue.recv() => drop(dropped),
+            }
+        }
+    }
+
+    /// A barrier that waits for room on the disk is waited for: another one would stand behind it in the log.
+    async fn outcome_of_barrier(
+        &self,
+        mut outcome: tokio::sync::oneshot::Receiver<Outcome>,
+        queue: &mut mpsc::UnboundedReceiver<Work>,
+    ) -> Result<Result<Outcome, tokio::sync::oneshot::error::RecvError>, tokio::time::error::Elapsed> {
+        loop {
+            let deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
+            let waited = tokio::time::timeout_at(deadline, async {
+                loop {
+                    tokio::select! {
+                        outcome = &mut outcome => return outcome,
+                        // Of an older generation.
+                        Some(dropped) = queue.recv() => drop(dropped),
+                    }
+                }
+            });
+            match waited.await {
+                Err(_) if self.handle.budgets.log_waits_for_room() => {}
+                done => return done,
             }
         }
     }
@@ -295,8 +353,8 @@ impl<H: Host> Committer<H> {
         // Work that did not fit into the entry before.
         let mut held: VecDeque<Work> = VecDeque::new();
         loop {
-            // Once stopping, what is in flight is finished and nothing is added.
-            let idle = in_flight.is_empty();
+            // Once stopping, what is in flight is finished and nothing is added. What waits for room is not waited for: it was answered.
+            let idle = in_flight.is_empty() || stop.is_cancelled() && self.answered_all(&in_flight);
             let may_propose = in_flight.len() < ENTRIES_IN_FLIGHT_MAX && !stop.is_cancelled();
             if may_propose && held.is_empty() {
                 while gathered.len() < PROPOSALS_GATHERED_MAX
@@ -314,19 +372,32 @@ impl<H: Host> Committer<H> {
             }
             let oldest = async {
                 match in_flight.front_mut() {
-                    Some(entry) => tokio::time::timeout_at(entry.deadline, &mut entry.outcome).await,
+                    Some(entry) => tokio::time::timeout_at(entry.deadline.min(entry.look_at), &mut entry.outcome).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 outcome = oldest => {
-                    if outcome.is_err() && self.handle.budgets.disk_is_full() {
-                        // Its write waits for room and has failed nobody: it may take until there is some.
-                        if let Some(entry) = in_flight.front_mut() {
-                            entry.deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
+                    if outcome.is_err() {
+                        let now = tokio::time::Instant::now();
+                        let waits_for_room = self.handle.budgets.log_waits_for_room();
+                        if waits_for_room {
+                            while let Ok(work) = queue.try_recv() {
+                                held.push_back(work);
+                            }
+                            self.answer_that_it_waits(&mut in_flight, &mut held);
                         }
-                        continue;
+                        if let Some(entry) = in_flight.front_mut() {
+                            entry.look_at = now + DISK_FULL_ANSWER_AFTER;
+                            if waits_for_room {
+                                // It has failed nobody: it may take until there is some.
+                                entry.deadline = now + COMMIT_DEADLINE;
+                            }
+                            if now < entry.deadline {
+                                continue;
+                            }
+                        }
                     }
                     let Some(entry) = in_flight.pop_front() else { continue };
                     self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
@@ -412,15 +483,56 @@ impl<H: Host> Committer<H> {
         if self.planted == Some(PlantedBug::AckBeforeCommit) {
             for (events, done) in commits.drain(..) {
                 self.host.committed(events);
-                done.tell(Ok(()));
+                tell_if_any(done);
             }
             tokio::time::sleep(PLANTED_WRITE_BEHIND).await;
         }
         let outcome = self.propose(entry, leader).await?;
-        let deadline = tokio::time::Instant::now() + COMMIT_DEADLINE;
-        in_flight.push_back(InFlight { outcome, deadline, newest, commits, confirms });
+        let now = tokio::time::Instant::now();
+        let (deadline, look_at) = (now + COMMIT_DEADLINE, now + DISK_FULL_ANSWER_AFTER);
+        in_flight.push_back(InFlight { outcome, deadline, look_at, newest, commits, confirms });
         self.counters.entries_in_flight.store(in_flight.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Tells whoever waits that the log waits for room, and when to ask again. What was to be committed stays what it is and where it
+    /// is: grains have computed on it.
+    ///
+    /// Bounded: while the log waits nothing that needs room is admitted.
+    fn answer_that_it_waits(&self, in_flight: &mut VecDeque<InFlight>, held: &mut VecDeque<Work>) {
+        let mut answered: Vec<Done> = Vec::new();
+        let mut newest = Ticket::default();
+        for entry in in_flight {
+            newest = newest.max(entry.newest);
+            answered.extend(entry.commits.iter_mut().filter_map(|(_, done)| done.take()));
+            answered.append(&mut entry.confirms);
+        }
+        let mut kept = VecDeque::new();
+        for work in held.drain(..) {
+            match work {
+                Work::Commit(mut proposal) => {
+                    newest = newest.max(proposal.ticket);
+                    answered.extend(proposal.done.take());
+                    kept.push_back(Work::Commit(proposal));
+                }
+                Work::Confirm(_, done) => answered.push(done),
+            }
+        }
+        *held = kept;
+        // Before anybody is told: whoever is answered, lets go of a lock and takes it again finds the stall.
+        if self.handle.stall.begin(newest) {
+            tracing::error!("the log waits for room on the disk: whoever waited for a commit is told to ask again");
+        }
+        for done in answered {
+            done.tell(Err(disk_full()));
+        }
+    }
+
+    /// Is nobody left who waits for one of these?
+    fn answered_all(&self, in_flight: &VecDeque<InFlight>) -> bool {
+        let waits =
+            |entry: &InFlight| !entry.confirms.is_empty() || entry.commits.iter().any(|(_, done)| done.is_some());
+        self.handle.budgets.log_waits_for_room() && !in_flight.iter().any(waits)
     }
 
     /// The entry is applied: tells everyone, in order.
@@ -431,10 +543,16 @@ impl<H: Host> Committer<H> {
             if !events.is_empty() {
                 self.host.committed(events);
             }
-            done.tell(Ok(()));
+            tell_if_any(done);
         }
         for done in entry.confirms {
             done.tell(Ok(()));
         }
+    }
+}
+
+fn tell_if_any(done: Option<Done>) {
+    if let Some(done) = done {
+        done.tell(Ok(()));
     }
 }

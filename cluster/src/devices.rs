@@ -43,6 +43,7 @@ impl Cluster {
         let _inside = self.inner.gates.enter(site)?;
         self.inner.directory.open_site(site)?;
         let _writing = self.inner.listing_devices.lock().await;
+        self.inner.cell.settled()?;
         let (add, remove): (BTreeSet<_>, BTreeSet<_>) = (add.iter().collect(), remove.iter().collect());
         if let Some(both) = add.intersection(&remove).next() {
             return Err(Refusal::Invalid { message: format!("{both} is both to be added and to be removed") });
@@ -91,7 +92,7 @@ impl Cluster {
         if self.inner.directory.site(site)?.is_none() {
             return Err(Refusal::SiteNotFound { site: site.clone() });
         }
-        self.inner.cell.confirm().await?;
+        self.inner.cell.confirm_committed().await?;
         let after = after.map(|twin| site_device::key(site, twin));
         let scan = self.scan_devices(site, after.as_deref(), limit)?;
         let devices: Vec<TwinId> = scan

@@ -109,7 +109,7 @@ impl Directory {
         change: SiteChange,
         once: Option<KeyedChange>,
     ) -> Result<SiteMade, Refusal> {
-        let _writing = self.writing.lock().await;
+        let _writing = self.writing().await?;
         let known = self.site(site)?;
         let created = known.is_none();
         let time = self.time()?;
@@ -152,14 +152,14 @@ impl Directory {
 
     /// Marks a site as being deleted. Nothing takes that back.
     pub async fn mark_deleting(&self, site: &SiteId) -> Result<(), Refusal> {
-        let _writing = self.writing.lock().await;
+        let _writing = self.writing().await?;
         let row = SiteRow { deleting: true, ..self.open_site(site)? };
         self.commit(vec![RowChange::put(Family::Site, site_family::key(site), encode(&row))]).await
     }
 
     /// Deletes a site's row, which has nothing hanging on it any more. Done twice it changes nothing.
     pub async fn erase_site(&self, site: &SiteId) -> Result<(), Refusal> {
-        let _writing = self.writing.lock().await;
+        let _writing = self.writing().await?;
         let Some(row) = self.site(site)? else { return self.confirm().await };
         let cluster = self.cluster()?;
         let cluster = ClusterRow { site_epoch_floor: cluster.site_epoch_floor.max(row.epoch), ..cluster };
@@ -170,14 +170,23 @@ impl Directory {
         .await
     }
 
-    /// Resolves when everything committed before the call can be read here.
+    /// Resolves when everything given before the call is applied; refused while that waits for room on the disk.
     pub async fn confirm(&self) -> Result<(), Refusal> {
         self.lead()?.confirmed().await
     }
 
+    /// Resolves when everything committed before the call can be read here.
+    pub async fn confirm_committed(&self) -> Result<(), Refusal> {
+        let is_current = |generation| self.lead.read().as_ref().is_some_and(|lead| lead.generation == generation);
+        self.lead()?.confirmed_committed(is_current).await
+    }
+
     /// Held while rows are read, changed and written.
-    pub(crate) async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.writing.lock().await
+    pub(crate) async fn writing(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
+        let writing = self.writing.lock().await;
+        // Whoever had it before may have written what is not applied yet.
+        self.lead()?.settled()?;
+        Ok(writing)
     }
 
     pub(crate) fn reader(&self) -> &GroupReader {

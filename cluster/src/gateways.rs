@@ -42,11 +42,14 @@ impl Gateways {
         }
     }
 
-    async fn lock(&self, gateway: &GatewayId) -> tokio::sync::MutexGuard<'_, ()> {
+    async fn lock(&self, gateway: &GatewayId) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
         use std::hash::{Hash, Hasher};
         let mut hasher = std::hash::DefaultHasher::new();
         gateway.hash(&mut hasher);
-        self.writing[hasher.finish() as usize % LOCKS].lock().await
+        let writing = self.writing[hasher.finish() as usize % LOCKS].lock().await;
+        // Whoever had it before may have written what is not applied yet.
+        self.cell.settled()?;
+        Ok(writing)
     }
 
     /// A gateway's row, as committed and applied here.
@@ -104,7 +107,7 @@ impl Gateways {
         once: Option<KeyedChange>,
     ) -> Result<Option<[u8; 32]>, Refusal> {
         let _adding = self.adding.lock().await;
-        let _writing = self.lock(gateway).await;
+        let _writing = self.lock(gateway).await?;
         let before = self.row(gateway)?;
         let rows = self.rows_of_site(&gateway.site)?;
         // The request is to the site, not to one gateway: with another name it is another request, as it is with tokens.
@@ -163,7 +166,7 @@ impl Gateways {
         random: &dyn SecureRandom,
         once: Option<KeyedChange>,
     ) -> Result<(Option<[u8; 32]>, GatewayRow), Refusal> {
-        let _writing = self.lock(gateway).await;
+        let _writing = self.lock(gateway).await?;
         let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
         self.spend(gateway, &mut row.keys, once).await?;
         let (secret, key) = new_key(key, random)?;
@@ -202,7 +205,7 @@ impl Gateways {
 
     /// Ends the key before the current one, if it still works. Gives the row.
     pub async fn end_old_key(&self, gateway: &GatewayId) -> Result<GatewayRow, Refusal> {
-        let _writing = self.lock(gateway).await;
+        let _writing = self.lock(gateway).await?;
         let Some(mut row) = self.get(gateway)? else { return Err(not_found(gateway)) };
         if row.ending.take().is_some() {
             self.put(gateway, &row).await?;
@@ -214,7 +217,7 @@ impl Gateways {
 
     /// Removes a gateway's credentials.
     pub async fn remove(&self, gateway: &GatewayId) -> Result<(), Refusal> {
-        let _writing = self.lock(gateway).await;
+        let _writing = self.lock(gateway).await?;
         let Some(row) = self.get(gateway)? else {
             return Err(not_found(gateway));
         };
@@ -227,7 +230,7 @@ impl Gateways {
 
     /// Removes all that is known of a gateway, together with its site: the twins that had its numbers go, too.
     pub async fn erase(&self, gateway: &GatewayId) -> Result<(), Refusal> {
-        let _writing = self.lock(gateway).await;
+        let _writing = self.lock(gateway).await?;
         self.cell.commit_rows(vec![RowChange::delete(Family::Gateway, gateway_family::key(gateway))]).await
     }
 
@@ -246,8 +249,8 @@ impl Gateways {
         policy: ConflictPolicy,
         in_use: impl FnOnce() -> Option<String>,
     ) -> Result<Welcomed<'_>, (Refusal, Option<String>)> {
-        let writing = self.lock(&hello.gateway).await;
         let plain = |refusal| (refusal, None);
+        let writing = self.lock(&hello.gateway).await.map_err(plain)?;
         let Some(row) = self.get(&hello.gateway).map_err(plain)? else {
             return Err(plain(not_found(&hello.gateway)));
         };

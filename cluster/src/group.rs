@@ -17,6 +17,7 @@ use crate::committer::{Committer, Host, PlantedBug};
 use crate::limits::LOG_PURGE_ENTRIES;
 use crate::network::NoPeers;
 use crate::stats::Counters;
+use crate::ticks::tick_while_the_core_hears;
 use crate::view::GroupView;
 
 /// The replica that founds a group. Replicas that join later get fresh numbers from the directory.
@@ -29,6 +30,7 @@ pub(crate) struct Group {
     name: String,
     committer: JoinHandle<()>,
     log_keeper: JoinHandle<()>,
+    ticks: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -62,19 +64,22 @@ impl Group {
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| StartError::group(&name, error))?);
+        let log = files.log.clone();
         let raft = Raft::new(FOUNDING_REPLICA, config, NoPeers, files.log, files.state_machine)
             .await
             .map_err(|error| StartError::group(&name, error))?;
+        let stop = CancellationToken::new();
+        // It may wait from the first vote on.
+        let ticks = tokio::spawn(tick_while_the_core_hears(raft.clone(), log, stop.clone()));
         if !raft.is_initialized().await.map_err(|error| StartError::group(&name, error))? {
             let members = BTreeMap::from([(FOUNDING_REPLICA, Peer::default())]);
             raft.initialize(members).await.map_err(|error| StartError::group(&name, error))?;
         }
         // Alone there is nobody to wait for.
         raft.trigger().elect(false).await.map_err(|error| StartError::group(&name, error))?;
-        let stop = CancellationToken::new();
         let committer = Committer::start(raft.clone(), host, Arc::clone(&budgets), counters, planted, stop.clone());
         let log_keeper = tokio::spawn(keep_log_short(raft.clone(), files.durable, budgets, stop.clone()));
-        Ok(Self { raft, id, name, committer, log_keeper, stop })
+        Ok(Self { raft, id, name, committer, log_keeper, ticks, stop })
     }
 
     /// The replica.
@@ -113,7 +118,7 @@ impl Group {
     /// Lets entries in flight finish, then stops the replica.
     pub(crate) async fn shutdown(self) {
         self.stop.cancel();
-        for (what, task) in [("committer", self.committer), ("log keeper", self.log_keeper)] {
+        for (what, task) in [("committer", self.committer), ("log keeper", self.log_keeper), ("ticks", self.ticks)] {
             if let Err(error) = task.await {
                 tracing::error!(group = %self.name, what, %error, "a task ended badly");
             }

@@ -17,6 +17,12 @@ pub const LOADS_AT_ONCE_MAX: usize = 4;
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// A write that is not applied after this long has an unknown outcome, and poisons the chain behind it.
 pub const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
+/// After how long whoever waits for a commit is told that the log waits for room on the disk, and how often that is looked at then.
+pub const DISK_FULL_ANSWER_AFTER: Duration = Duration::from_secs(1);
+/// What a caller is told to wait then: room is made by people.
+pub const RETRY_DISK_FULL_MS: u64 = 2000;
+/// How often it is looked whether a group's replica waits for the disk: its queue has room for a hundred times that.
+pub const CORE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What a caller is told to wait when a budget is used up.
 pub const RETRY_BUSY_MS: u64 = 50;
 /// What a caller is told to wait when the owner changed.

@@ -27,16 +27,16 @@ impl Cluster {
 
     /// A site.
     pub async fn site(&self, site: &SiteId) -> Result<SiteView, Refusal> {
-        self.inner.directory.confirm().await?;
+        self.inner.directory.confirm_committed().await?;
         let row = self.inner.directory.site(site)?.ok_or_else(|| Refusal::SiteNotFound { site: site.clone() })?;
-        self.inner.cell.confirm().await?;
+        self.inner.cell.confirm_committed().await?;
         self.site_view(site, &row)
     }
 
     /// All sites, by id.
     pub async fn sites(&self) -> Result<Vec<SiteView>, Refusal> {
-        self.inner.directory.confirm().await?;
-        self.inner.cell.confirm().await?;
+        self.inner.directory.confirm_committed().await?;
+        self.inner.cell.confirm_committed().await?;
         self.inner.directory.sites()?.iter().map(|(site, row)| self.site_view(site, row)).collect()
     }
 

@@ -230,7 +230,7 @@ impl Directory {
         now: WallTime,
         once: Option<KeyedChange>,
     ) -> Result<NewToken, TokenError> {
-        let _writing = self.writing().await;
+        let _writing = self.writing().await?;
         let mut changes = Vec::new();
         if let Some(once) = once {
             changes.push(self.spend(&name, once).await?);
@@ -264,7 +264,7 @@ impl Directory {
     }
 
     async fn revoke_token(&self, name: &TokenName) -> Result<(), TokenError> {
-        let _writing = self.writing().await;
+        let _writing = self.writing().await?;
         if self.token(name)?.is_none() {
             return Err(TokenError::NotFound { name: name.clone() });
         }
@@ -280,7 +280,7 @@ impl Directory {
     /// What a data directory hands over becomes the token [`FIRST_TOKEN`], in place of an older one; but the same text only once:
     /// a token that was revoked does not come back because its file was forgotten.
     async fn hand_over(&self, text: &str, now: WallTime) -> Result<(), Refusal> {
-        let _writing = self.writing().await;
+        let _writing = self.writing().await?;
         let cluster = self.cluster()?;
         let hash = hash(text);
         if cluster.handed_over == Some(hash) {
@@ -343,7 +343,7 @@ impl Cluster {
 
     /// All tokens, by name.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, Refusal> {
-        self.inner.directory.confirm().await?;
+        self.inner.directory.confirm_committed().await?;
         let now = self.inner.clock.wall();
         let tokens = self.inner.directory.tokens()?;
         Ok(tokens.into_iter().map(|(name, row)| Directory::view(name, &row, now)).collect())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::failure::DataFile;
 use crate::limits::{ALARM_HEADROOM_PART, BUDGET_RETRY_AFTER, DISK_RETRY_AFTER, LOG_PURGE_BYTES};
 use crate::space::Space;
 
@@ -91,15 +92,27 @@ impl Budgets {
         self.log_bytes_max
     }
 
-    /// Room on the disk, as of the last look (about once a second); `None` if that cannot be known.
+    /// Room on the disk, looked at now; `None` if that cannot be known.
     pub fn disk_free_bytes(&self) -> Option<u64> {
+        self.space.look();
         self.space.free_bytes()
     }
 
-    /// Whether nothing is admitted for want of room on the disk. Proposals that are under way may take until there is room: a
-    /// deadline should not run meanwhile.
+    /// Whether nothing is admitted for want of room on the disk.
     pub fn disk_is_full(&self) -> bool {
         self.space.is_short()
+    }
+
+    /// Why nothing is admitted for want of room on the disk, if it is so, looked at now.
+    pub fn disk_pressure(&self) -> Option<Pressure> {
+        self.space.look();
+        self.space.pressure()
+    }
+
+    /// Whether the log waits for room on the disk: proposals that are under way take until there is some, and no deadline should run
+    /// meanwhile.
+    pub fn log_waits_for_room(&self) -> bool {
+        self.space.file_waits(DataFile::Journal)
     }
 
     /// How full the fuller of the two budgets is, in thousandths; 1000 where there is no room on the disk.

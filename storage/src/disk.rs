@@ -70,6 +70,15 @@ impl DirectoryDisk {
         })
     }
 
+    fn of(file: DataFile, path: &Path, backend: FileBackend) -> io::Result<Box<dyn StorageBackend>> {
+        if file != DataFile::Journal {
+            return Ok(Box::new(backend));
+        }
+        // A handle of its own: closing it lets go of no lock, as locks belong to handles.
+        let handle = std::fs::OpenOptions::new().write(true).open(path)?;
+        Ok(Box::new(AllocatedFile { backend, handle }))
+    }
+
     /// Empties what a start that was cut short left under the file's first name.
     ///
     /// **Invariant:** whoever has the lock of an empty file has it under its first name, and there is none in its place. Hence
@@ -91,16 +100,99 @@ impl DirectoryDisk {
     }
 }
 
+/// A file that has all its blocks on the disk, so that a write within its length finds room whatever becomes of the disk.
+///
+/// Where a file system cannot do that (some of networks), or writes nothing over (btrfs, ZFS), such a write may find none.
+#[derive(Debug)]
+struct AllocatedFile {
+    backend: FileBackend,
+    handle: std::fs::File,
+}
+
+impl AllocatedFile {
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        loop {
+            match fallocate(&self.handle, FallocateFlags::empty(), 0, len) {
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StorageBackend for AllocatedFile {
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if len > 0 {
+            self.allocate(len)?;
+        }
+        self.backend.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend.read(offset, out)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.query_lock_range(start, end)
+    }
+}
+
 impl Disk for DirectoryDisk {
     fn open(&self, file: DataFile) -> io::Result<Box<dyn StorageBackend>> {
         self.make_directory()?;
         match Self::backend(&self.path(file), false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened.map(|backend| Box::new(backend) as _),
+            opened => return Self::of(file, &self.path(file), opened?),
         }
-        let backend = Self::backend(&self.new_path(file), true)?;
+        let path = self.new_path(file);
+        let backend = Self::backend(&path, true)?;
         self.emptied(file, &backend)?;
-        Ok(Box::new(backend))
+        Self::of(file, &path, backend)
     }
 
     fn put_in_place(&self, file: DataFile) -> io::Result<()> {

@@ -53,6 +53,8 @@ pub const ALARM_HEADROOM_PART: u64 = 4;
 /// Room on the disk below which nothing is admitted: what was admitted before (64 MiB at most) still fits into the log. A checkpoint
 /// may need more, and waits.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// What the files of a node take at first, besides the log's slots: two redb files of about 1 MiB, and room to write them anew.
+pub const FIRST_FILES_BYTES: u64 = 8 * 1024 * 1024;
 /// How often it is looked how much room the disk has, in bytes written to a file, besides once in each checkpoint interval. Some fill
 /// a reserve within a second.
 pub const DISK_LOOK_BYTES: u64 = 8 * 1024 * 1024;

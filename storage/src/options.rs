@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::disk::{DirectoryDisk, Disk};
 use crate::limits::{
-    CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, LOG_BYTES_MAX, LOG_SLOT_BYTES,
+    CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, FIRST_FILES_BYTES, LOG_BYTES_MAX,
+    LOG_SLOT_BYTES,
 };
 use crate::seal::SealOptions;
 
@@ -35,6 +36,12 @@ impl Options {
     /// Files in a directory, which is made if it does not exist.
     pub fn in_directory(directory: impl AsRef<Path>) -> Self {
         Self::on_disk(Arc::new(DirectoryDisk::new(directory)))
+    }
+
+    /// Room on the disk that a first start needs: its files, and the reserve, below which nothing is admitted.
+    pub fn first_start_bytes(&self) -> u64 {
+        // The slot that is written, and the spare one.
+        self.disk_reserve_bytes + 2 * self.log_slot_bytes + FIRST_FILES_BYTES
     }
 
     /// Files of some other disk: the seam for simulations.

@@ -71,6 +71,11 @@ impl Space {
         self.waits.iter().any(|waits| waits.load(Ordering::Relaxed))
     }
 
+    /// Does a write of this file wait?
+    pub(crate) fn file_waits(&self, file: DataFile) -> bool {
+        self.waits[at(file)].load(Ordering::Relaxed)
+    }
+
     /// Is there less than the reserve?
     pub(crate) fn is_short(&self) -> bool {
         self.waits() || self.free_bytes.load(Ordering::Relaxed) < self.reserve_bytes
@@ -113,7 +118,13 @@ impl Space {
         let patient = self.patience.wait(DISK_RETRY_INTERVAL, || {
             if !self.waits[at(file)].swap(true, Ordering::Relaxed) {
                 self.stats.disk_waits.add(1);
-                tracing::error!(%file, "the disk is full: writes are refused until there is room, reads go on");
+                let path = self.disk.path(file);
+                tracing::error!(
+                    path = %path.display(),
+                    free_bytes = self.disk.free_bytes().ok().flatten(),
+                    reserve_bytes = self.reserve_bytes,
+                    "the disk is full: make room on it; writes are refused until there is some, reads go on"
+                );
             }
         });
         self.look();

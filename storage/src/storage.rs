@@ -323,6 +323,12 @@ impl Storage {
         done.await.map_err(|_| gone())?
     }
 
+    /// From here on a write that finds no room on the disk fails rather than waits, and those that wait do. For whoever is about to shut
+    /// down: replicas that wait for a vote or an entry would not end.
+    pub fn give_up_waiting(&self) {
+        self.space.give_up();
+    }
+
     /// Writes a last checkpoint and all that the log still owes, ends both threads and closes the files.
     /// Blocks. Shut the groups' replicas down first. On a full disk it fails rather than waits: what was acked is in the log.
     pub fn shutdown(mut self) -> Result<(), StorageFailure> {

@@ -24,6 +24,19 @@ pub enum NodeError {
         /// What the system said.
         cause: io::Error,
     },
+    /// A first start on a disk that is too small.
+    #[error(
+        "the disk of the data directory {path} has {free_bytes} bytes free, and a first start needs {needed_bytes}: make room, or give a \
+         data directory on another disk with --data-dir"
+    )]
+    TooSmall {
+        /// The data directory.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
     /// Whose the data directory is.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use twin_core::limits::TWIN_ID_BYTES_MAX;
 
+/// How long a start may take before somebody else answers in the REST's place: usual ones take a tenth of that.
+pub const STARTING_QUIETLY: Duration = Duration::from_millis(300);
+
 /// Largest request body. The largest twin that may be sent, with every section at its bound, has 40 KiB; the rest is room for
 /// white space and escapes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::web::Data;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
 use twin_storage::{
-    Budgets, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
+    Budgets, DataFile, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
 };
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
@@ -27,7 +28,7 @@ use crate::identity;
 use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
-use crate::rest::{Backups, Pace, Rest, RestServer};
+use crate::rest::{Backups, Pace, Rest, RestServer, Serves, answering};
 use crate::telemetry;
 use crate::token::TokenFile;
 
@@ -74,6 +75,7 @@ impl Node {
         let random = Arc::clone(&options.cluster.random);
         storage_options.seal = options.state_key.clone().map(|key| SealOptions { key, random });
         identity::check(&data_dir, &*storage_options.disk, options.begin_empty)?;
+        first_start_fits(&data_dir, &storage_options)?;
         let (identity_dir, begin_empty) = (data_dir.clone(), options.begin_empty);
         let opening = tokio::task::spawn_blocking(move || {
             let mut files = OpenedFiles::open(storage_options)?;
@@ -100,7 +102,9 @@ impl Node {
         let mut cluster_options = options.cluster.clone();
         cluster_options.on_security_event = Some(telling(watch.clone()));
         let groups_started = clock.monotonic();
-        let cluster = Cluster::start(storage, cluster_options, Arc::clone(&clock)).await?;
+        // A full disk may keep a group from leading: whoever asks meanwhile is told so.
+        let groups = Cluster::start(storage, cluster_options, Arc::clone(&clock));
+        let cluster = answering(Arc::clone(&budgets), &listener, tls.clone(), groups).await?;
         tell_of_recovery(&openings, &stats, clock.monotonic().saturating_sub(groups_started));
         let closing = CancellationToken::new();
         let served = async {
@@ -127,6 +131,7 @@ impl Node {
             let rest = Rest {
                 pace: Pace::new(metrics.batches.window.clone()),
                 cluster: cluster.clone(),
+                budgets: Arc::clone(&budgets),
                 audit: audit.clone(),
                 watch: watch.clone(),
                 certificates: Arc::clone(&certificates),
@@ -147,7 +152,7 @@ impl Node {
                 clock: Arc::clone(&clock),
                 closing: closing.clone(),
             };
-            let rest = RestServer::start(Arc::new(rest), listener, tls).await.map_err(http_error)?;
+            let rest = RestServer::start(Serves::Node(Data::new(rest)), listener, tls).await.map_err(http_error)?;
             tokio::spawn(server.run());
             tokio::spawn(gather(watch.clone(), closing.clone()));
             Ok::<_, NodeError>((quic, rest, token))
@@ -253,6 +258,18 @@ impl Node {
         self.audit.stop().await;
         tracing::info!("node stopped");
     }
+}
+
+/// A first start is refused where the disk is too small to take its first write; later ones do with what there is.
+fn first_start_fits(data_dir: &Path, options: &StorageOptions) -> Result<(), NodeError> {
+    let is_first = DataFile::ALL.iter().all(|file| !options.disk.path(*file).exists());
+    // A disk that does not tell is tried.
+    let free_bytes = options.disk.free_bytes().ok().flatten().unwrap_or(u64::MAX);
+    let needed_bytes = options.first_start_bytes();
+    if is_first && free_bytes < needed_bytes {
+        return Err(NodeError::TooSmall { path: data_dir.to_owned(), free_bytes, needed_bytes });
+    }
+    Ok(())
 }
 
 /// The names that the certificate carries besides the server name and loopback.

@@ -75,6 +75,7 @@ async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -
     };
     let node = tokio::select! {
         node = started => node?,
+        never = supervisor.starting() => match never {},
         // Stopped before it was ready: nobody was promised anything.
         _ = stop.wanted() => return Ok(()),
     };

@@ -18,6 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest file that is read as the node's CA, which has some 600 bytes.
 const CA_BYTES_MAX: u64 = 64 * 1024;
+/// Most bytes that are read of what the node says.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
 /// Fails unless the node is ready.
 pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
@@ -35,10 +37,15 @@ pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
         .timeout_global(Some(TIMEOUT))
         .build()
         .new_agent();
-    let answer = agent.get(&url).call().with_context(|| format!("the node does not answer at {url}"))?;
+    let mut answer = agent.get(&url).call().with_context(|| format!("the node does not answer at {url}"))?;
     match answer.status().as_u16() {
         200 => Ok(()),
-        status => bail!("the node is not ready ({status} at {url})"),
+        status => {
+            let said = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().unwrap_or_default();
+            let said = serde_json::from_str::<serde_json::Value>(&said).unwrap_or_default();
+            let why = said["detail"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+            bail!("the node is not ready ({status} at {url}){why}")
+        }
     }
 }
 

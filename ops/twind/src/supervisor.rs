@@ -15,6 +15,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pings in the time after which a supervisor without one gives up: one may be late without harm.
 const PINGS_PER_TIMEOUT: u32 = 3;
 
+/// How often a supervisor hears that a start goes on.
+const START_PING: Duration = Duration::from_secs(10);
+
 /// The supervisor, if there is one.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -44,6 +47,19 @@ impl Supervisor {
     /// The node serves and would commit a write.
     pub(crate) fn ready(&self, node: &Node) {
         self.tell(&format!("READY=1\nSTATUS=REST at {}, gateways at {}", node.http_url(), node.quic_addr()));
+    }
+
+    /// Asks for patience for as long as it is polled: a start that applies a long log again, or waits for room on the disk, is not stuck,
+    /// and one that is begun anew has to do all of it again. Never ends.
+    pub(crate) async fn starting(&self) -> std::convert::Infallible {
+        // A usual start is over before the first one.
+        let first = tokio::time::Instant::now() + START_PING;
+        let mut tick = tokio::time::interval_at(first, START_PING);
+        loop {
+            tick.tick().await;
+            let more_us = (START_PING * PINGS_PER_TIMEOUT).as_micros();
+            self.tell(&format!("EXTEND_TIMEOUT_USEC={more_us}\nSTATUS=starting"));
+        }
     }
 
     /// The node was told to stop, or must.

@@ -53,6 +53,15 @@ impl Content {
         self.len = len;
     }
 
+    /// Takes all pages up to this length, as far as they are not there.
+    pub(super) fn allocate(&mut self, len: u64) {
+        self.set_len(len);
+        let empty: Arc<[u8]> = vec![0; PAGE_BYTES].into();
+        for page in 0..len.div_ceil(PAGE_BYTES as u64) {
+            self.pages.entry(page).or_insert_with(|| Arc::clone(&empty));
+        }
+    }
+
     /// Pages that a write there would take anew.
     pub(super) fn missing(&self, offset: u64, bytes: usize) -> u64 {
         let last = (offset + bytes as u64).div_ceil(PAGE_BYTES as u64);

@@ -60,7 +60,13 @@ impl FaultyDisk {
         if is_new {
             *file = FaultyFile::default();
         }
-        Ok((Box::new(OpenFile { disk: self.clone(), name: name.to_owned() }), is_new))
+        Ok((Box::new(OpenFile { disk: self.clone(), name: name.to_owned(), allocates: false }), is_new))
+    }
+
+    /// The same of a file that takes its room on the disk when its length is set, not when it is written.
+    pub fn open_allocated(&self, name: &str) -> io::Result<(Box<dyn StorageBackend>, bool)> {
+        let (_, is_new) = self.open(name)?;
+        Ok((Box::new(OpenFile { disk: self.clone(), name: name.to_owned(), allocates: true }), is_new))
     }
 
     /// Puts a file that was opened empty in its place, for good: until then a power cut leaves nothing of it.
@@ -169,6 +175,7 @@ impl Inner {
 struct OpenFile {
     disk: FaultyDisk,
     name: String,
+    allocates: bool,
 }
 
 impl StorageBackend for OpenFile {
@@ -187,6 +194,11 @@ impl StorageBackend for OpenFile {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        if self.allocates {
+            let pages = |file: &FaultyFile| file.now.missing(0, len as usize);
+            let change = Some(Unsynced::Allocated(len));
+            return self.disk.call(&self.name, pages, change, |file| file.now.allocate(len));
+        }
         self.disk.call(&self.name, |_| 0, Some(Unsynced::Len(len)), |file| file.now.set_len(len))
     }
 

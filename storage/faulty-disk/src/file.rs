@@ -10,8 +10,13 @@ const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone)]
 pub(super) enum Unsynced {
-    Write { offset: u64, data: Arc<[u8]> },
+    Write {
+        offset: u64,
+        data: Arc<[u8]>,
+    },
     Len(u64),
+    /// As `Len`, and all pages up to there are there.
+    Allocated(u64),
 }
 
 impl Unsynced {
@@ -19,6 +24,7 @@ impl Unsynced {
         match self {
             Self::Write { offset, data } => content.write(*offset, data),
             Self::Len(len) => content.set_len(*len),
+            Self::Allocated(len) => content.allocate(*len),
         }
     }
 

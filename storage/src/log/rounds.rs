@@ -172,7 +172,7 @@ impl LogThread {
         }
         // When nobody waits any more, and between rounds: what a round truncates or purges must not come back behind that.
         if result.is_ok()
-            && let Err(error) = self.carry()
+            && let Err(error) = self.carry().and_then(|()| self.journal.keep_spare())
         {
             self.failure.set(DataFile::Journal, error.to_string());
         }

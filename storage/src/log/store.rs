@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use futures_util::{Stream, stream};
@@ -28,6 +29,8 @@ pub struct LogStore {
     sender: Sender<Command>,
     budgets: Arc<Budgets>,
     failure: FailureFlag,
+    /// Votes and truncations that are waited for.
+    waited_for: Arc<AtomicUsize>,
 }
 
 /// Reads the log of one group.
@@ -67,7 +70,12 @@ impl LogStore {
         budgets: Arc<Budgets>,
         failure: FailureFlag,
     ) -> Self {
-        Self { group, sender, budgets, failure }
+        Self { group, sender, budgets, failure, waited_for: Arc::default() }
+    }
+
+    /// Is a vote or a truncation waited for? Whoever asked for it, openraft's core, hears of nothing else meanwhile. The same of all clones.
+    pub fn is_waited_for(&self) -> bool {
+        self.waited_for.load(Ordering::Relaxed) > 0
     }
 
     /// Sends a command that somebody waits for, made under the view's lock, and waits.
@@ -75,7 +83,24 @@ impl LogStore {
         self.failure.check()?;
         let (reply, done) = oneshot::channel();
         self.group.with_view(|view| self.sender.send(make(view, reply)).map_err(closed))?;
+        let _waited_for = WaitedFor::enter(&self.waited_for);
         done.await.map_err(closed)?
+    }
+}
+
+/// One who waits.
+struct WaitedFor<'a>(&'a AtomicUsize);
+
+impl<'a> WaitedFor<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for WaitedFor<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

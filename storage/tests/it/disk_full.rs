@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
-use twin_storage::consensus::{TypeConfig, openraft};
+use twin_storage::consensus::{LeaderId, TypeConfig, openraft, openraft::impls};
 use twin_storage::{Family, Group, OpenError, Options, Pressure, Storage};
 
 use crate::faulty_disk::FaultyDisk;
@@ -15,8 +15,9 @@ use crate::world::{CELL, append, apply, barrier, batch, bytes, eventually, log_i
 const A_WHILE: Duration = Duration::from_millis(400);
 
 fn options(disk: &FaultyDisk) -> Options {
-    // The least caches: reads go to the disk.
+    // The least caches: reads go to the disk. Small slots: of what `large` makes one has room for one.
     Options {
+        log_slot_bytes: 64 * 1024,
         checkpoint_interval: Duration::from_millis(50),
         state_cache_bytes: 0,
         disk_reserve_bytes: 0,
@@ -151,6 +152,52 @@ async fn a_storage_that_waits_for_room_ends_when_it_is_told_to() {
         let last = storage.group(CELL).log.get_log_state().await.expect("readable").last_log_id;
         assert!(last >= Some(log_id(1, 1)), "{last:?}");
     }
+}
+
+/// The life before used up its slot and waited for another one; the disk has not a byte for this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_begins_on_a_disk_without_a_free_byte() {
+    const SOON: Duration = Duration::from_secs(5);
+    let disk = FaultyDisk::new();
+    let storage = with_rows(&disk, options(&disk)).await;
+    let mut log = storage.group(CELL).log;
+    disk.leave_room(Some(0));
+    let (sent, flushed) = TypeConfig::oneshot();
+    log.append([large(2), large(3)], IOFlushed::signal(sent)).await.expect("taken");
+    eventually("the log waits", || storage.budgets().log_waits_for_room()).await;
+    drop(storage);
+    flushed.await.expect("called").expect_err("it is not durable");
+
+    for life in 2..10 {
+        let storage = Storage::open(options(&disk)).expect("opened without a byte");
+        let Group { mut log, mut state_machine, .. } = storage.group(CELL);
+        let last = log.get_log_state().await.expect("readable").last_log_id.expect("some").index;
+        tokio::time::timeout(
+            SOON,
+            log.save_vote(&impls::Vote { leader_id: LeaderId { term: life, voted_for: 1 }, committed: true }),
+        )
+        .await
+        .expect("a vote waits for room")
+        .expect("durable");
+        let barrier = barrier(life, last + 1, 0);
+        tokio::time::timeout(SOON, append(&mut log, vec![barrier.clone()])).await.expect("a barrier waits for room");
+        let entries = log.get_log_reader().await.try_get_log_entries(2..last + 1).await.expect("readable");
+        apply(&mut state_machine, entries).await;
+        apply(&mut state_machine, vec![barrier]).await;
+        let read = storage.reader().get(CELL, Family::TwinHot, b"key-1").expect("readable");
+        assert_eq!(read, Some(bytes(&"1".repeat(50_000))));
+        assert!(!storage.budgets().log_waits_for_room());
+    }
+    // There is room: the log goes on, and keeps a spare slot again.
+    disk.leave_room(None);
+    let storage = Storage::open(options(&disk)).expect("whole");
+    let Group { mut log, .. } = storage.group(CELL);
+    let last = log.get_log_state().await.expect("readable").last_log_id.expect("some").index;
+    for index in last + 1..last + 6 {
+        let rows = vec![put("more", &"x".repeat(50_000))];
+        tokio::time::timeout(SOON, append(&mut log, vec![batch(10, index, index, rows)])).await.expect("there is room");
+    }
+    storage.shutdown().expect("clean");
 }
 
 #[tokio::test]

@@ -28,7 +28,11 @@ impl Deref for FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn open(&self, file: DataFile) -> io::Result<Box<dyn StorageBackend>> {
-        self.0.open(file.file_name()).map(|(backend, _)| backend)
+        let opened = match file {
+            DataFile::Journal => self.0.open_allocated(file.file_name()),
+            DataFile::Log | DataFile::State => self.0.open(file.file_name()),
+        };
+        opened.map(|(backend, _)| backend)
     }
 
     fn put_in_place(&self, file: DataFile) -> io::Result<()> {

@@ -32,6 +32,16 @@ pub struct WaitingFile<R> {
     room: R,
 }
 
+impl<R: Room> WaitingFile<R> {
+    /// A new length, if there is room for it now.
+    pub fn set_len_if_it_fits(&self, len: u64) -> io::Result<bool> {
+        match self.inner.set_len(len) {
+            Err(error) if is_full(&error) => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+}
+
 /// Is this the want of room that may pass?
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

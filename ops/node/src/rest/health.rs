@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use twin_storage::Budgets;
 use utoipa::ToSchema;
 
 use super::Rest;
@@ -30,18 +31,31 @@ pub(crate) struct HealthBody {
 )]
 pub(crate) async fn healthz(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
+    alive()
+}
+
+pub(crate) fn alive() -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &HealthBody { status: "alive" })
 }
 
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "ready", summary = "Would a write commit now?",
-    responses((status = 200, description = "Yes", body = HealthBody), (status = 503, description = "No")), security(()),
+    responses((status = 200, description = "Yes", body = HealthBody), (status = 503, description = "No; `disk-full`: the disk has no room, and reads go on")), security(()),
 )]
 pub(crate) async fn readyz(request: HttpRequest, rest: Data<Rest>) -> Result<HttpResponse, Problem> {
     Query::read(&request, &[])?;
-    if rest.cluster.is_ready() && !rest.closing.is_cancelled() {
+    let would_commit = rest.cluster.is_ready() && !rest.closing.is_cancelled();
+    if would_commit && rest.budgets.disk_pressure().is_none() {
         return json(StatusCode::OK, &HealthBody { status: "ready" });
     }
-    let detail = "the node is starting or stopping: the directory or a cell has no leader here";
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry_after(READY_RETRY_AFTER))
+    Err(not_ready(&rest.budgets, "the node is starting or stopping: the directory or a cell has no leader here"))
+}
+
+/// Why no write would commit now: the disk, if that is why, or else what is said.
+pub(crate) fn not_ready(budgets: &Budgets, or_else: &str) -> Problem {
+    let (code, detail, after) = match budgets.disk_pressure() {
+        Some(pressure) => ("disk-full", pressure.to_string(), pressure.retry_after()),
+        None => ("not-ready", or_else.to_owned(), READY_RETRY_AFTER),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(after)
 }

@@ -6,7 +6,7 @@
 //! - [`steer`] carries out changes of a twin, [`once`] those that have an idempotency key, [`wait`] those whose caller waits for the device;
 //! - [`document`] and [`ops_json`] write twins and changes, [`problem`] every error;
 //! - [`openapi`] describes it all, [`section_schema`] what a section may hold;
-//! - [`server`] runs it all on threads of its own.
+//! - [`server`] runs it all on threads of its own, and before that [`starting`], which answers while the node starts.
 
 mod alarms;
 mod audit;
@@ -42,6 +42,7 @@ mod sections;
 mod segments;
 mod server;
 mod sites;
+mod starting;
 mod steer;
 mod strangers;
 mod tokens;
@@ -54,6 +55,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use twin_cluster::Cluster;
 use twin_core::clock::Clock;
+use twin_storage::Budgets;
 use twin_transports::tls::NodeCertificates;
 
 use crate::audit::{Audit, Watch};
@@ -62,12 +64,15 @@ use crate::metrics::Metrics;
 pub(crate) use backup::Backups;
 pub(crate) use batch::Pace;
 
-pub(crate) use server::RestServer;
+pub(crate) use server::{RestServer, Serves};
+pub(crate) use starting::answering;
 pub(crate) use strangers::Strangers;
 
 /// What the handlers work on.
 pub(crate) struct Rest {
     pub(crate) cluster: Cluster,
+    /// What the storage owes the disk, and has of it.
+    pub(crate) budgets: Arc<Budgets>,
     /// Who changed what.
     pub(crate) audit: Audit,
     /// Who was turned away.

@@ -3,7 +3,6 @@
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix_http::error::DispatchError;
@@ -16,14 +15,15 @@ use actix_web::App;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::rt::net::TcpStream;
-use actix_web::web::Data;
+use actix_web::web::{Data, to};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use super::Rest;
 use super::dispatch::Dispatcher;
 use super::entered::Entered;
-use super::strangers::Stranger;
+use super::starting::{self, Starting};
+use super::strangers::{Stranger, Strangers};
 use crate::limits::{
     BACKLOG, BODY_TIMEOUT, CONNECTIONS_MAX, HEAD_TIMEOUT, KEEP_ALIVE, STOP_TIMEOUT, TLS_TIMEOUT, UNREAD_TIMEOUT,
     WORKERS,
@@ -33,22 +33,51 @@ use crate::limits::{
 #[derive(Debug)]
 pub(crate) struct RestServer {
     handle: ServerHandle,
-    thread: JoinHandle<io::Result<()>>,
+    /// `None`: it was stopped.
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Who forgets to stop it, or is cut short, leaves no threads and no socket behind.
+impl Drop for RestServer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            // Told by the call; that it is done need not be waited for.
+            drop(self.handle.stop(false));
+        }
+    }
+}
+
+/// What answers.
+#[derive(Clone)]
+pub(crate) enum Serves {
+    /// All of the REST.
+    Node(Data<Rest>),
+    /// What stands in its place while the node starts.
+    Starting(Data<Starting>),
+}
+
+impl Serves {
+    fn strangers(&self) -> Strangers {
+        match self {
+            Self::Node(rest) => rest.metrics.strangers.clone(),
+            Self::Starting(starting) => starting.strangers.clone(),
+        }
+    }
 }
 
 impl RestServer {
     /// Serves on a bound listener; over TLS if a configuration is given.
     pub(crate) async fn start(
-        rest: Arc<Rest>,
+        serves: Serves,
         listener: TcpListener,
         tls: Option<rustls::ServerConfig>,
     ) -> io::Result<Self> {
         let (started, handle) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("twinmesh-rest".to_owned())
-            .spawn(move || actix_web::rt::System::new().block_on(serve(Data::from(rest), listener, tls, started)))?;
+            .spawn(move || actix_web::rt::System::new().block_on(serve(serves, listener, tls, started)))?;
         match handle.await {
-            Ok(handle) => Ok(Self { handle, thread }),
+            Ok(handle) => Ok(Self { handle, thread: Some(thread) }),
             Err(_) => Err(match thread.join() {
                 Ok(Err(error)) => error,
                 Ok(Ok(())) | Err(_) => io::Error::other("the REST's thread ended before it served"),
@@ -57,9 +86,10 @@ impl RestServer {
     }
 
     /// Accepts nothing more, lets requests in flight finish, ends its threads.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.handle.stop(true).await;
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        let Some(thread) = self.thread.take() else { return };
+        let joined = tokio::task::spawn_blocking(|| thread.join()).await;
         if !matches!(joined, Ok(Ok(Ok(())))) {
             tracing::warn!(?joined, "the REST did not stop as it should");
         }
@@ -67,7 +97,7 @@ impl RestServer {
 }
 
 async fn serve(
-    rest: Data<Rest>,
+    serves: Serves,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
     started: oneshot::Sender<ServerHandle>,
@@ -84,11 +114,11 @@ async fn serve(
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let server = match tls {
-        None => builder.listen("rest", listener, move || plain(&rest, stopping.clone()))?,
+        None => builder.listen("rest", listener, move || plain(&serves, stopping.clone()))?,
         Some(config) => {
             // All of them may be in the midst of TLS: strangers are held by their own bound.
             max_concurrent_tls_connect(CONNECTIONS_MAX / WORKERS);
-            builder.listen("rest", listener, move || over_tls(&rest, stopping.clone(), config.clone()))?
+            builder.listen("rest", listener, move || over_tls(&serves, stopping.clone(), config.clone()))?
         }
     }
     .run();
@@ -99,26 +129,26 @@ async fn serve(
 
 /// Like what actix-web's own server does for a plain listener, but that a connection [enters](super::entered) first.
 fn plain(
-    rest: &Data<Rest>,
+    serves: &Serves,
     stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-    let strangers = rest.metrics.strangers.clone();
+    let strangers = serves.strangers();
     fn_service(move |stream: TcpStream| {
         let stream = strangers.enter(stream);
         let peer = stream.peer();
         ready(Ok((stream, Protocol::Http1, peer)))
     })
-    .and_then(http(rest.clone(), stopping, Entered::stranger))
+    .and_then(http(serves.clone(), stopping, Entered::stranger))
 }
 
 /// Likewise over TLS. **Invariant:** whoever does not end its handshake is a stranger like any other.
 fn over_tls(
-    rest: &Data<Rest>,
+    serves: &Serves,
     stopping: GracefulShutdownSignal,
     config: rustls::ServerConfig,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = TlsError<io::Error, DispatchError>, InitError = ()>
 + use<> {
-    let strangers = rest.metrics.strangers.clone();
+    let strangers = serves.strangers();
     let mut acceptor = Acceptor::new(config);
     acceptor.set_handshake_timeout(TLS_TIMEOUT);
     fn_service(move |stream: TcpStream| ready(Ok(strangers.enter(stream))))
@@ -130,19 +160,19 @@ fn over_tls(
             ready(Ok((stream, protocol, peer)))
         })
         .and_then(
-            http(rest.clone(), stopping, |stream: &TlsStream<Entered>| stream.get_ref().0.stranger())
+            http(serves.clone(), stopping, |stream: &TlsStream<Entered>| stream.get_ref().0.stranger())
                 .map_err(TlsError::Service),
         )
 }
 
 /// HTTP over whatever a stranger comes by.
 fn http<T: AsyncRead + AsyncWrite + Unpin + 'static>(
-    rest: Data<Rest>,
+    serves: Serves,
     stopping: GracefulShutdownSignal,
     stranger: fn(&T) -> Option<Stranger>,
 ) -> impl ServiceFactory<(T, Protocol, Option<SocketAddr>), Config = (), Response = (), Error = DispatchError, InitError = ()>
 {
-    let application = application(rest).into_factory().map_err(|error| error.error_response());
+    let application = application(serves).into_factory().map_err(|error| error.error_response());
     HttpService::build()
         .graceful_shutdown_signal(move || {
             let stopping = stopping.clone();
@@ -160,7 +190,7 @@ fn http<T: AsyncRead + AsyncWrite + Unpin + 'static>(
 }
 
 fn application(
-    rest: Data<Rest>,
+    serves: Serves,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -170,5 +200,8 @@ fn application(
         InitError = (),
     >,
 > {
-    App::new().app_data(rest.clone()).default_service(Dispatcher::new(rest))
+    match serves {
+        Serves::Node(rest) => App::new().app_data(rest.clone()).default_service(Dispatcher::new(rest)),
+        Serves::Starting(starting) => App::new().app_data(starting).default_service(to(starting::answer)),
+    }
 }

@@ -13,6 +13,7 @@ mod deployment;
 mod dev;
 mod door;
 mod first_start;
+mod full_disk;
 mod health;
 mod keys;
 mod odd_files;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use redb::StorageBackend;
+use twin_waiting_file::WaitingFile;
 
 use super::frame::{Frame, Head, Kind};
 use super::header::{Header, SLOTS_AT};
@@ -12,6 +13,7 @@ use super::place::Place;
 use super::roots::Roots;
 use crate::codec;
 use crate::limits::FRAME_BYTES;
+use crate::space::FileRoom;
 
 /// A slot that holds less than one part in so many of what it could is emptied into another one before the file grows.
 const SPARSE_PART: u64 = 4;
@@ -33,7 +35,7 @@ pub(super) struct Slot {
 /// The file, as its one writer has it.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    pub(super) file: Arc<dyn StorageBackend>,
+    pub(super) file: Arc<WaitingFile<FileRoom>>,
     pub(super) header: Header,
     pub(super) slots: Vec<Slot>,
     /// The slot that is being written; `None`: none ever was.
@@ -44,12 +46,14 @@ pub(crate) struct Journal {
     pub(super) last: u64,
     /// Number of the last frame that is durable.
     pub(super) durable: u64,
+    /// The last unused slot is kept for the next life.
+    pub(super) keeps_spare: bool,
 }
 
 impl Journal {
     /// The file, to read from.
     pub(crate) fn reader(&self) -> Arc<dyn StorageBackend> {
-        Arc::clone(&self.file)
+        Arc::clone(&self.file) as Arc<dyn StorageBackend>
     }
 
     /// Whose file it is.
@@ -129,8 +133,8 @@ impl Journal {
         }
         let sequence = self.slots.iter().map(|slot| slot.sequence).max().unwrap_or_default() + 1;
         let slot = match self.unused() {
-            Some(slot) => slot,
-            None => self.grow()?,
+            Some(slot) if !self.keeps_spare || self.count_unused() > 1 => slot,
+            _ => self.grow()?,
         };
         self.slots[slot] = Slot { sequence, ..Slot::default() };
         self.current = Some(slot);
@@ -139,16 +143,43 @@ impl Journal {
         Ok(())
     }
 
-    /// The oldest slot in which nothing is of use.
-    fn unused(&self) -> Option<usize> {
-        let unused = |at: &usize| self.slots[*at].entries == 0 && Some(*at) != self.current;
-        (0..self.slots.len()).filter(unused).min_by_key(|at| self.slots[*at].sequence)
+    fn all_unused(&self) -> impl Iterator<Item = usize> {
+        (0..self.slots.len()).filter(|at| self.slots[*at].entries == 0 && Some(*at) != self.current)
     }
 
-    /// One slot more. The header says so only when it is durable, and before there is anything in it.
+    /// The oldest slot in which nothing is of use.
+    fn unused(&self) -> Option<usize> {
+        self.all_unused().min_by_key(|at| self.slots[*at].sequence)
+    }
+
+    fn count_unused(&self) -> usize {
+        self.all_unused().count()
+    }
+
+    /// Makes a spare slot, if there is none and the disk has room for one now.
+    ///
+    /// **Invariant:** what a life needs to begin (votes, barriers) finds room also where the disk has none: the life before waited for
+    /// room rather than take the last slot.
+    pub(in crate::log) fn keep_spare(&mut self) -> io::Result<()> {
+        if !self.keeps_spare && self.has_begun() {
+            self.keeps_spare = self.count_unused() > 0;
+            if !self.keeps_spare && self.file.set_len_if_it_fits(self.slot_at(self.slots.len() + 1))? {
+                self.add_slot()?;
+                self.keeps_spare = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// One slot more.
     fn grow(&mut self) -> io::Result<usize> {
+        self.file.set_len(self.slot_at(self.slots.len() + 1))?;
+        self.add_slot()
+    }
+
+    /// The header says so only when it is durable, and before there is anything in it.
+    fn add_slot(&mut self) -> io::Result<usize> {
         let slot = self.slots.len();
-        self.file.set_len(self.slot_at(slot + 1))?;
         self.file.sync_data()?;
         self.slots.push(Slot::default());
         self.header.slots = self.slots.len() as u64;
@@ -159,11 +190,13 @@ impl Journal {
 
     /// A slot in which little is of use, where another one will soon be wanted. Its entries should be appended again.
     pub(in crate::log) fn sparse(&self) -> Option<usize> {
-        if self.unused().is_some() {
+        if self.count_unused() > usize::from(self.keeps_spare) {
             return None;
         }
-        let sparse =
-            |at: &usize| Some(*at) != self.current && self.slots[*at].bytes < self.header.slot_bytes / SPARSE_PART;
+        let sparse = |at: &usize| {
+            let slot = &self.slots[*at];
+            Some(*at) != self.current && slot.entries > 0 && slot.bytes < self.header.slot_bytes / SPARSE_PART
+        };
         (0..self.slots.len()).filter(sparse).min_by_key(|at| self.slots[*at].sequence)
     }
 

@@ -14,6 +14,8 @@
 //!   before its first frame; numbers of openings never fall from frame to frame.
 //! - **Invariant:** a slot begins only when everything before it is durable, and is written over only when what it held is durably
 //!   purged, truncated or elsewhere.
+//! - A slot has its blocks on the disk from when it is made, where the file system can do that, and one unused slot is kept as a spare: so
+//!   a log that has begun finds room for votes and barriers on a disk that has none.
 //! - Frames begin at sectors, so that no write touches one in which there is something durable.
 
 mod file;

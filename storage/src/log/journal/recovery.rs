@@ -60,8 +60,7 @@ impl Journal {
             _ => OpenError::Io { path: path(), cause },
         };
         let backend = disk.open(DataFile::Journal).map_err(io)?;
-        let file: Arc<dyn StorageBackend> =
-            Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
+        let file = Arc::new(WaitingFile::new(backend, FileRoom::new(DataFile::Journal, Arc::clone(space))));
         lock(&*file).map_err(io)?;
         let mut header = match Header::read(&*file).map_err(io)? {
             FoundHeader::Whole(header) => header,
@@ -91,6 +90,9 @@ impl Journal {
         header.opening += 1;
         header.write(&*file).map_err(io)?;
         opened.journal.header = header;
+        // What copied or restored the file may have left holes in it. Where they cannot be filled now, a write into one waits for room.
+        let len = file.len().map_err(io)?;
+        file.set_len_if_it_fits(len).map_err(io)?;
         if is_new {
             disk.put_in_place(DataFile::Journal).map_err(io)?;
         }
@@ -149,7 +151,7 @@ impl Walk<'_> {
     }
 }
 
-fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refused> {
+fn recover(file: Arc<WaitingFile<FileRoom>>, header: Header) -> Result<Opened, Refused> {
     let len = file.len()?;
     let slot_bytes = 1..=LOG_SLOT_BYTES_MAX;
     if !slot_bytes.contains(&header.slot_bytes) || !header.slot_bytes.is_multiple_of(SECTOR_BYTES) {
@@ -183,9 +185,16 @@ fn recover(file: Arc<dyn StorageBackend>, header: Header) -> Result<Opened, Refu
     for (sequence, slot) in &begun {
         slots[*slot].sequence = *sequence;
     }
+    let unbegun: Vec<usize> = (0..count).filter(|slot| slots[*slot].sequence == 0).collect();
+    // One that was being made when the last life ended has nothing in it, and maybe no room on the disk: it is made anew.
+    let made = header.slots as usize;
+    while slots.len() > made && slots.last().is_some_and(|slot| slot.sequence == 0) {
+        slots.pop();
+    }
+    let (current, keeps_spare, file_of) = (None, false, Arc::clone(&file));
+    let header_of = header.clone();
     let mut journal =
-        Journal { file: Arc::clone(&file), header: header.clone(), slots, current: None, end: 0, last: 0, durable: 0 };
-    let unbegun: Vec<usize> = (0..count).filter(|slot| journal.slots[*slot].sequence == 0).collect();
+        Journal { file: file_of, header: header_of, slots, current, end: 0, last: 0, durable: 0, keeps_spare };
     // Slots whose beginning is not whole: torn, or damaged?
     let look_into_others = |sequence: u64, last: u64| {
         unbegun

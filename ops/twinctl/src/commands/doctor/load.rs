@@ -106,9 +106,7 @@ fn disk(findings: &mut Findings, metrics: &Metrics) -> Result<(), Failure> {
     let free = metrics.get("twinmesh_disk_free_bytes");
     if metrics.get("twinmesh_disk_full") == Some(1.0) {
         let found = format!("no room, so writes are refused ({:.0} bytes free)", free.unwrap_or(0.0));
-        let remedy =
-            "make room on the disk of the data directory; writes are taken again by themselves, without a restart";
-        return findings.add(Level::Wrong, "disk", &found, remedy);
+        return findings.add(Level::Wrong, "disk", &found, super::MAKE_ROOM);
     }
     match free {
         Some(free) if free < DISK_FREE_BYTES_MIN => {

@@ -23,6 +23,10 @@ use crate::problem::Problem;
 pub(crate) use self::link::meaning_of_tls;
 pub(crate) use self::moment::Moment;
 
+/// What helps a node without room on its disk.
+const MAKE_ROOM: &str =
+    "make room on the disk of the data directory; writes are taken again by themselves, without a restart";
+
 /// As far as the version goes.
 #[derive(Deserialize)]
 struct Description {
@@ -106,6 +110,7 @@ fn ready(findings: &mut Findings, client: &Client) -> Result<(), Failure> {
         Ok(seen) => {
             let problem = Problem::read(seen.status.as_u16(), None, seen.body.as_bytes());
             let found = problem.detail.unwrap_or_else(|| format!("it answers {}", seen.status.as_u16()));
+            let remedy = if problem.code.as_deref() == Some("disk-full") { MAKE_ROOM } else { remedy };
             findings.add(Level::Wrong, "ready", &found, remedy)
         }
         Err(failure) => findings.add(Level::Wrong, "ready", &failure.to_string(), remedy),
@@ -118,6 +123,11 @@ fn token(findings: &mut Findings, client: &Client) -> Result<bool, Failure> {
         Ok(seen) if seen.status == StatusCode::UNAUTHORIZED => {
             let remedy = "give --token-file the `admin.token` of this node's data directory";
             findings.add(Level::Wrong, "token", "the node refuses it", remedy)?;
+            Ok(false)
+        }
+        Ok(seen) if seen.status == StatusCode::SERVICE_UNAVAILABLE => {
+            let remedy = "run it again once the node is ready";
+            findings.add(Level::Warning, "token", "not looked at: the node answers 503", remedy)?;
             Ok(false)
         }
         Ok(_) => findings.fine("token", "taken").map(|()| true),
