@@ -485,7 +485,7 @@ impl<H: Host> Committer<H> {
                 self.host.committed(events);
                 tell_if_any(done);
             }
-            tokio::time::sleep(PLANTED_WRITE_BEHIND).await;
+            tokio::time::sleep_until(tokio::time::Instant::now() + PLANTED_WRITE_BEHIND).await;
         }
         let outcome = self.propose(entry, leader).await?;
         let now = tokio::time::Instant::now();

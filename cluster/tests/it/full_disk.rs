@@ -158,7 +158,7 @@ async fn nothing_is_computed_on_rows_that_lack_what_waits_for_room() {
     assert!(matches!(unknown, Err(Refusal::Unavailable { .. })), "{unknown:?}");
     full.store(false, Ordering::SeqCst);
     let deny = SiteChange { conflict: Some(ConflictPolicy::DenyNew), ..SiteChange::default() };
-    while let Err(refusal) = world.cluster.put_site(&shop, deny.clone()).await {
+    while let Err(refusal) = world.cluster.put_site(&shop, deny).await {
         assert!(refusal.retry_after().is_some(), "{refusal}");
     }
     let site = world.cluster.site(&shop).await.unwrap();

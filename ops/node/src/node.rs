@@ -103,7 +103,7 @@ impl Node {
         cluster_options.on_security_event = Some(telling(watch.clone()));
         let groups_started = clock.monotonic();
         // A full disk may keep a group from leading: whoever asks meanwhile is told so.
-        let groups = Cluster::start(storage, cluster_options, Arc::clone(&clock));
+        let groups = Box::pin(Cluster::start(storage, cluster_options, Arc::clone(&clock)));
         let cluster = answering(Arc::clone(&budgets), &listener, tls.clone(), groups).await?;
         tell_of_recovery(&openings, &stats, clock.monotonic().saturating_sub(groups_started));
         let closing = CancellationToken::new();

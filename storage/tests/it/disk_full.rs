@@ -181,7 +181,7 @@ async fn a_life_begins_on_a_disk_without_a_free_byte() {
         .expect("durable");
         let barrier = barrier(life, last + 1, 0);
         tokio::time::timeout(SOON, append(&mut log, vec![barrier.clone()])).await.expect("a barrier waits for room");
-        let entries = log.get_log_reader().await.try_get_log_entries(2..last + 1).await.expect("readable");
+        let entries = log.get_log_reader().await.try_get_log_entries(2..=last).await.expect("readable");
         apply(&mut state_machine, entries).await;
         apply(&mut state_machine, vec![barrier]).await;
         let read = storage.reader().get(CELL, Family::TwinHot, b"key-1").expect("readable");

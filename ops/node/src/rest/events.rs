@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_block_of_kind_and_compact_json() {
-        let ops = vec![Op::Set { path: Path::from_pointer("/a").unwrap(), value: "x\ny".into() }];
+        let ops = [Op::Set { path: Path::from_pointer("/a").unwrap(), value: "x\ny".into() }];
         let event = Outbound {
             twin: TwinId::new("t").unwrap(),
             site: SiteId::default_site(),

@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn reported(pointer: &str) -> OutboundKind {
-        let ops = vec![Op::Set { path: Path::from_pointer(pointer).unwrap(), value: 1.into() }];
+        let ops = [Op::Set { path: Path::from_pointer(pointer).unwrap(), value: 1.into() }];
         OutboundKind::Reported { version: Version::new(2), ops: PackedReport::from(&ops[..]) }
     }
 

@@ -38,9 +38,10 @@ pub(crate) async fn answering<T>(
     let server = async { RestServer::start(Serves::Starting(starting), listener.try_clone()?, tls).await };
     // Nothing but answers is lost by it: the start goes on.
     let server = server.await.inspect_err(|error| tracing::warn!(%error, "nobody is answered during the start")).ok();
-    match budgets.disk_pressure() {
-        Some(pressure) => tracing::warn!(%pressure, "the start may have to wait for room on the disk"),
-        None => tracing::info!("the start takes a while"),
+    if let Some(pressure) = budgets.disk_pressure() {
+        tracing::warn!(%pressure, "the start may have to wait for room on the disk");
+    } else {
+        tracing::info!("the start takes a while");
     }
     let done = work.await;
     if let Some(server) = server {
