@@ -26,8 +26,8 @@ use twin_transports::server::Submission;
 
 use crate::admission::{Admission, Admitted, out_of};
 use crate::committed_read::or_committed;
-use crate::committer::{Generation, Host, Lead};
 use crate::grains::{Grains, Shared, sampled_span};
+use crate::lead::{Generation, Host, Lead};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
 use crate::loader::Loader;
 use crate::observers::Observers;

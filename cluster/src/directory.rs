@@ -20,7 +20,7 @@ use twin_storage::families::{
 
 use crate::FIRST_CELL;
 use crate::cell::owner_changed;
-use crate::committer::{Generation, Host, Lead};
+use crate::lead::{Generation, Host, Lead};
 use crate::limits::{SITE_KEYS_MAX, SITES_MAX};
 use crate::rows::{CellRow, ClusterRow, NodeRow, SiteRow, decode, encode};
 use crate::tokens_read::TokensRead;

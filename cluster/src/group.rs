@@ -13,7 +13,8 @@ use twin_storage::consensus::{LogId, Peer, Raft, ReplicaId, Vote};
 use twin_storage::{Budgets, Group as GroupFiles};
 
 use crate::StartError;
-use crate::committer::{Committer, Host, PlantedBug};
+use crate::committer::{Committer, PlantedBug};
+use crate::lead::Host;
 use crate::limits::LOG_PURGE_ENTRIES;
 use crate::network::NoPeers;
 use crate::stats::Counters;

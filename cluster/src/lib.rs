@@ -22,6 +22,7 @@ pub mod gateways;
 pub mod grains;
 mod group;
 mod keys;
+pub mod lead;
 pub mod limits;
 mod listing;
 mod loader;
