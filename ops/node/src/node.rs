@@ -314,7 +314,8 @@ async fn hand_over(
 
 /// Writes, once in a while, what security events came after each first one.
 async fn gather(watch: Watch, stop: CancellationToken) {
-    let mut windows = tokio::time::interval(AUDIT_WINDOW);
+    // The first ends when it is over, not at once: what came first has its line already.
+    let mut windows = tokio::time::interval_at(tokio::time::Instant::now() + AUDIT_WINDOW, AUDIT_WINDOW);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
