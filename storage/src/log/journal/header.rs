@@ -76,8 +76,9 @@ impl Header {
         file.sync_data()
     }
 
-    /// Reads the newer copy that is whole. Where the other one is damaged it may have been newer, so what was written during the opening
-    /// that it was of counts, and the next one is written in its place: hence an opening that is higher by two.
+    /// Reads the newer copy that is whole. Where the other one is damaged, or nothing (as before it is first written), it may have been
+    /// newer, so what was written during the opening that it was of counts, and the next one is written in its place: hence an opening that
+    /// is higher by two.
     pub(super) fn read(file: &dyn StorageBackend) -> io::Result<FoundHeader> {
         let len = file.len()?;
         if len == 0 {
@@ -88,10 +89,6 @@ impl Header {
         for copy in 0..2 {
             let mut bytes = vec![0; COPY_BYTES.min(len.saturating_sub(copy * COPY_BYTES)) as usize];
             file.read(copy * COPY_BYTES, &mut bytes)?;
-            // The second copy is not there before it is written first.
-            if bytes.iter().all(|byte| *byte == 0) {
-                continue;
-            }
             let Some((prefix, said)) =
                 bytes.split_at_checked(PREFIX_BYTES).filter(|(start, _)| start.starts_with(MAGIC))
             else {
