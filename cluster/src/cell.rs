@@ -14,7 +14,6 @@ use twin_core::numbers::{Floor, OwnerOrder, WallTime};
 use twin_core::once::OwnerTime;
 use twin_core::refusal::Refusal;
 use twin_core::rows::RowKind;
-use twin_core::twin::Twin;
 use twin_storage::RowChange;
 use twin_storage::families::home_slot::HomeSlot;
 use twin_storage::families::{
@@ -29,7 +28,6 @@ use crate::committed_read::or_committed;
 use crate::grains::{Grains, Shared, sampled_span};
 use crate::lead::{Generation, Host, Lead};
 use crate::limits::{RETRY_BUSY_MS, RETRY_UNAVAILABLE_MS};
-use crate::loader::Loader;
 use crate::observers::Observers;
 use crate::rows::{HomeSlotRow, decode, encode};
 use crate::slots::Floors;
@@ -53,7 +51,6 @@ pub struct Cell {
     term: AtomicU64,
     tenure: RwLock<Option<Arc<Tenure>>>,
     grains: Grains,
-    loader: Loader,
     floors: Floors,
     observers: Arc<Observers>,
     admission: Arc<Admission>,
@@ -76,7 +73,6 @@ impl Cell {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            loader: Loader::new(reader.clone(), runtime),
             reader,
             generation: AtomicU64::default(),
             term: AtomicU64::default(),
@@ -333,6 +329,14 @@ impl Tenure {
         self.cell.grains.clock().wall()
     }
 
+    pub(crate) fn grains(&self) -> &Grains {
+        &self.cell.grains
+    }
+
+    pub(crate) fn reader(&self) -> &GroupReader {
+        &self.cell.reader
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.cell.runtime
     }
@@ -340,10 +344,6 @@ impl Tenure {
 
 impl Owner for Tenure {
     type Admission = Arc<Admitted>;
-
-    async fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
-        self.cell.loader.load(twin).await
-    }
 
     fn floor(&self, twin: &TwinId) -> Floor {
         self.cell.floors.of(twin)
@@ -394,10 +394,6 @@ impl Owner for Tenure {
         } else {
             self.lead.confirm(done);
         }
-    }
-
-    fn failed(&self, twin: &TwinId, _: &Refusal) {
-        self.cell.grains.forget(twin);
     }
 }
 

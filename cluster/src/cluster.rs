@@ -143,7 +143,8 @@ impl Cluster {
         let start = u64::from_be_bytes(first(&random_bytes(&*options.random)));
         let observers = Arc::new(Observers::new(sessions.clone(), clock.clone(), start));
         let runtime = tokio::runtime::Handle::current();
-        let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), runtime.clone());
+        let grains = Grains::new(options.active_grains_max, clock.clone(), counters.clone(), &runtime)
+            .map_err(|error| StartError::group("cell", error))?;
         let (directory_files, cell_files) = (storage.group(DIRECTORY), storage.group(FIRST_CELL));
         let reader = |group| storage.reader().group(group).map_err(|error| StartError::group("storage", error));
         let cell = Cell::new(

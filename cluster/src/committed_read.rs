@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use twin_core::command::Command;
-use twin_core::grain::{Owner as _, Reply};
+use twin_core::grain::Reply;
 use twin_core::ids::TwinId;
 use twin_core::numbers::Floor;
 use twin_core::refusal::Refusal;
 use twin_core::twin::StepContext;
 
 use crate::cell::{Tenure, owner_changed};
+use crate::loader::load;
 
 /// A reply that, where the grain cannot answer a read, gives the answer of the committed rows instead.
 pub(crate) fn or_committed(tenure: &Arc<Tenure>, twin: &TwinId, command: &Command, reply: Reply) -> Reply {
@@ -29,7 +30,7 @@ pub(crate) fn or_committed(tenure: &Arc<Tenure>, twin: &TwinId, command: &Comman
 }
 
 async fn read(tenure: &Tenure, twin: &TwinId, command: Command) -> Result<twin_core::command::Answer, Refusal> {
-    let mut loaded = tenure.load(twin).await?;
+    let mut loaded = load(tenure.reader(), twin).await?;
     let context = StepContext { now: tenure.now(), floor: Floor::default(), observed: false };
     let step = loaded.step(command, context);
     if tenure.is_current() { step.answer } else { Err(owner_changed()) }

@@ -4,6 +4,7 @@
 //! some sites). Each group has a [`committer`], which alone proposes to it, under the [chain rule](chain). A cell's leader
 //! hosts the [grains]. [`Cluster`] is the handle to all of it, for REST and for gateway sessions.
 
+mod activator;
 pub mod admission;
 mod backend;
 pub mod call;

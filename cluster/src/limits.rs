@@ -11,8 +11,9 @@ pub const ENTRY_ROWS_MAX: usize = 1024;
 pub const PROPOSALS_GATHERED_MAX: usize = 256;
 /// Twins that are read from the disk in one go.
 pub const LOAD_TWINS_MAX: usize = 128;
-/// Goes that may be under way at once: with more, they would wait for one disk and few cores.
-pub const LOADS_AT_ONCE_MAX: usize = 4;
+/// Activators, each of which has its share of the twins and one go under way: with more, goes would wait for one disk and few cores,
+/// and each would be small.
+pub const ACTIVATORS: usize = 4;
 /// Entries proposed and not yet applied. Two keep the disk busy while the next is gathered; four hide a slow round.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// A write that is not applied after this long has an unknown outcome, and poisons the chain behind it.

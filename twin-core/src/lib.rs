@@ -3,7 +3,7 @@
 //! The pure part knows no tokio, no I/O and no clock: documents and their rules ([`value`], [`section`]),
 //! path operations ([`op`]), numbering of what gateways send ([`mark`]), and the step function
 //! ([`twin`]) that turns a [`command::Command`] into an answer, changed rows and events. [`grain`] runs
-//! that step function inside a ractor actor, over the two small traits it needs.
+//! that step function, one turn after the other, over the two small traits it needs.
 
 pub mod alarm;
 pub mod clock;

@@ -76,8 +76,7 @@ pub const CALL_ANSWER_KEPT_BYTES_MAX: usize = 1024;
 /// restart, and short enough that eight changes in it are rare.
 pub const IDEMPOTENCY_KEPT_MIN: Duration = Duration::from_secs(5 * 60);
 
-/// Most grains active at once on a node. An idle ractor actor costs 7.8 KB and a twin of 450 B about
-/// 3 KB more, so the cap costs about 1.1 GB when reached.
+/// Most grains active at once on a node.
 pub const ACTIVE_GRAINS_MAX: usize = 100_000;
 /// A grain with no message for this long passivates.
 pub const GRAIN_IDLE_AFTER: Duration = Duration::from_secs(60);

@@ -27,8 +27,8 @@ pub(super) struct Ready<A> {
     pub(super) answers: SmallVec<[Settled; 1]>,
     /// Open until the answers.
     pub(super) spans: Vec<Span>,
-    /// Released with the answers.
-    pub(super) admission: A,
+    /// Released with the answers: what each command was admitted with, or what all of them were.
+    pub(super) admissions: SmallVec<[A; 1]>,
 }
 
 impl<A> Done<A> {
@@ -45,9 +45,9 @@ impl<A> Done<A> {
     pub fn tell(self, result: Result<(), Refusal>) {
         match self.0 {
             DoneKind::Call(callback) => callback(result),
-            DoneKind::Answer(Ready { answers, spans, admission }) => {
+            DoneKind::Answer(Ready { answers, spans, admissions }) => {
                 // Before the answers: whoever has all its answers finds everything given back.
-                drop(admission);
+                drop(admissions);
                 for Settled { reply, answer } in answers {
                     reply.send(match &result {
                         Ok(()) => answer,

@@ -1,15 +1,11 @@
 //! What a grain needs of the cell that owns it.
 
-use std::future::Future;
-
 use super::done::Done;
 use crate::event::Outbound;
 use crate::ids::TwinId;
 use crate::numbers::Floor;
 use crate::once::OwnerTime;
-use crate::refusal::Refusal;
 use crate::rows::RowImages;
-use crate::twin::Twin;
 
 /// What a command changed: the after-images of a twin's rows, to be committed together.
 #[derive(Debug)]
@@ -33,9 +29,6 @@ pub trait Owner: Send + Sync + 'static {
     /// What commands hold from their admission to their answers.
     type Admission: Clone + Send + 'static;
 
-    /// Reads the committed rows. Called once per activation, after the barrier of the owner's term is applied.
-    fn load(&self, twin: &TwinId) -> impl Future<Output = Result<Twin, Refusal>> + Send;
-
     /// Everything of an id that is created now starts above this.
     fn floor(&self, twin: &TwinId) -> Floor;
 
@@ -56,7 +49,4 @@ pub trait Owner: Send + Sync + 'static {
     /// Confirms that this owner still owned its twins after the call. With `rests_on_in_flight`, also that everything given
     /// to [`Owner::commit`] before is applied.
     fn confirm(&self, rests_on_in_flight: bool, done: Done<Self::Admission>);
-
-    /// The grain could not be loaded and takes no more messages.
-    fn failed(&self, twin: &TwinId, refusal: &Refusal);
 }

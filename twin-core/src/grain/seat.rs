@@ -1,23 +1,19 @@
 //! The seat of a grain: its twin, and the right to have a turn with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
+use super::done::Done;
 use super::owner::{Change, Owner, Ticket};
-use crate::command::{Answer, Command};
+use crate::command::{Answer, CallEnd, Command};
 use crate::numbers::{Floor, WallTime};
 use crate::refusal::Refusal;
 use crate::twin::{StepContext, Twin};
 
-/// What a grain and whoever brings it commands share. Cheap to clone.
+/// An active twin, shared by whoever brings it commands. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Grain {
-    seat: Arc<Mutex<Seat>>,
-    /// Messages that the actor has not finished.
-    mailbox: Arc<AtomicUsize>,
-}
+pub struct Grain(Arc<Mutex<Seat>>);
 
 /// A seat that is held without borrowing its grain.
 pub type SeatTaken = ArcMutexGuard<RawMutex, Seat>;
@@ -25,7 +21,7 @@ pub type SeatTaken = ArcMutexGuard<RawMutex, Seat>;
 /// What an active grain holds.
 #[derive(Default)]
 pub struct Seat {
-    /// `None` until the first message loads it.
+    /// `None` until it is loaded.
     twin: Option<Twin>,
     last_activity: WallTime,
     /// The last commit that this grain asked for.
@@ -41,58 +37,66 @@ pub(super) struct Turned {
 }
 
 impl Grain {
-    /// Takes the seat, if the twin is loaded, nobody has it and no message waits: so nobody is overtaken.
+    /// Takes the seat, if the twin is loaded and nobody has it. To be asked only where no command waits: so nobody is overtaken.
     pub fn try_sit(&self) -> Option<SeatTaken> {
-        if self.mailbox.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        self.seat.try_lock_arc().filter(|seat| seat.twin.is_some() && !seat.is_broken)
+        self.0.try_lock_arc().filter(|seat| seat.twin.is_some() && !seat.is_broken)
     }
 
     /// Waits for the seat, which is only ever held for a few turns and never across an await.
-    pub(super) fn sit(&self) -> MutexGuard<'_, Seat> {
-        self.seat.lock()
+    pub fn sit(&self) -> SeatTaken {
+        self.0.lock_arc()
     }
 
-    /// One more message is on its way to the actor.
-    pub(super) fn message_sent(&self) {
-        self.mailbox.fetch_add(1, Ordering::Relaxed);
+    /// Puts the twin as it was read, and takes the seat.
+    ///
+    /// Method calls that were open when it was last active are closed: nobody waits for them here, nothing sends them again, and left
+    /// open they would use up the twin's share of open calls. If that is not committed the grain is thrown away, and the next one
+    /// closes them.
+    pub fn settle_in(&self, owner: &impl Owner, loaded: Twin, now: WallTime) -> SeatTaken {
+        let mut seat = self.sit();
+        for change in close_stale_calls(seat.twin.insert(loaded), now) {
+            seat.newest = owner.commit(vec![change], Done::call(|_| ()));
+        }
+        seat
     }
 
-    /// The actor is done with a message. Called with the seat held, so that whoever finds the mailbox empty comes after it.
-    pub(super) fn message_done(&self) {
-        self.mailbox.fetch_sub(1, Ordering::Release);
+    /// Has the twin been read? Waits for the seat.
+    pub fn is_loaded(&self) -> bool {
+        self.0.lock().twin.is_some()
     }
 
-    /// Nobody has a turn, no message waits, and everything it did is applied: the grain may go, and whoever activates the
-    /// twin next reads all of it.
-    pub fn is_quiet(&self, is_applied: impl FnOnce(Ticket) -> bool) -> bool {
-        self.mailbox.load(Ordering::Acquire) == 0 && self.is_applied(is_applied)
+    /// Is it the same grain, and not only one of the same twin?
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Is everything applied that it did? Nobody has a turn now.
+    /// Is everything applied that it did? Nobody has a turn now. Where no command waits, either, it may go: whoever activates the twin
+    /// next reads all of it.
     pub fn is_applied(&self, is_applied: impl FnOnce(Ticket) -> bool) -> bool {
-        self.seat.try_lock().is_some_and(|seat| is_applied(seat.newest))
+        self.0.try_lock().is_some_and(|seat| is_applied(seat.newest))
     }
 
     /// A step of it panicked: the grain must be replaced.
     pub fn is_broken(&self) -> bool {
         // Whoever holds the seat now is inside a turn, which may yet end.
-        self.seat.try_lock().is_some_and(|seat| seat.is_broken)
+        self.0.try_lock().is_some_and(|seat| seat.is_broken)
     }
 }
 
+fn close_stale_calls(twin: &mut Twin, now: WallTime) -> Vec<Change> {
+    let stale: Vec<_> = twin.stale_calls().iter().map(|open| open.call).collect();
+    let close = |call| {
+        let context = StepContext { now, floor: Floor::default(), observed: false };
+        let step = twin.step(Command::CloseCall { call, end: CallEnd::Unknown }, context);
+        let rows = twin.encode(step.changed);
+        Change { twin: twin.id().clone(), rows, events: step.events, delete_floor: None }
+    };
+    stale.into_iter().map(close).collect()
+}
+
 impl Seat {
-    pub(super) fn is_loaded(&self) -> bool {
-        self.twin.is_some()
-    }
-
-    pub(super) fn put(&mut self, twin: Twin) -> &mut Twin {
-        self.twin.insert(twin)
-    }
-
-    pub(super) fn twin_mut(&mut self) -> Option<&mut Twin> {
-        self.twin.as_mut()
+    pub(super) fn twin(&self) -> Option<&Twin> {
+        self.twin.as_ref()
     }
 
     /// Does what the twin is now rest on a commit that is not applied yet?
@@ -106,7 +110,7 @@ impl Seat {
 
     /// Carries out one command.
     pub(super) fn turn(&mut self, owner: &impl Owner, command: Command, now: WallTime) -> Turned {
-        // The actor may still have messages for a grain that broke meanwhile: on what it left nothing may be computed.
+        // Commands may still wait for a grain that broke meanwhile: on what it left nothing may be computed.
         let Some(twin) = self.twin.as_mut().filter(|_| !self.is_broken) else {
             let message = "the twin's grain is being replaced".into();
             return Turned { answer: Err(Refusal::Unavailable { message, retry_after_ms: 100 }), change: None };

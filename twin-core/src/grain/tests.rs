@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use ractor::{ActorRef, ActorRuntime};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use super::{Answers, Ask, Change, Done, Grain, GrainActor, Message, Owner, Reply, Ticket, Turns};
-use crate::clock::SystemClock;
+use super::{Answers, Ask, Change, Done, Grain, Owner, Reply, Ticket, Turns};
 use crate::command::{Answer, Command, Precondition};
 use crate::ids::{IdempotencyKey, TwinId};
 use crate::numbers::{Floor, WallTime};
@@ -39,10 +37,6 @@ impl Held {
 impl Owner for Held {
     type Admission = ();
 
-    async fn load(&self, twin: &TwinId) -> Result<Twin, Refusal> {
-        Ok(Twin::absent(twin.clone()))
-    }
-
     /// Asked inside a turn that makes a twin: the one way to make a turn fail.
     fn floor(&self, twin: &TwinId) -> Floor {
         assert!(twin.as_str() != "faulty", "this panic belongs to the test");
@@ -69,8 +63,6 @@ impl Owner for Held {
     fn confirm(&self, rests_on_in_flight: bool, done: Done<()>) {
         if rests_on_in_flight { self.waiting.lock().push(done) } else { done.tell(Ok(())) }
     }
-
-    fn failed(&self, _: &TwinId, _: &Refusal) {}
 }
 
 struct Told(mpsc::UnboundedSender<(u32, Result<Answer, Refusal>)>);
@@ -94,40 +86,36 @@ fn put() -> Command {
 }
 
 /// A grain whose twin is loaded.
-async fn grain(owner: &Arc<Held>, id: &str) -> (Grain, ActorRef<Message<()>>) {
+fn grain(owner: &Arc<Held>, id: &str) -> Grain {
     let grain = Grain::default();
-    let actor = GrainActor::new(TwinId::new(id).unwrap(), owner.clone(), Arc::new(SystemClock::new()), grain.clone());
-    let (actor, _) = ActorRuntime::spawn_instant(None, actor, ()).unwrap();
-    assert!(grain.try_sit().is_none(), "it is not loaded");
-    let (told, mut answered) = answers();
-    let ask = Ask { command: Command::Read, reply: Reply::shared(told, 0), admission: (), span: Span::none() };
-    assert!(grain.send(&actor, ask).is_ok());
-    assert!(matches!(answered.recv().await, Some((0, Err(Refusal::NotFound { .. })))));
-    // The answer leaves a moment before the actor is done with the message.
-    while grain.try_sit().is_none() {
-        tokio::task::yield_now().await;
-    }
-    (grain, actor)
+    assert!(!grain.is_loaded() && grain.try_sit().is_none());
+    drop(grain.settle_in(&**owner, Twin::absent(TwinId::new(id).unwrap()), WallTime::new(1)));
+    assert!(grain.is_loaded());
+    grain
 }
 
 fn turns(owner: &Arc<Held>) -> Turns<'_, Held> {
-    Turns::new(owner, WallTime::new(1), (), Span::none())
+    Turns::new(owner, WallTime::new(1))
+}
+
+fn take(turns: &mut Turns<'_, Held>, grain: &Grain, command: Command, reply: Reply) {
+    turns.take(grain.try_sit().unwrap(), command, reply, &Span::none());
 }
 
 #[tokio::test]
 async fn a_reading_waits_for_the_change_in_flight_that_it_saw_and_the_grain_stays_until_then() {
     let owner = Arc::<Held>::default();
-    let (grain, _actor) = grain(&owner, "lamp").await;
+    let grain = grain(&owner, "lamp");
     let (told, mut answered) = answers();
-    let is_quiet = || grain.is_quiet(|ticket| owner.is_applied(ticket));
+    let is_quiet = || grain.is_applied(|ticket| owner.is_applied(ticket));
     assert!(is_quiet());
 
     let mut batch = turns(&owner);
-    batch.take(grain.try_sit().unwrap(), put(), Reply::shared(told.clone(), 1));
+    take(&mut batch, &grain, put(), Reply::shared(told.clone(), 1));
     assert!(grain.try_sit().is_none(), "held until the change is given to the owner");
     assert!(!is_quiet());
     batch.give();
-    batch.take(grain.try_sit().unwrap(), Command::Read, Reply::shared(told, 2));
+    take(&mut batch, &grain, Command::Read, Reply::shared(told, 2));
     drop(batch);
     assert!(answered.try_recv().is_err(), "neither left before the commit");
     assert!(!is_quiet(), "what it did is not applied yet");
@@ -141,7 +129,7 @@ async fn a_reading_waits_for_the_change_in_flight_that_it_saw_and_the_grain_stay
 #[tokio::test]
 async fn the_repeat_of_a_change_with_a_key_waits_for_the_change_in_flight() {
     let owner = Arc::<Held>::default();
-    let (grain, _actor) = grain(&owner, "lamp").await;
+    let grain = grain(&owner, "lamp");
     let (told, mut answered) = answers();
     let once = || {
         let key = IdempotencyKey::new("k").unwrap();
@@ -149,7 +137,7 @@ async fn the_repeat_of_a_change_with_a_key_waits_for_the_change_in_flight() {
     };
     for index in [1, 2] {
         let mut batch = turns(&owner);
-        batch.take(grain.try_sit().unwrap(), once(), Reply::shared(told.clone(), index));
+        take(&mut batch, &grain, once(), Reply::shared(told.clone(), index));
     }
     assert_eq!(owner.given.load(Ordering::SeqCst), 1, "the repeat changed nothing");
     assert!(answered.try_recv().is_err(), "neither left before the commit");
@@ -165,33 +153,42 @@ async fn the_repeat_of_a_change_with_a_key_waits_for_the_change_in_flight() {
 }
 
 #[tokio::test]
-async fn nobody_overtakes_a_message_that_waits() {
+async fn what_waited_is_carried_out_in_its_order_each_on_top_of_the_one_before() {
     let owner = Arc::<Held>::default();
-    let (grain, actor) = grain(&owner, "lamp").await;
-    let seat = grain.try_sit().unwrap();
+    let (lamp, door) = (grain(&owner, "lamp"), grain(&owner, "door"));
     let (told, mut answered) = answers();
     let ask =
-        |index| Ask { command: put(), reply: Reply::shared(told.clone(), index), admission: (), span: Span::none() };
-    assert!(grain.send(&actor, ask(1)).is_ok());
-    drop(seat);
-    while grain.try_sit().is_none() {
-        assert!(owner.waiting.lock().len() <= 1);
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(owner.waiting.lock().len(), 1, "the seat is free for others only after the message");
+        |index, command| Ask { command, reply: Reply::shared(told.clone(), index), admission: (), span: Span::none() };
+    let delete = || Command::Delete { precondition: Precondition::None };
+    let mut batch = turns(&owner);
+    take(&mut batch, &door, put(), Reply::shared(told.clone(), 0));
+    batch.take_all(
+        lamp.sit(),
+        [ask(1, put()), ask(2, Command::Read), ask(3, delete()), ask(4, Command::Read), ask(5, put())],
+    );
+    assert!(lamp.try_sit().is_none(), "held until the last change is given to the owner");
+    batch.give();
+    // The first with the other twin's, the delete, the last.
+    assert_eq!(owner.given.load(Ordering::SeqCst), 3);
+    assert!(!lamp.is_applied(|ticket| owner.is_applied(ticket)));
+    assert!(answered.try_recv().is_err(), "none left before what it rests on");
     owner.apply();
-    assert!(matches!(answered.recv().await, Some((1, Ok(_)))));
+    let mut outcomes = Vec::new();
+    while let Ok((index, answer)) = answered.try_recv() {
+        outcomes.push((index, answer.is_ok()));
+    }
+    assert_eq!(outcomes, [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true)]);
+    assert!(lamp.is_applied(|ticket| owner.is_applied(ticket)));
 }
 
 #[tokio::test]
 async fn a_turn_that_panics_breaks_its_own_grain_and_the_batch_goes_on() {
     let owner = Arc::<Held>::default();
-    let (faulty, actor) = grain(&owner, "faulty").await;
-    let (sound, _other) = grain(&owner, "sound").await;
+    let (faulty, sound) = (grain(&owner, "faulty"), grain(&owner, "sound"));
     let (told, mut answered) = answers();
     let mut batch = turns(&owner);
-    batch.take(faulty.try_sit().unwrap(), put(), Reply::shared(told.clone(), 1));
-    batch.take(sound.try_sit().unwrap(), put(), Reply::shared(told.clone(), 2));
+    take(&mut batch, &faulty, put(), Reply::shared(told.clone(), 1));
+    take(&mut batch, &sound, put(), Reply::shared(told.clone(), 2));
     drop(batch);
     owner.apply();
     assert!(matches!(answered.recv().await, Some((1, Err(Refusal::Unavailable { .. })))));
@@ -199,38 +196,35 @@ async fn a_turn_that_panics_breaks_its_own_grain_and_the_batch_goes_on() {
     assert!(faulty.is_broken() && faulty.try_sit().is_none());
     assert!(!sound.is_broken());
 
-    // A message that its actor still gets computes nothing on what is left.
+    // What waited for it computes nothing on what is left.
     let reply = Reply::shared(told, 3);
-    assert!(faulty.send(&actor, Ask { command: Command::Read, reply, admission: (), span: Span::none() }).is_ok());
+    turns(&owner).take_all(faulty.sit(), [Ask { command: Command::Read, reply, admission: (), span: Span::none() }]);
     assert!(matches!(answered.recv().await, Some((3, Err(Refusal::Unavailable { .. })))));
     assert!(faulty.is_broken(), "it stays broken until it is replaced");
 }
 
 #[test]
 fn two_batches_that_want_the_same_grains_do_not_wait_for_each_other() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let owner = Arc::<Held>::default();
-    let (one, _actor) = runtime.block_on(grain(&owner, "one"));
+    let one = grain(&owner, "one");
     let (told, _answered) = answers();
     let mut batch = turns(&owner);
-    batch.take(one.try_sit().unwrap(), put(), Reply::shared(told, 1));
+    take(&mut batch, &one, put(), Reply::shared(told, 1));
     std::thread::scope(|scope| assert!(scope.spawn(|| one.try_sit().is_none()).join().unwrap()));
+    drop(batch);
+    owner.apply();
 }
 
-/// Most bytes that an active grain takes without its twin, by what is asked of the allocator. Measured 6,496; with messages and loading
-/// unboxed 7,152.
-const GRAIN_BYTES_MAX: i64 = 6_700;
+/// Most bytes that an active grain takes, without what its twin holds and the table's entry, by what is asked of the allocator.
+const GRAIN_BYTES_MAX: i64 = 600;
 
 #[test]
-fn a_grain_that_waits_keeps_no_room_for_messages() {
+fn a_grain_keeps_little_beside_its_twin() {
     const GRAINS: usize = 64;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let owner = Arc::<Held>::default();
-    let mut grains = Vec::with_capacity(1 + GRAINS);
-    // What is made once is not counted.
-    grains.push(runtime.block_on(grain(&owner, "first")));
+    let mut grains = Vec::with_capacity(GRAINS);
     let counted = allocation_counter::measure(|| {
-        grains.extend((0..GRAINS).map(|at| runtime.block_on(grain(&owner, &format!("lamp-{at}")))));
+        grains.extend((0..GRAINS).map(|at| grain(&owner, &format!("lamp-{at}"))));
     });
     let per_grain = counted.bytes_current / i64::try_from(GRAINS).unwrap();
     println!("{per_grain} bytes a grain, {} an ask", size_of::<Ask<()>>());

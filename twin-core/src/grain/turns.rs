@@ -1,4 +1,4 @@
-//! Turns in place: a batch of commands carried out by whoever brings them.
+//! Turns: commands carried out one after the other, and what they changed given to the owner together.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tracing::Span;
 
+use super::ask::Ask;
 use super::done::{Done, Ready, Settled};
 use super::owner::{Change, Owner, Ticket};
 use super::reply::Reply;
@@ -15,8 +16,9 @@ use crate::limits::{TURNS_BYTES_MAX, TURNS_MAX};
 use crate::numbers::WallTime;
 use crate::refusal::Refusal;
 
-/// The turns of a batch. Seats are only ever *tried*, never waited for, so that two batches cannot wait for each other; and
-/// all are held until what changed is given to the owner, which keeps the order of each twin's changes.
+/// The turns of a batch. Whoever brings a batch only ever *tries* seats ([`Grain::try_sit`](super::Grain::try_sit)), so that two batches
+/// cannot wait for each other; and all are held until what changed is given to the owner, which keeps the order of each twin's
+/// changes.
 pub struct Turns<'a, O: Owner> {
     /// And whether the turn changed something.
     seats: Vec<(SeatTaken, bool)>,
@@ -24,33 +26,59 @@ pub struct Turns<'a, O: Owner> {
 }
 
 impl<'a, O: Owner> Turns<'a, O> {
-    /// No turns yet. With a `span`, each turn and its commit get one below it.
-    pub fn new(owner: &'a Arc<O>, now: WallTime, admission: O::Admission, span: Span) -> Self {
-        Self { seats: Vec::new(), outcomes: Outcomes::new(owner, now, admission, span) }
+    /// No turns yet.
+    pub fn new(owner: &'a Arc<O>, now: WallTime) -> Self {
+        Self { seats: Vec::new(), outcomes: Outcomes::new(owner, now) }
     }
 
-    /// True: seats are held, so a seat that could not be taken may be held by this batch.
-    pub fn holds_seats(&self) -> bool {
-        !self.seats.is_empty()
+    /// No seats are held. Where some are, a seat that could not be taken may be one of them.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
     }
 
-    /// Carries out a command on the twin of the seat.
-    pub fn take(&mut self, mut seat: SeatTaken, command: Command, reply: Reply) {
-        let has_changed = self.outcomes.turn(&mut seat, command, reply);
+    /// What the commands of the turns since the last [`Turns::give`] hold until they are answered.
+    pub fn hold(&mut self, admission: O::Admission) {
+        self.outcomes.admissions.push(admission);
+    }
+
+    /// Carries out a command on the twin of the seat. With a `span`, the turn and its commit get one below it.
+    pub fn take(&mut self, mut seat: SeatTaken, command: Command, reply: Reply, span: &Span) {
+        let has_changed = self.outcomes.turn(&mut seat, command, reply, span);
+        self.push(seat, has_changed);
+    }
+
+    /// Carries out commands that waited for the seat, in their order.
+    pub fn take_all(&mut self, mut seat: SeatTaken, asks: impl IntoIterator<Item = Ask<O::Admission>>) {
+        let mut has_changed = false;
+        for (at, Ask { command, reply, admission, span }) in asks.into_iter().enumerate() {
+            // This turn rests on the one before, which the owner must know of first.
+            if at > 0
+                && let Some(ticket) = self.give().filter(|_| has_changed)
+            {
+                seat.committed_as(ticket);
+            }
+            self.hold(admission);
+            has_changed = self.outcomes.turn(&mut seat, command, reply, &span);
+        }
+        self.push(seat, has_changed);
+    }
+
+    fn push(&mut self, seat: SeatTaken, has_changed: bool) {
         self.seats.push((seat, has_changed));
         if self.seats.len() >= TURNS_MAX || self.outcomes.bytes >= TURNS_BYTES_MAX {
             self.give();
         }
     }
 
-    /// Gives what changed to the owner, and the seats back.
-    pub fn give(&mut self) {
+    /// Gives what changed to the owner, and the seats back. The ticket of what changed, if something did.
+    pub fn give(&mut self) -> Option<Ticket> {
         let ticket = self.outcomes.give();
         for (mut seat, has_changed) in self.seats.drain(..) {
             if let Some(ticket) = ticket.filter(|_| has_changed) {
                 seat.committed_as(ticket);
             }
         }
+        ticket
     }
 }
 
@@ -61,11 +89,11 @@ impl<O: Owner> Drop for Turns<'_, O> {
 }
 
 /// What turns brought and is not yet given to the owner.
-pub(super) struct Outcomes<'a, O: Owner> {
+struct Outcomes<'a, O: Owner> {
     owner: &'a Arc<O>,
     now: WallTime,
-    admission: O::Admission,
-    span: Span,
+    /// See [`Turns::hold`].
+    admissions: SmallVec<[O::Admission; 1]>,
     spans: Vec<Span>,
     changes: Vec<Change>,
     /// Of the changed rows.
@@ -79,12 +107,11 @@ pub(super) struct Outcomes<'a, O: Owner> {
 }
 
 impl<'a, O: Owner> Outcomes<'a, O> {
-    pub(super) fn new(owner: &'a Arc<O>, now: WallTime, admission: O::Admission, span: Span) -> Self {
+    fn new(owner: &'a Arc<O>, now: WallTime) -> Self {
         Self {
             owner,
             now,
-            admission,
-            span,
+            admissions: SmallVec::new(),
             spans: Vec::new(),
             changes: Vec::new(),
             bytes: 0,
@@ -97,8 +124,11 @@ impl<'a, O: Owner> Outcomes<'a, O> {
     /// Carries out one command. True: it changed something, which waits for [`Outcomes::give`].
     ///
     /// A step that panics breaks its own grain and nobody else's: the rest of the batch goes on.
-    pub(super) fn turn(&mut self, seat: &mut Seat, command: Command, reply: Reply) -> bool {
-        let span = self.child_span(seat);
+    fn turn(&mut self, seat: &mut Seat, command: Command, reply: Reply, parent: &Span) -> bool {
+        let span = child_of(parent, || match seat.twin() {
+            Some(twin) => tracing::info_span!(parent: parent, "grain", twin = %twin.id()),
+            None => Span::none(),
+        });
         let inside = span.enter();
         let turned = catch_unwind(AssertUnwindSafe(|| seat.turn(&**self.owner, command, self.now)));
         drop(inside);
@@ -119,7 +149,7 @@ impl<'a, O: Owner> Outcomes<'a, O> {
             let ready = Ready {
                 answers: SmallVec::from_buf([settled]),
                 spans: vec![commit, span],
-                admission: self.admission.clone(),
+                admissions: self.admissions.clone(),
             };
             seat.committed_as(self.owner.commit(vec![change], Done::answer(ready)));
             return false;
@@ -133,34 +163,24 @@ impl<'a, O: Owner> Outcomes<'a, O> {
         true
     }
 
-    fn child_span(&self, seat: &mut Seat) -> Span {
-        child_of(&self.span, || match seat.twin_mut() {
-            Some(twin) => tracing::info_span!(parent: &self.span, "grain", twin = %twin.id()),
-            None => Span::none(),
-        })
-    }
-
     /// Gives everything to the owner. The ticket of what changed, if something did.
-    pub(super) fn give(&mut self) -> Option<Ticket> {
-        self.confirm(false);
-        self.confirm(true);
+    fn give(&mut self) -> Option<Ticket> {
+        let admissions = std::mem::take(&mut self.admissions);
+        self.confirm(false, &admissions);
+        self.confirm(true, &admissions);
         if self.changes.is_empty() {
             return None;
         }
         self.bytes = 0;
-        let ready = Ready {
-            answers: std::mem::take(&mut self.changed),
-            spans: std::mem::take(&mut self.spans),
-            admission: self.admission.clone(),
-        };
+        let ready =
+            Ready { answers: std::mem::take(&mut self.changed), spans: std::mem::take(&mut self.spans), admissions };
         Some(self.owner.commit(std::mem::take(&mut self.changes), Done::answer(ready)))
     }
 
-    fn confirm(&mut self, rests_on_in_flight: bool) {
+    fn confirm(&mut self, rests_on_in_flight: bool, admissions: &SmallVec<[O::Admission; 1]>) {
         let answers = if rests_on_in_flight { &mut self.in_flight } else { &mut self.at_rest };
         if !answers.is_empty() {
-            let ready =
-                Ready { answers: std::mem::take(answers), spans: Vec::new(), admission: self.admission.clone() };
+            let ready = Ready { answers: std::mem::take(answers), spans: Vec::new(), admissions: admissions.clone() };
             self.owner.confirm(rests_on_in_flight, Done::answer(ready));
         }
     }
