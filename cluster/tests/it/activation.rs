@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use twin_cluster::ClusterOptions;
 use twin_core::command::{Answer, Command, Precondition};
 use twin_core::grain::{Answers, Reply};
 use twin_core::refusal::Refusal;
+use twin_storage::redb::{Database, ReadableTable as _, TableDefinition};
 use twin_transports::server::Submission;
 
 use crate::world::{World, document, put, report, sender, twin};
@@ -89,5 +91,55 @@ async fn what_waits_is_carried_out_in_its_order_and_then_turns_are_in_place_agai
         }
         assert!(std::time::Instant::now() < deadline, "turns are not taken in place any more");
         tokio::task::yield_now().await;
+    }
+}
+
+/// Overwrites what is stored of a twin with something that is no row.
+fn damage(state_file: &std::path::Path, id: &str) {
+    let database = Database::open(state_file).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut rows = write.open_table(TableDefinition::<&[u8], &[u8]>::new("twin_head")).unwrap();
+        let keys: Vec<Vec<u8>> = rows.iter().unwrap().map(|row| row.unwrap().0.value().to_vec()).collect();
+        let key = keys.into_iter().find(|key| key.ends_with(id.as_bytes())).expect("the twin has a row");
+        rows.insert(key.as_slice(), [0xc1].as_slice()).unwrap();
+    }
+    write.commit().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_that_waits_for_a_twin_that_cannot_be_read_is_refused_and_others_go_on() {
+    const READINGS: u32 = 50;
+    let world = World::new().await;
+    for id in ["damaged", "sound"] {
+        world.put(id).await;
+    }
+    let World { directory, cluster } = world;
+    cluster.shutdown().await;
+    drop(cluster);
+    damage(&directory.path().join("state.redb"), "damaged");
+    let world = World::open(directory, ClusterOptions::default()).await;
+
+    let (told, mut answers) = mpsc::unbounded_channel();
+    let told: Arc<dyn Answers> = Arc::new(Told(told));
+    let submission = |at: u32| Submission {
+        twin: twin(if at.is_multiple_of(2) { "damaged" } else { "sound" }),
+        command: Command::Read,
+        bytes: 10,
+        reply: Reply::shared(told.clone(), at),
+    };
+    // Twice: what could not be loaded is forgotten, and tried again.
+    for _ in 0..2 {
+        world.cluster.submit_all((0..2 * READINGS).map(submission).collect());
+        for _ in 0..2 * READINGS {
+            match answers.recv().await.unwrap() {
+                (at, Err(Refusal::Unavailable { message, .. })) if at.is_multiple_of(2) => {
+                    assert!(message.contains("damaged"), "{message}");
+                }
+                (at, Ok(_)) if !at.is_multiple_of(2) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(world.cluster.stats().grains_active, 1);
     }
 }

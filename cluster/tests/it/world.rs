@@ -26,7 +26,10 @@ impl World {
     }
 
     pub(crate) async fn with(options: ClusterOptions) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::open(tempfile::tempdir().unwrap(), options).await
+    }
+
+    pub(crate) async fn open(directory: tempfile::TempDir, options: ClusterOptions) -> Self {
         let cluster = start(directory.path(), options).await;
         Self { directory, cluster }
     }
@@ -35,8 +38,7 @@ impl World {
         let Self { directory, cluster } = self;
         cluster.shutdown().await;
         drop(cluster);
-        let cluster = start(directory.path(), ClusterOptions::default()).await;
-        Self { directory, cluster }
+        Self::open(directory, ClusterOptions::default()).await
     }
 
     pub(crate) async fn put(&self, id: &str) -> TwinDocument {
