@@ -13,7 +13,7 @@ use twin_waiting_file::WaitingFile;
 
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::guard::{contradiction, guarded, quietly};
+use crate::guard::{OpenDatabase, contradiction, guarded, quietly};
 use crate::seal::{self, SealOptions};
 use crate::space::{FileRoom, Space};
 use crate::stopwatch::Stopwatch;
@@ -112,6 +112,20 @@ pub enum OpenError {
         path: PathBuf,
         /// The group.
         group: CellId,
+    },
+    /// The journal was rolled back, or its end was lost.
+    #[error(
+        "{path} ends with frame {found}, but {state} says that frame {durable} was on the disk: it is an older copy of the log, or its end          was overwritten, and what was acknowledged last is not in it; put the newest copy in its place, or restore a backup into an empty          directory with `twind restore --from FILE --data-dir DIR`"
+    )]
+    LogBehind {
+        /// The journal.
+        path: PathBuf,
+        /// The state file.
+        state: PathBuf,
+        /// Number of the last frame that is there.
+        found: u64,
+        /// Number of a frame that was durable when the last checkpoint was written.
+        durable: u64,
     },
     /// One of the two files of the log was lost.
     #[error(
@@ -238,7 +252,7 @@ pub(crate) fn open_file(
     cache_bytes: usize,
     seal: Option<&SealOptions>,
     make_tables: impl Fn(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(Database, Opening), OpenError> {
+) -> Result<(OpenDatabase, Opening), OpenError> {
     let watch = Stopwatch::start();
     let path = disk.path(file);
     let walked = Arc::new(AtomicBool::new(false));
@@ -249,13 +263,19 @@ pub(crate) fn open_file(
     // redb checks its own structures with assertions: on a damaged file they become an error, not a crash.
     let opened = quietly(|| {
         let noted = Arc::clone(&walked);
+        let room = FileRoom::new(file, Arc::clone(space));
+        let over = room.over();
         let database = redb::Builder::new()
             .set_cache_size(cache_bytes)
             .set_repair_callback(move |_| noted.store(true, Ordering::Relaxed))
-            .create_with_backend(WaitingFile::new(backend, FileRoom::new(file, Arc::clone(space))))
+            .create_with_backend(WaitingFile::new(backend, room))
             .map_err(|error| refused(path.clone(), error))?;
+        let mut database = OpenDatabase::new(file, database, over);
         if check_format(&database, file, path.clone(), seal, make_tables)? == Found::Nothing {
             disk.put_in_place(file).map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+        } else if file == DataFile::Log {
+            // Small, and read now or never: all of its pages, with their sums.
+            database.check_integrity().map_err(|error| refused(path.clone(), error))?;
         }
         Ok((database, Opening { took: watch.elapsed(), walked: walked.load(Ordering::Relaxed) }))
     });

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use twin_core::numbers::CellId;
 
 use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::guard::OpenDatabase;
 use crate::limits::{LOG_CACHE_BYTES, RESTORE_COMMIT_BYTES};
 use crate::log;
 use crate::open::{OpenError, open_file};
@@ -52,9 +53,9 @@ pub enum RestoreError {
 /// Until [`Restorer::finish`] returns, the files are not whole: whoever uses this must see to it that no node starts on them.
 pub struct Restorer {
     disk: Arc<dyn Disk>,
-    state: Database,
+    state: OpenDatabase,
     state_seal: Option<Arc<Seal>>,
-    log: Database,
+    log: OpenDatabase,
     write: Option<WriteTransaction>,
     unwritten_bytes: u64,
     groups: Vec<(CellId, Covered)>,

@@ -16,7 +16,7 @@ use crate::budgets::Budgets;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
-use crate::guard::guarded;
+use crate::guard::{OpenDatabase, guarded};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
 use crate::open::{OpenError, Opening, claim, node_of, open_file};
@@ -84,10 +84,10 @@ pub struct OpenedFiles {
     options: Options,
     stats: Arc<StorageStats>,
     space: Arc<Space>,
-    log_file: redb::Database,
+    log_file: OpenDatabase,
     journal: Journal,
     log_seal: Option<Arc<Seal>>,
-    state_file: redb::Database,
+    state_file: OpenDatabase,
     state_seal: Option<Arc<Seal>>,
     stored: BTreeMap<u32, StoredGroup>,
     covered: BTreeMap<u32, Covered>,
@@ -139,6 +139,14 @@ impl OpenedFiles {
         log::read_last(&journal, disk, log_seal.as_deref(), &mut stored)?;
         let covered = guarded(|| state::load(&state_file)).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
+        let (found, durable) = (
+            journal.last_frame(),
+            guarded(|| state::journal_durable(&state_file)).map_err(damaged(disk, DataFile::State))?,
+        );
+        if found < durable {
+            let (path, state) = (disk.path(DataFile::Journal), disk.path(DataFile::State));
+            return Err(OpenError::LogBehind { path, state, found, durable });
+        }
         let node = first.map(|(_, node)| node);
         let log_bytes = stored.values().map(StoredGroup::bytes).sum();
         let openings = Openings { log_took, state, log_bytes, log_unfinished_bytes: unfinished_bytes };
@@ -218,6 +226,7 @@ impl OpenedFiles {
             budgets: Arc::clone(&budgets),
             stats: Arc::clone(&stats),
             space: Arc::clone(&space),
+            journal_durable: journal.durable(),
             failure: failure.clone(),
             sender: Mutex::new(state_sender),
             asked_early: AtomicBool::new(false),
@@ -317,8 +326,10 @@ impl Storage {
     /// Makes a checkpoint now and waits for it.
     pub async fn checkpoint(&self) -> Result<(), StorageFailure> {
         let (reply, done) = oneshot::channel();
-        let gone =
-            || StorageFailure { file: DataFile::State, cause: "the storage is shut down".to_owned(), damaged: false };
+        let gone = || {
+            let (file, cause) = (DataFile::State, "the storage is shut down".to_owned());
+            StorageFailure { file, cause, damaged: false, no_room: false }
+        };
         self.state.send(state::Command::Now { reply }).map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }
