@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// What is left to an operator where a file is damaged or lost.
+pub const RESTORE_A_BACKUP: &str =
+    "restore a backup into an empty directory with `twind restore --from FILE --data-dir DIR`";
+
 /// One of the files of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataFile {
@@ -54,7 +58,7 @@ pub struct StorageFailure {
 impl StorageFailure {
     fn way_out(&self) -> &'static str {
         if self.damaged {
-            "restore a backup into an empty directory with `twind restore --from FILE --data-dir DIR`"
+            RESTORE_A_BACKUP
         } else if self.no_room {
             "make room on its disk and start the node again"
         } else {

@@ -14,7 +14,8 @@ use crate::failure::DataFile;
 use crate::guard::OpenDatabase;
 use crate::limits::{LOG_CACHE_BYTES, RESTORE_COMMIT_BYTES};
 use crate::log;
-use crate::open::{OpenError, open_file};
+use crate::open::open_file;
+use crate::open_error::OpenError;
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -70,6 +71,12 @@ impl fmt::Debug for Restorer {
 impl Restorer {
     /// Makes both files. They must not be there.
     pub fn create(options: Options) -> Result<Self, RestoreError> {
+        let (disk, needed_bytes) = (Arc::clone(&options.disk), options.first_start_bytes());
+        let free_bytes = || disk.free_bytes().ok().flatten();
+        Ok(Self::make(options).map_err(|error| error.or_no_room(free_bytes, needed_bytes, true))?)
+    }
+
+    fn make(options: Options) -> Result<Self, OpenError> {
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::new(StorageStats::default()), 0));
         let disk = options.disk;
         let seal = options.seal.as_ref();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Sender, channel};
@@ -19,7 +20,8 @@ use crate::failure::{DataFile, FailureFlag, StorageFailure};
 use crate::guard::{OpenDatabase, guarded};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
-use crate::open::{OpenError, Opening, claim, node_of, open_file};
+use crate::open::{Opening, claim, node_of, open_file};
+use crate::open_error::{Lost, OpenError};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -103,12 +105,20 @@ impl fmt::Debug for OpenedFiles {
 
 fn damaged(disk: &dyn Disk, file: DataFile) -> impl Fn(redb::Error) -> OpenError {
     let path = disk.path(file);
-    move |error| OpenError::Damaged { path: path.clone(), cause: error.to_string() }
+    move |error| OpenError::of_redb(path.clone(), error)
 }
 
 impl OpenedFiles {
     /// Opens or makes the files. Blocks for as long as the disk takes.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        let (disk, left) = (Arc::clone(&options.disk), options.first_start_bytes_left());
+        let needed_bytes = left.unwrap_or(options.disk_reserve_bytes);
+        let free_bytes = || disk.free_bytes().ok().flatten();
+        Self::open_all(options).map_err(|error| error.or_no_room(free_bytes, needed_bytes, left.is_some()))
+    }
+
+    fn open_all(options: Options) -> Result<Self, OpenError> {
+        check_log_is_there(&*options.disk)?;
         let disk = &*options.disk;
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
@@ -186,8 +196,7 @@ impl OpenedFiles {
                     return Err(OpenError::OtherNode { path: disk.path(file), found, expected: node.to_owned() });
                 }
                 Some(_) => {}
-                None => claim(database, node)
-                    .map_err(|cause| OpenError::Io { path: disk.path(file), cause: std::io::Error::other(cause) })?,
+                None => claim(database, node).map_err(|cause| OpenError::of_redb(disk.path(file), cause))?,
             }
         }
         let path = || disk.path(DataFile::Journal);
@@ -371,6 +380,19 @@ impl Drop for Storage {
         let _ = self.log_sender.send(log::Command::Abandon);
         self.join();
     }
+}
+
+/// Refuses a journal without the file beside it, before that is made anew: what is refused stays as it is.
+fn check_log_is_there(disk: &dyn Disk) -> Result<(), OpenError> {
+    let bytes = |path: &Path| std::fs::metadata(path).map(|file| file.len());
+    let (lost, left) = (disk.path(DataFile::Log), disk.path(DataFile::Journal));
+    let how = match std::fs::metadata(&lost) {
+        Ok(found) if found.is_file() && found.len() == 0 => Lost::Empty,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lost::Gone,
+        _ => return Ok(()),
+    };
+    // A disk that is none of the system's has neither.
+    if bytes(&left).is_ok_and(|bytes| bytes > 0) { Err(OpenError::Lost { lost, how, left }) } else { Ok(()) }
 }
 
 /// Refuses a log and a state that cannot have been beside each other: one of them was lost or rolled back.

@@ -17,7 +17,7 @@ use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::limits::LOG_SLOT_BYTES_MAX;
-use crate::open::{Lost, OpenError};
+use crate::open_error::{Lost, OpenError};
 use crate::space::{FileRoom, Space};
 
 /// How much is read at once where frames are looked for.
