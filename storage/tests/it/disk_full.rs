@@ -206,18 +206,14 @@ async fn a_start_on_a_full_disk_says_so_at_once() {
     for left in (0..10_000_u64).map(|step| step * 16 * 1024) {
         let disk = FaultyDisk::new();
         disk.leave_room(Some(left));
+        let Err(error) = Storage::open(options(&disk)) else {
+            starts_from = Some(left);
+            break;
+        };
         // Wherever that was met, it is the disk, and never the file.
-        match Storage::open(options(&disk)) {
-            Err(error) => {
-                assert!(matches!(error, OpenError::NoRoom { needed_bytes: 1.., .. }), "{left} bytes left: {error}");
-                let said = error.to_string();
-                assert!(said.contains("is full") && said.contains("make room"), "{said}");
-            }
-            Ok(_) => {
-                starts_from = Some(left);
-                break;
-            }
-        }
+        assert!(matches!(error, OpenError::NoRoom { needed_bytes: 1.., .. }), "{left} bytes left: {error}");
+        let said = error.to_string();
+        assert!(said.contains("is full") && said.contains("make room"), "{said}");
         disk.leave_room(None);
         drop(Storage::open(options(&disk)).expect("there is room now"));
     }

@@ -139,9 +139,8 @@ async fn a_hole_of_zeros_with_anything_behind_it_is_refused_also_where_no_checkp
                 damaged[*at..end].fill(0);
             }
             std::fs::write(journal(directory.path()), &damaged).expect("written");
-            let error = match Storage::open(small(directory.path())) {
-                Err(error) => error,
-                Ok(_) => panic!("frames {first} to {last} of {count} are gone, and nobody says so"),
+            let Err(error) = Storage::open(small(directory.path())) else {
+                panic!("frames {first} to {last} of {count} are gone, and nobody says so")
             };
             assert!(matches!(error, OpenError::Damaged { .. }), "frames {first} to {last}: {error}");
             assert!(error.to_string().contains("log.journal"), "{error}");
