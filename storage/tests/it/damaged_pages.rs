@@ -7,7 +7,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage as _};
 use openraft::type_config::TypeConfigExt as _;
 use tempfile::TempDir;
 use twin_storage::consensus::{TypeConfig, openraft};
-use twin_storage::{DataFile, Family, OpenError, Options, RowChange, Storage, StorageFailure};
+use twin_storage::{DataFile, Family, OpenError, OpenedFiles, Options, RowChange, Storage, StorageFailure};
 
 use crate::world::{CELL, append, apply, barrier, batch, bytes, crash_copy, log_id, options};
 
@@ -217,4 +217,24 @@ async fn a_damaged_page_of_the_small_file_beside_the_log_is_told_by_its_name_and
     }
     println!("told {told} times");
     assert!(told > 0);
+}
+
+/// What a page says may be well-formed and wrong all the same: its sum tells.
+#[test]
+fn a_flipped_bit_of_a_value_of_the_small_file_beside_the_log_is_not_believed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = OpenedFiles::open(options(directory.path())).expect("new");
+    files.claim("node-of-this-test").expect("nobody's");
+    drop(files);
+    let path = directory.path().join("log.redb");
+    let mut content = std::fs::read(&path).expect("there");
+    let found: Vec<usize> =
+        (0..content.len() - 17).filter(|at| content[*at..].starts_with(b"node-of-this-test")).collect();
+    assert!(!found.is_empty());
+    for at in found {
+        content[at] ^= 1;
+    }
+    std::fs::write(&path, content).expect("written");
+    let error = OpenedFiles::open(options(directory.path())).expect_err("it is not what was written");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
