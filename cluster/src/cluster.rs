@@ -17,7 +17,7 @@ use twin_core::limits::{ACTIVE_GRAINS_MAX, ADMITTED_BYTES_MAX, GRAIN_IDLE_AFTER}
 use twin_core::numbers::{OwnerOrder, WallTime};
 use twin_core::refusal::Refusal;
 use twin_core::used_keys::UsedKeys;
-use twin_storage::Storage;
+use twin_storage::{Budgets, Storage};
 use twin_transports::server::Submission;
 
 use crate::admission::Admission;
@@ -32,7 +32,7 @@ use crate::gateways::Gateways;
 use crate::grains::Grains;
 use crate::group::Group;
 use crate::keys::end_old_keys;
-use crate::limits::PASSIVATION_INTERVAL;
+use crate::limits::{DISK_FULL_ANSWER_AFTER, PASSIVATION_INTERVAL};
 use crate::methods::MethodCalls;
 use crate::observers::{Observation, Observers};
 use crate::rows::ClusterRow;
@@ -122,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     observers: Arc<Observers>,
     pub(crate) counters: Arc<Counters>,
+    budgets: Arc<Budgets>,
     storage: Mutex<Option<Storage>>,
     groups: Mutex<Vec<Group>>,
     started_at: WallTime,
@@ -195,6 +196,7 @@ impl Cluster {
             sessions,
             observers,
             counters,
+            budgets: storage.budgets(),
             storage: Mutex::new(Some(storage)),
             stop,
             lineage: AtomicU64::default(),
@@ -204,17 +206,31 @@ impl Cluster {
         let cluster = Self { inner };
         cluster.until_leading().await;
         let random = cluster.inner.options.random.clone();
-        cluster
-            .inner
-            .directory
-            .found(&cluster.inner.options.node_name, move || new_cluster(&*random))
-            .await
-            .map_err(StartError::Founding)?;
+        let found = || cluster.inner.directory.found(&cluster.inner.options.node_name, || new_cluster(&*random));
+        cluster.once_there_is_room(found).await.map_err(StartError::Founding)?;
         let lineage = cluster.inner.directory.cell().map_err(StartError::Founding)?.lineage;
         cluster.inner.lineage.store(lineage, Ordering::Relaxed);
         let resumed = cluster.clone();
         cluster.inner.tasks.spawn(async move { resumed.resume_removals().await });
         Ok(cluster)
+    }
+
+    /// Carries out what a start cannot do without, as often as the disk has no room for it: only people make room, and a start that gives
+    /// up makes none. What it carries out looks first whether that was done.
+    pub(crate) async fn once_there_is_room<W>(&self, work: impl Fn() -> W) -> Result<(), Refusal>
+    where
+        W: Future<Output = Result<(), Refusal>>,
+    {
+        let mut again = tokio::time::interval(DISK_FULL_ANSWER_AFTER);
+        loop {
+            again.tick().await;
+            match work().await {
+                Err(refusal) if refusal.retry_after().is_some() && self.inner.budgets.disk_pressure().is_some() => {
+                    tracing::debug!(%refusal, "the start waits for room on the disk");
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn until_leading(&self) {

@@ -31,7 +31,7 @@ pub enum RowError {
         found: u8,
     },
     /// Not a record of its kind.
-    #[error("a {what} row is damaged: {source}; restore the data directory from a backup")]
+    #[error("a {what} row is damaged: {source}; restore a backup with `twind restore --from FILE --data-dir DIR`")]
     Damaged {
         /// Which kind of row.
         what: &'static str,

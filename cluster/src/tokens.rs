@@ -354,9 +354,10 @@ impl Cluster {
         self.inner.directory.revoke_token(name).await
     }
 
-    /// Takes the token of a data directory's file over as [`FIRST_TOKEN`], unless it did so before.
+    /// Takes the token of a data directory's file over as [`FIRST_TOKEN`], unless it did so before. Where the disk has no room for it, when
+    /// it has.
     pub async fn hand_over_token(&self, text: &str) -> Result<(), Refusal> {
-        self.inner.directory.hand_over(text, self.inner.clock.wall()).await
+        self.once_there_is_room(|| self.inner.directory.hand_over(text, self.inner.clock.wall())).await
     }
 
     /// Is there any token, or was there one? If not, a first one must be made.

@@ -1,9 +1,14 @@
 //! A storage that failed once never acks again.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+
+/// What is left to an operator where a file is damaged or lost.
+pub const RESTORE_A_BACKUP: &str =
+    "restore a backup into an empty directory with `twind restore --from FILE --data-dir DIR`";
 
 /// One of the files of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,12 +51,16 @@ pub struct StorageFailure {
     pub cause: String,
     /// What is in the file is not what was written: no other disk mends that.
     pub damaged: bool,
+    /// The disk had no room, and nobody waited for it any more, as while a node stops.
+    pub no_room: bool,
 }
 
 impl StorageFailure {
     fn way_out(&self) -> &'static str {
         if self.damaged {
-            "restore the data directory from a backup, or join the node anew with an empty one"
+            RESTORE_A_BACKUP
+        } else if self.no_room {
+            "make room on its disk and start the node again"
         } else {
             "mend the disk and start the node again"
         }
@@ -62,6 +71,11 @@ impl From<StorageFailure> for std::io::Error {
     fn from(failure: StorageFailure) -> Self {
         Self::other(failure)
     }
+}
+
+/// Did the disk have no room?
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Set once, by the thread that met the error; seen by everyone.
@@ -78,15 +92,22 @@ impl FailureFlag {
         // What leads behind the end of the file was never written there.
         let damaged = match error {
             redb::Error::Corrupted(_) => true,
-            redb::Error::Io(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+            redb::Error::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
             _ => false,
         };
-        self.fail(StorageFailure { file, cause: error.to_string(), damaged })
+        let no_room = matches!(error, redb::Error::Io(error) if is_no_room(error));
+        self.fail(StorageFailure { file, cause: error.to_string(), damaged, no_room })
+    }
+
+    /// As [`Self::set`], with what the system said of the file.
+    pub(crate) fn set_io(&self, file: DataFile, error: &io::Error) -> StorageFailure {
+        let damaged = error.kind() == io::ErrorKind::InvalidData;
+        self.fail(StorageFailure { file, cause: error.to_string(), damaged, no_room: is_no_room(error) })
     }
 
     /// The first failure stays: it is the cause, later ones are its echoes.
     pub(crate) fn set(&self, file: DataFile, cause: String) -> StorageFailure {
-        self.fail(StorageFailure { file, cause, damaged: false })
+        self.fail(StorageFailure { file, cause, damaged: false, no_room: false })
     }
 
     fn fail(&self, failure: StorageFailure) -> StorageFailure {

@@ -5,8 +5,14 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+
+use redb::Database;
+
+use crate::failure::DataFile;
 
 thread_local! {
     /// Is a panic of this thread one of redb's checks, which is told as an error?
@@ -40,4 +46,69 @@ pub(crate) fn contradiction(panic: &(dyn Any + Send)) -> redb::StorageError {
     let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let said = said.and_then(|said| said.lines().next()).unwrap_or("no reason given");
     redb::StorageError::Corrupted(format!("its structure contradicts itself: {said}"))
+}
+
+/// A file of redb's that is open.
+///
+/// redb reads and writes a last time when it is closed, and what it then panics with over a damaged page may panic again while it
+/// unwinds, which ends the process. **Invariant:** `log.redb` is not touched when it is closed. All that is in it was written by commits of
+/// its own, at the start; the next one finds it as after a kill, which is a matter of a millisecond.
+#[derive(Debug)]
+pub(crate) struct OpenDatabase {
+    file: DataFile,
+    /// Gone once it is closed.
+    database: Option<Database>,
+    /// Ends all reading and writing of it.
+    over: Arc<AtomicBool>,
+}
+
+impl OpenDatabase {
+    pub(crate) fn new(file: DataFile, database: Database, over: Arc<AtomicBool>) -> Self {
+        Self { file, database: Some(database), over }
+    }
+
+    /// Closes the file; what redb panics with is an error.
+    pub(crate) fn close(mut self) -> Result<(), redb::StorageError> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<(), redb::StorageError> {
+        if self.file == DataFile::Log {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        let database = self.database.take();
+        guarded(|| {
+            drop(database);
+            Ok(())
+        })
+    }
+}
+
+impl Deref for OpenDatabase {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        match &self.database {
+            Some(database) => database,
+            None => unreachable!("whoever closes it has it for the last time"),
+        }
+    }
+}
+
+impl DerefMut for OpenDatabase {
+    fn deref_mut(&mut self) -> &mut Database {
+        match &mut self.database {
+            Some(database) => database,
+            None => unreachable!("whoever closes it has it for the last time"),
+        }
+    }
+}
+
+impl Drop for OpenDatabase {
+    fn drop(&mut self) {
+        // Nobody is there to be told, as where a start was refused for something else.
+        if let Err(error) = self.let_go() {
+            tracing::error!(file = %self.file, %error, "the file is damaged, which was found when it was closed");
+        }
+    }
 }

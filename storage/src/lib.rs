@@ -22,6 +22,7 @@ mod failure;
 mod guard;
 mod log;
 mod open;
+mod open_error;
 mod options;
 mod restore;
 mod seal;
@@ -35,12 +36,13 @@ mod storage;
 pub use budgets::{Budgets, Pressure};
 pub use disk::{DirectoryDisk, Disk};
 pub use entry::{Applied, ChainLink, Change, EntryData, EntryError, RowChange};
-pub use failure::{DataFile, StorageFailure};
+pub use failure::{DataFile, RESTORE_A_BACKUP, StorageFailure};
 pub use families::Family;
 #[doc(hidden)]
 pub use log::recovered_entries;
 pub use log::{LogReader, LogStore};
-pub use open::{FORMAT_VERSION, Lost, OpenError, Opening};
+pub use open::{FORMAT_VERSION, Opening};
+pub use open_error::{Lost, OpenError};
 pub use options::Options;
 /// The file format below: a [`Disk`] hands out its backends.
 pub use redb;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{DirectoryDisk, Disk};
+use crate::failure::DataFile;
 use crate::limits::{
     CACHE_BYTES, CHECKPOINT_INTERVAL, DIRTY_BYTES_MAX, DISK_RESERVE_BYTES, FIRST_FILES_BYTES, LOG_BYTES_MAX,
     LOG_SLOT_BYTES,
@@ -42,6 +43,16 @@ impl Options {
     pub fn first_start_bytes(&self) -> u64 {
         // The slot that is written, and the spare one.
         self.disk_reserve_bytes + 2 * self.log_slot_bytes + FIRST_FILES_BYTES
+    }
+
+    /// As [`Self::first_start_bytes`], of a start that finds the directory as it is; `None`: no first start, as the log has all that it
+    /// needs to begin. What one that was cut short, or a restore, left counts as far as it goes.
+    pub fn first_start_bytes_left(&self) -> Option<u64> {
+        let bytes = |file| std::fs::metadata(self.disk.path(file)).map(|found| found.len()).ok();
+        let files: Vec<Option<u64>> = DataFile::ALL.into_iter().map(bytes).collect();
+        let log_bytes = bytes(DataFile::Journal).unwrap_or(0);
+        let is_first = files.iter().any(Option::is_none) || log_bytes < self.log_slot_bytes;
+        is_first.then(|| self.first_start_bytes().saturating_sub(log_bytes))
     }
 
     /// Files of some other disk: the seam for simulations.

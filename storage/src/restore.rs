@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use twin_core::numbers::CellId;
 
 use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
+use crate::guard::OpenDatabase;
 use crate::limits::{LOG_CACHE_BYTES, RESTORE_COMMIT_BYTES};
 use crate::log;
-use crate::open::{OpenError, open_file};
+use crate::open::open_file;
+use crate::open_error::OpenError;
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -52,9 +54,9 @@ pub enum RestoreError {
 /// Until [`Restorer::finish`] returns, the files are not whole: whoever uses this must see to it that no node starts on them.
 pub struct Restorer {
     disk: Arc<dyn Disk>,
-    state: Database,
+    state: OpenDatabase,
     state_seal: Option<Arc<Seal>>,
-    log: Database,
+    log: OpenDatabase,
     write: Option<WriteTransaction>,
     unwritten_bytes: u64,
     groups: Vec<(CellId, Covered)>,
@@ -69,6 +71,12 @@ impl fmt::Debug for Restorer {
 impl Restorer {
     /// Makes both files. They must not be there.
     pub fn create(options: Options) -> Result<Self, RestoreError> {
+        let (disk, needed_bytes) = (Arc::clone(&options.disk), options.first_start_bytes());
+        let free_bytes = || disk.free_bytes().ok().flatten();
+        Ok(Self::make(options).map_err(|error| error.or_no_room(free_bytes, needed_bytes, true))?)
+    }
+
+    fn make(options: Options) -> Result<Self, OpenError> {
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::new(StorageStats::default()), 0));
         let disk = options.disk;
         let seal = options.seal.as_ref();

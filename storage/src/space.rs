@@ -141,17 +141,24 @@ impl Space {
     }
 }
 
-/// The room of one of the two files.
+/// The room of one of the files.
 #[derive(Debug)]
 pub(crate) struct FileRoom {
     file: DataFile,
     space: Arc<Space>,
     written_bytes: AtomicU64,
+    /// Nothing touches the file any more.
+    is_over: Arc<AtomicBool>,
 }
 
 impl FileRoom {
     pub(crate) fn new(file: DataFile, space: Arc<Space>) -> Self {
-        Self { file, space, written_bytes: AtomicU64::new(0) }
+        Self { file, space, written_bytes: AtomicU64::new(0), is_over: Arc::default() }
+    }
+
+    /// Set, it ends all reading and writing of the file.
+    pub(crate) fn over(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_over)
     }
 }
 
@@ -169,5 +176,9 @@ impl Room for FileRoom {
 
     fn went_through(&self) {
         self.space.went_through(self.file);
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 }

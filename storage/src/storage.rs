@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Sender, channel};
@@ -16,10 +17,11 @@ use crate::budgets::Budgets;
 use crate::consensus::LogId;
 use crate::disk::Disk;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
-use crate::guard::guarded;
+use crate::guard::{OpenDatabase, guarded};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::log::{self, GroupLog, Journal, LogStore, LogThread, SharedFile, StoredGroup};
-use crate::open::{OpenError, Opening, claim, node_of, open_file};
+use crate::open::{Opening, claim, node_of, open_file};
+use crate::open_error::{Lost, OpenError};
 use crate::options::Options;
 use crate::seal::Seal;
 use crate::space::Space;
@@ -84,10 +86,10 @@ pub struct OpenedFiles {
     options: Options,
     stats: Arc<StorageStats>,
     space: Arc<Space>,
-    log_file: redb::Database,
+    log_file: OpenDatabase,
     journal: Journal,
     log_seal: Option<Arc<Seal>>,
-    state_file: redb::Database,
+    state_file: OpenDatabase,
     state_seal: Option<Arc<Seal>>,
     stored: BTreeMap<u32, StoredGroup>,
     covered: BTreeMap<u32, Covered>,
@@ -103,12 +105,20 @@ impl fmt::Debug for OpenedFiles {
 
 fn damaged(disk: &dyn Disk, file: DataFile) -> impl Fn(redb::Error) -> OpenError {
     let path = disk.path(file);
-    move |error| OpenError::Damaged { path: path.clone(), cause: error.to_string() }
+    move |error| OpenError::of_redb(path.clone(), error)
 }
 
 impl OpenedFiles {
     /// Opens or makes the files. Blocks for as long as the disk takes.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        let (disk, left) = (Arc::clone(&options.disk), options.first_start_bytes_left());
+        let needed_bytes = left.unwrap_or(options.disk_reserve_bytes);
+        let free_bytes = || disk.free_bytes().ok().flatten();
+        Self::open_all(options).map_err(|error| error.or_no_room(free_bytes, needed_bytes, left.is_some()))
+    }
+
+    fn open_all(options: Options) -> Result<Self, OpenError> {
+        check_log_is_there(&*options.disk)?;
         let disk = &*options.disk;
         let stats = Arc::new(StorageStats::default());
         let space = Arc::new(Space::new(Arc::clone(&options.disk), Arc::clone(&stats), options.disk_reserve_bytes));
@@ -139,6 +149,14 @@ impl OpenedFiles {
         log::read_last(&journal, disk, log_seal.as_deref(), &mut stored)?;
         let covered = guarded(|| state::load(&state_file)).map_err(damaged(disk, DataFile::State))?;
         check_match(disk, &stored, &covered)?;
+        let (found, durable) = (
+            journal.last_frame(),
+            guarded(|| state::journal_durable(&state_file)).map_err(damaged(disk, DataFile::State))?,
+        );
+        if found < durable {
+            let (path, state) = (disk.path(DataFile::Journal), disk.path(DataFile::State));
+            return Err(OpenError::LogBehind { path, state, found, durable });
+        }
         let node = first.map(|(_, node)| node);
         let log_bytes = stored.values().map(StoredGroup::bytes).sum();
         let openings = Openings { log_took, state, log_bytes, log_unfinished_bytes: unfinished_bytes };
@@ -178,8 +196,7 @@ impl OpenedFiles {
                     return Err(OpenError::OtherNode { path: disk.path(file), found, expected: node.to_owned() });
                 }
                 Some(_) => {}
-                None => claim(database, node)
-                    .map_err(|cause| OpenError::Io { path: disk.path(file), cause: std::io::Error::other(cause) })?,
+                None => claim(database, node).map_err(|cause| OpenError::of_redb(disk.path(file), cause))?,
             }
         }
         let path = || disk.path(DataFile::Journal);
@@ -218,6 +235,7 @@ impl OpenedFiles {
             budgets: Arc::clone(&budgets),
             stats: Arc::clone(&stats),
             space: Arc::clone(&space),
+            journal_durable: journal.durable(),
             failure: failure.clone(),
             sender: Mutex::new(state_sender),
             asked_early: AtomicBool::new(false),
@@ -317,8 +335,10 @@ impl Storage {
     /// Makes a checkpoint now and waits for it.
     pub async fn checkpoint(&self) -> Result<(), StorageFailure> {
         let (reply, done) = oneshot::channel();
-        let gone =
-            || StorageFailure { file: DataFile::State, cause: "the storage is shut down".to_owned(), damaged: false };
+        let gone = || {
+            let (file, cause) = (DataFile::State, "the storage is shut down".to_owned());
+            StorageFailure { file, cause, damaged: false, no_room: false }
+        };
         self.state.send(state::Command::Now { reply }).map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }
@@ -360,6 +380,19 @@ impl Drop for Storage {
         let _ = self.log_sender.send(log::Command::Abandon);
         self.join();
     }
+}
+
+/// Refuses a journal without the file beside it, before that is made anew: what is refused stays as it is.
+fn check_log_is_there(disk: &dyn Disk) -> Result<(), OpenError> {
+    let bytes = |path: &Path| std::fs::metadata(path).map(|file| file.len());
+    let (lost, left) = (disk.path(DataFile::Log), disk.path(DataFile::Journal));
+    let how = match std::fs::metadata(&lost) {
+        Ok(found) if found.is_file() && found.len() == 0 => Lost::Empty,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lost::Gone,
+        _ => return Ok(()),
+    };
+    // A disk that is none of the system's has neither.
+    if bytes(&left).is_ok_and(|bytes| bytes > 0) { Err(OpenError::Lost { lost, how, left }) } else { Ok(()) }
 }
 
 /// Refuses a log and a state that cannot have been beside each other: one of them was lost or rolled back.

@@ -68,8 +68,8 @@ pub enum TlsError {
     },
     /// The key of another CA.
     #[error(
-        "{path} is not the key of ca.pem beside it, so no gateway would trust this node: restore the two from one backup, \
-         or remove ca.pem too and hand out new credentials"
+        "{path} is not the key of ca.pem beside it, so no gateway would trust this node: put the two that belong together here, or restore a backup \
+         into an empty directory with `twind restore --from FILE --data-dir DIR`, or remove ca.pem too and hand out new credentials"
     )]
     KeyMismatch {
         /// The key.

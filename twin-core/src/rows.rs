@@ -214,7 +214,7 @@ record! {
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     /// Nothing in it.
-    #[error("the {row} row is empty: restore the data directory from a backup")]
+    #[error("the {row} row is empty: restore a backup with `twind restore --from FILE --data-dir DIR`")]
     Empty {
         /// Which.
         row: RowKind,
@@ -228,7 +228,7 @@ pub enum RowError {
         found: u8,
     },
     /// Not a record of its kind.
-    #[error("the {row} row is damaged ({source}): restore the data directory from a backup")]
+    #[error("the {row} row is damaged ({source}): restore a backup with `twind restore --from FILE --data-dir DIR`")]
     Damaged {
         /// Which.
         row: RowKind,
@@ -236,13 +236,17 @@ pub enum RowError {
         source: rmp_serde::decode::Error,
     },
     /// The twin exists, but not all of it.
-    #[error("the {row} row is missing although the twin exists: restore the data directory from a backup")]
+    #[error(
+        "the {row} row is missing although the twin exists: restore a backup with `twind restore --from FILE --data-dir DIR`"
+    )]
     Missing {
         /// Which.
         row: RowKind,
     },
     /// Rows of different lives.
-    #[error("the home row is of incarnation {home}, the head row of {head}: restore the data directory from a backup")]
+    #[error(
+        "the home row is of incarnation {home}, the head row of {head}: restore a backup with `twind restore --from FILE --data-dir DIR`"
+    )]
     Torn {
         /// What the home row says.
         home: Incarnation,

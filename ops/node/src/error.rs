@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use twin_cluster::StartError;
 use twin_core::refusal::Refusal;
-use twin_storage::OpenError;
+use twin_storage::{Disk, OpenError};
 use twin_transports::server::ServerError;
 use twin_transports::tls::TlsError;
 
@@ -35,6 +35,19 @@ pub enum NodeError {
         /// What is free.
         free_bytes: u64,
         /// What is needed.
+        needed_bytes: u64,
+    },
+    /// A start that found no room for one of its small files.
+    #[error(
+        "the disk of {path} is full: {free_bytes} bytes are free, and with less than {needed_bytes} a node takes no writes; make room on it, \
+         and start again"
+    )]
+    NoRoom {
+        /// The file that could not be written.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// With so much it takes writes.
         needed_bytes: u64,
     },
     /// Whose the data directory is.
@@ -81,4 +94,23 @@ pub enum NodeError {
     /// A task of the start died.
     #[error("a part of the start died: {0}")]
     Died(#[from] tokio::task::JoinError),
+}
+
+impl NodeError {
+    /// Tells the want of room from whatever else may keep a node from writing a file.
+    pub(crate) fn or_no_room(self, disk: &dyn Disk, needed_bytes: u64) -> Self {
+        let (Self::DataDir { path, cause }
+        | Self::Audit { path, cause }
+        | Self::Identity(IdentityError::Io { path, cause })
+        | Self::Token(TokenError::Io { path, cause })
+        | Self::Tls(TlsError::File { path, source: cause })) = &self
+        else {
+            return self;
+        };
+        if !matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return self;
+        }
+        let free_bytes = disk.free_bytes().ok().flatten().unwrap_or_default();
+        Self::NoRoom { path: path.clone(), free_bytes, needed_bytes }
+    }
 }

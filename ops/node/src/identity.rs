@@ -39,7 +39,7 @@ pub enum IdentityError {
     /// Data files are gone.
     #[error(
         "{missing} missing, but {witness} is there: this directory was a node's, and all its twins and gateways were in \
-         those files; restore all of them from one backup, or mount the disk that has them, or, to begin with nothing, start once \
+         those files; restore all of them from one backup (`twind restore --from FILE --data-dir DIR`, DIR empty), or mount the disk that has them, or, to begin with nothing, start once \
          with --begin-empty (every gateway must then be added again)"
     )]
     StateLost {
@@ -75,7 +75,9 @@ pub enum IdentityError {
         cause: io::Error,
     },
     /// Not an identity.
-    #[error("the node's identity {path} {why}: restore it from a backup, or remove it to give the directory a new one")]
+    #[error(
+        "the node's identity {path} {why}: put back the file that was there, or remove it: the data files know the id, and a backup does not"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

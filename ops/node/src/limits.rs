@@ -130,6 +130,8 @@ pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Quiet after which lines of steering and security are put on the disk.
 pub const AUDIT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is told how many lines of the audit log were lost meanwhile.
+pub const AUDIT_LOSSES_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long security events of one source are one line.
 pub const AUDIT_WINDOW: Duration = Duration::from_secs(60);
 /// Sources told apart within it.

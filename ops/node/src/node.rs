@@ -17,7 +17,7 @@ use twin_core::clock::{Clock, SystemClock};
 use twin_core::ids::SiteId;
 use twin_core::refusal::Refusal;
 use twin_storage::{
-    Budgets, DataFile, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
+    Budgets, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
 };
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
 use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
@@ -57,6 +57,15 @@ impl Node {
     /// Starts a node on the current tokio runtime. It serves when this returns; [`Node::ready`] says when a write would
     /// commit.
     pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let disk = StorageOptions::in_directory(&options.data_dir);
+        let started = Box::pin(Self::start_all(options)).await;
+        started.map_err(|error| {
+            let needed_bytes = disk.first_start_bytes_left().unwrap_or(disk.disk_reserve_bytes);
+            error.or_no_room(&*disk.disk, needed_bytes)
+        })
+    }
+
+    async fn start_all(options: NodeOptions) -> Result<Self, NodeError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let started = clock.monotonic();
         let data_dir = options.data_dir.clone();
@@ -108,7 +117,8 @@ impl Node {
         tell_of_recovery(&openings, &stats, clock.monotonic().saturating_sub(groups_started));
         let closing = CancellationToken::new();
         let served = async {
-            let token = hand_over(token, &data_dir, &cluster).await?;
+            let token = Box::pin(hand_over(token, &data_dir, &cluster));
+            let token = answering(Arc::clone(&budgets), &listener, tls.clone(), token).await?;
             let mut quic_options = ServerOptions::new(options.quic, certificates.quic_server_config()?);
             quic_options.reset_key = Some(certificates.reset_key());
             quic_options.on_traceparent = Some(telemetry::continue_trace);
@@ -248,6 +258,11 @@ impl Node {
         }
     }
 
+    /// What has failed of the storage, for whoever wants to know it also when the node has stopped: closing the files may show it.
+    pub fn failure(&self) -> watch::Receiver<Option<StorageFailure>> {
+        self.failure.clone()
+    }
+
     /// Stops gracefully: takes nothing new, finishes what is under way, ends sessions and event streams, and writes a last
     /// checkpoint. Takes seconds at most.
     pub async fn shutdown(self) {
@@ -260,13 +275,13 @@ impl Node {
     }
 }
 
-/// A first start is refused where the disk is too small to take its first write; later ones do with what there is.
+/// A first start is refused where the disk is too small to take its first write, also where one before was cut short, or a backup was
+/// restored; later ones do with what there is.
 fn first_start_fits(data_dir: &Path, options: &StorageOptions) -> Result<(), NodeError> {
-    let is_first = DataFile::ALL.iter().all(|file| !options.disk.path(*file).exists());
+    let Some(needed_bytes) = options.first_start_bytes_left() else { return Ok(()) };
     // A disk that does not tell is tried.
     let free_bytes = options.disk.free_bytes().ok().flatten().unwrap_or(u64::MAX);
-    let needed_bytes = options.first_start_bytes();
-    if is_first && free_bytes < needed_bytes {
+    if free_bytes < needed_bytes {
         return Err(NodeError::TooSmall { path: data_dir.to_owned(), free_bytes, needed_bytes });
     }
     Ok(())

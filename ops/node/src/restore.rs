@@ -108,7 +108,7 @@ pub enum RestoreError {
         present: String,
     },
     /// A file.
-    #[error("cannot write {path}: {cause}")]
+    #[error("cannot write {path}: {cause}; make room or mend that, or give another directory, and restore again")]
     Io {
         /// Which.
         path: PathBuf,

@@ -91,13 +91,19 @@ async fn serve(options: NodeOptions, stop: &mut Stop, supervisor: &Supervisor) -
         never = reload_on_hangup(hangup, &node) => match never {},
     };
     supervisor.stopping();
+    let failure = node.failure();
     tokio::select! {
         stopped = tokio::time::timeout(STOP_TIMEOUT, node.shutdown()) => {
             stopped.map_err(|_| anyhow!("the node did not stop within {} s", STOP_TIMEOUT.as_secs()))?;
         }
         signal = stop.wanted_again() => return Err(anyhow!("told to stop again ({signal}) while stopping; what was acknowledged is kept")),
     }
-    outcome
+    outcome?;
+    // A full disk is no failure of a stop: the log has everything.
+    match &*failure.borrow() {
+        Some(failure) if !failure.no_room => Err(anyhow!("the storage failed while the node stopped: {failure}")),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the certificate files again whenever told to. Bad ones are said to be bad, and the node goes on with those it has.

@@ -1,7 +1,6 @@
 //! Opening the log: the journal, and where it began.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use redb::Database;
@@ -14,7 +13,7 @@ use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::guard::guarded;
 use crate::limits::LOG_SLOT_BYTES;
-use crate::open::{Lost, OpenError};
+use crate::open_error::{Lost, OpenError};
 use crate::seal::Seal;
 use crate::space::Space;
 
@@ -55,16 +54,15 @@ pub(crate) fn open_journal(
     space: &Arc<Space>,
     slot_bytes: u64,
 ) -> Result<OpenedLog, OpenError> {
-    let damaged = |error: redb::Error| OpenError::Damaged { path: disk.path(DataFile::Log), cause: error.to_string() };
+    let damaged = |error: redb::Error| OpenError::of_redb(disk.path(DataFile::Log), error);
     let was_made = guarded(|| tables::has_journal(database)).map_err(damaged)?;
     let Opened { journal, groups: mut recovered, unfinished_bytes } = Journal::open(disk, space, slot_bytes, was_made)?;
     if journal.has_begun() && !was_made {
         let (lost, left) = (disk.path(DataFile::Log), disk.path(DataFile::Journal));
-        return Err(OpenError::Lost { lost, how: Lost::Gone, left });
+        return Err(OpenError::Lost { lost, how: Lost::New, left });
     }
     if !was_made {
-        let io = |error: redb::Error| OpenError::Io { path: disk.path(DataFile::Log), cause: io::Error::other(error) };
-        tables::journal_made(database).map_err(io)?;
+        tables::journal_made(database).map_err(damaged)?;
     }
     // The first slot takes over what a restore wrote.
     for (group, roots) in guarded(|| tables::founding(database)).map_err(damaged)? {

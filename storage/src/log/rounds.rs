@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 
-use redb::Database;
-
 use super::command::Command;
 use super::group::{GroupLog, SharedFile};
 use super::journal::{Frame, Journal, Kind, Place, Roots};
@@ -17,6 +15,7 @@ use crate::budgets::Budgets;
 use crate::codec;
 use crate::consensus::LogId;
 use crate::failure::{DataFile, FailureFlag, StorageFailure};
+use crate::guard::OpenDatabase;
 use crate::limits::{LOG_IDLE_FLUSH_AFTER, RIDERS_MAX, ROUND_BYTES_MAX};
 use crate::stats::StorageStats;
 use crate::stopwatch::Stopwatch;
@@ -27,7 +26,7 @@ pub(crate) struct LogThread {
     /// The journal's file, as the groups read it.
     file: SharedFile,
     /// `log.redb`, whose lock is kept.
-    origin: Database,
+    origin: OpenDatabase,
     /// As of the last frame that was written.
     roots: BTreeMap<u32, Roots>,
     groups: BTreeMap<u32, Arc<GroupLog>>,
@@ -88,7 +87,7 @@ impl LogThread {
     pub(crate) fn new(
         journal: Journal,
         file: SharedFile,
-        origin: Database,
+        origin: OpenDatabase,
         stored: &BTreeMap<u32, StoredGroup>,
         groups: BTreeMap<u32, Arc<GroupLog>>,
         (budgets, failure, stats): (Arc<Budgets>, FailureFlag, Arc<StorageStats>),
@@ -118,7 +117,9 @@ impl LogThread {
         if let Err(error) = self.journal.close() {
             tracing::warn!(%error, "the journal's lock could not be given back");
         }
-        drop(self.origin);
+        if let Err(error) = self.origin.close() {
+            self.failure.set_error(DataFile::Log, &error.into());
+        }
     }
 
     /// Waits until there is a round to make, and takes what belongs to it.
@@ -165,7 +166,7 @@ impl LogThread {
         // Invariant: after a failure nothing is acked, whatever the disk says later.
         let result = match self.failure.get() {
             Some(failure) => Err(failure),
-            None => self.commit(batch).map_err(|error| self.failure.set(DataFile::Journal, error.to_string())),
+            None => self.commit(batch).map_err(|error| self.failure.set_io(DataFile::Journal, &error)),
         };
         for command in batch.drain(..) {
             command.complete(result.clone().map_err(StorageFailure::into));
@@ -174,7 +175,7 @@ impl LogThread {
         if result.is_ok()
             && let Err(error) = self.carry().and_then(|()| self.journal.keep_spare())
         {
-            self.failure.set(DataFile::Journal, error.to_string());
+            self.failure.set_io(DataFile::Journal, &error);
         }
     }
 

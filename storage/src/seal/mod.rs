@@ -30,7 +30,7 @@ pub use key::{NoKey, STATE_KEY_BYTES, StateKey};
 
 use crate::disk::Disk;
 use crate::failure::DataFile;
-use crate::open::OpenError;
+use crate::open_error::OpenError;
 
 /// 0 -> format and the check of the key; others -> salts, by number.
 const SEAL: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("seal");
@@ -95,7 +95,7 @@ impl Seal {
         options: Option<&SealOptions>,
     ) -> Result<Option<Arc<Self>>, OpenError> {
         let path = || disk.path(file);
-        let damaged = |error: redb::Error| OpenError::Damaged { path: path(), cause: error.to_string() };
+        let damaged = |error: redb::Error| OpenError::of_redb(path(), error);
         let rows = read(database).map_err(damaged)?;
         let (mut salts, options) = match (rows, options) {
             (None, None) => return Ok(None),
@@ -115,8 +115,7 @@ impl Seal {
         let mut salt = vec![0; SALT_BYTES];
         options.random.fill(&mut salt).map_err(|_| OpenError::Entropy { path: path() })?;
         let epoch = salts.last_key_value().map_or(HEADER, |(epoch, _)| *epoch) + 1;
-        write(database, epoch, &salt)
-            .map_err(|error| OpenError::Io { path: path(), cause: std::io::Error::other(error) })?;
+        write(database, epoch, &salt).map_err(damaged)?;
         let cipher = options.key.cipher(&salt, file.file_name());
         salts.insert(epoch, salt);
         let (key, count, older) = (options.key.clone(), AtomicU64::new(0), RwLock::default());

@@ -13,18 +13,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::oneshot;
 
 use super::base::Base;
 use super::dirty::DirtyRows;
 use super::group::{GroupState, StateShared};
 use super::snapshot::{SnapshotData, SnapshotError, SnapshotParser};
-use super::tables::{Covered, GROUPS, encode, put_row_key, row_key, rows};
+use super::tables::{Covered, GROUPS, encode, put_journal_durable, put_row_key, row_key, rows};
 use crate::consensus::SnapshotMeta;
 use crate::failure::{DataFile, StorageFailure};
 use crate::families::Family;
-use crate::guard::{contradiction, guarded, quietly};
+use crate::guard::{OpenDatabase, contradiction, guarded, quietly};
 use crate::seal::Seal;
 use crate::stopwatch::Stopwatch;
 
@@ -48,7 +48,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct Checkpointer {
-    pub(crate) database: Database,
+    pub(crate) database: OpenDatabase,
     pub(crate) seal: Option<Arc<Seal>>,
     pub(crate) shared: Arc<StateShared>,
     pub(crate) interval: Duration,
@@ -90,6 +90,9 @@ impl Checkpointer {
                 }
                 Ok(Command::Abandon) | Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        if let Err(error) = self.database.close() {
+            self.shared.failure.set_error(DataFile::State, &error.into());
         }
     }
 
@@ -159,6 +162,9 @@ impl Checkpointer {
                 table.insert(group.group.cell.get(), encode(&group.covered)?.as_slice())?;
             }
         }
+        // **Invariant:** it is durable before it is written here, whatever of it the checkpoint covers. So a journal that ends before it,
+        // whenever the power went, is not the one that was beside this file.
+        put_journal_durable(&write, self.shared.journal_durable.load(Ordering::Acquire))?;
         write.commit()?;
         self.shared.stats.checkpoint_rows.add(count);
         self.shared.stats.checkpoint_bytes.add(bytes);

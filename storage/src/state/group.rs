@@ -35,6 +35,8 @@ pub(crate) struct StateShared {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) stats: Arc<StorageStats>,
     pub(crate) space: Arc<Space>,
+    /// Number of the journal's last frame that is durable. Set by the log thread.
+    pub(crate) journal_durable: Arc<AtomicU64>,
     pub(crate) failure: FailureFlag,
     pub(crate) sender: Mutex<Sender<Command>>,
     /// Whether the checkpointer was asked to come early and has not yet.

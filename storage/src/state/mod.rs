@@ -23,4 +23,4 @@ pub use snapshot::{SnapshotChunks, SnapshotData, SnapshotError, SnapshotReceiver
 pub(crate) use base::Base;
 pub(crate) use checkpoint::{Checkpointer, Command, sealed, spawn};
 pub(crate) use group::{GroupState, StateShared};
-pub(crate) use tables::{Covered, load, make_tables, put_covered, put_row_key, rows};
+pub(crate) use tables::{Covered, journal_durable, load, make_tables, put_covered, put_row_key, rows};

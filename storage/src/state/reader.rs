@@ -15,6 +15,7 @@ use super::merge::{LayerRow, Merge};
 use super::tables::row_key;
 use crate::consensus::LogId;
 use crate::entry::ChainLink;
+use crate::failure::RESTORE_A_BACKUP;
 use crate::families::Family;
 use crate::limits::{SCAN_BYTES_MAX, SCAN_ROWS_MAX};
 
@@ -25,7 +26,7 @@ pub enum ReadError {
     #[error("group {0} is not open on this node: ask the node that holds it")]
     NoGroup(CellId),
     /// The file could not be read, or the storage is shut down.
-    #[error("state.redb cannot be read: {0}; check the disk, or restore the data directory from a backup")]
+    #[error("state.redb cannot be read: {0}; check the disk, or {RESTORE_A_BACKUP}")]
     File(#[from] redb::StorageError),
 }
 

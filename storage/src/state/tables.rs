@@ -1,8 +1,9 @@
-//! How `state.redb` is laid out: one table per family, and `groups` with what each checkpoint covers.
+//! How `state.redb` is laid out: one table per family, `groups` with what each checkpoint covers, and `journal` with how far the journal was
+//! durable then.
 
 use std::collections::BTreeMap;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
@@ -15,6 +16,12 @@ pub(crate) type RowTable = TableDefinition<'static, &'static [u8], &'static [u8]
 
 /// Group -> record of [`Covered`].
 pub(super) const GROUPS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("groups");
+
+/// [`DURABLE`] -> number of the last frame of the journal that was durable when the checkpoint was written. Files of earlier releases have
+/// no such table until their first checkpoint; an earlier release leaves the number as it is, and it is still true.
+const JOURNAL: TableDefinition<'static, &str, u64> = TableDefinition::new("journal");
+/// The one row of it.
+const DURABLE: &str = "durable";
 
 pub(crate) const fn rows(family: Family) -> RowTable {
     TableDefinition::new(family.table_name())
@@ -49,9 +56,25 @@ pub(crate) fn put_covered(write: &redb::WriteTransaction, group: u32, covered: &
     Ok(())
 }
 
+/// Writes how far the journal is durable.
+pub(super) fn put_journal_durable(write: &redb::WriteTransaction, frame: u64) -> Result<(), redb::Error> {
+    write.open_table(JOURNAL)?.insert(DURABLE, frame)?;
+    Ok(())
+}
+
+/// How far the journal was durable at the last checkpoint; 0: nobody knows.
+pub(crate) fn journal_durable(database: &Database) -> Result<u64, redb::Error> {
+    match database.begin_read()?.open_table(JOURNAL) {
+        Ok(table) => Ok(table.get(DURABLE)?.map_or(0, |row| row.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(other) => Err(other.into()),
+    }
+}
+
 /// Makes the tables of a new file.
 pub(crate) fn make_tables(write: &redb::WriteTransaction) -> Result<(), redb::Error> {
     write.open_table(GROUPS)?;
+    write.open_table(JOURNAL)?;
     for family in Family::ALL {
         write.open_table(rows(family))?;
     }

@@ -1,4 +1,4 @@
-//! Pages of the state file that are not what was written, met while the storage runs: told as what they are, and the end of it.
+//! Pages of redb's files that are not what was written, met while the storage runs: told as what they are, and the end of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage as _};
 use openraft::type_config::TypeConfigExt as _;
 use tempfile::TempDir;
 use twin_storage::consensus::{TypeConfig, openraft};
-use twin_storage::{DataFile, Family, Options, RowChange, Storage, StorageFailure};
+use twin_storage::{DataFile, Family, OpenError, OpenedFiles, Options, RowChange, Storage, StorageFailure};
 
 use crate::world::{CELL, append, apply, barrier, batch, bytes, crash_copy, log_id, options};
 
@@ -180,4 +180,61 @@ async fn a_checkpoint_over_damaged_pages_is_told_and_covers_nothing() {
             .expect("without a panic")
             .expect_err("it failed");
     }
+}
+
+/// `log.redb` is read as a whole when it is opened, and not touched after that.
+#[tokio::test]
+async fn a_damaged_page_of_the_small_file_beside_the_log_is_told_by_its_name_and_at_the_start() {
+    let small = |directory: &Path| Options { log_slot_bytes: 16 * 1024, ..options(directory) };
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = Storage::open(small(directory.path())).expect("ours");
+    append(&mut storage.group(CELL).log, vec![barrier(1, 0, 0)]).await;
+    storage.shutdown().expect("clean");
+    let whole = std::fs::read(directory.path().join("log.redb")).expect("there");
+    let is_used = |page: usize| whole[page * PAGE_BYTES..(page + 1) * PAGE_BYTES].iter().any(|byte| *byte != 0);
+    let pages: Vec<usize> = (1..whole.len() / PAGE_BYTES).filter(|page| is_used(*page)).collect();
+    let mut told = 0;
+    for page in pages {
+        for how in Damage::ALL {
+            let mut damaged = whole.clone();
+            how.put(&mut damaged[page * PAGE_BYTES..(page + 1) * PAGE_BYTES]);
+            let copy = crash_copy(directory.path());
+            let storage = Storage::open(small(copy.path())).expect("whole");
+            // While it runs: there is nothing to be read or written there any more.
+            std::fs::write(copy.path().join("log.redb"), &damaged).expect("written");
+            storage.shutdown().unwrap_or_else(|failure| panic!("page {page}, {how:?}: {failure}"));
+            match Storage::open(small(copy.path())) {
+                Err(error) => {
+                    told += 1;
+                    let said = error.to_string();
+                    assert!(matches!(error, OpenError::Damaged { .. }), "page {page}, {how:?}: {said}");
+                    assert!(said.contains("log.redb is damaged") && !said.contains("journal"), "{said}");
+                }
+                // It is a page of which nothing is used any more. Then it is so to the end.
+                Ok(storage) => storage.shutdown().unwrap_or_else(|failure| panic!("page {page}, {how:?}: {failure}")),
+            }
+        }
+    }
+    println!("told {told} times");
+    assert!(told > 0);
+}
+
+/// What a page says may be well-formed and wrong all the same: its sum tells.
+#[test]
+fn a_flipped_bit_of_a_value_of_the_small_file_beside_the_log_is_not_believed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = OpenedFiles::open(options(directory.path())).expect("new");
+    files.claim("node-of-this-test").expect("nobody's");
+    drop(files);
+    let path = directory.path().join("log.redb");
+    let mut content = std::fs::read(&path).expect("there");
+    let found: Vec<usize> =
+        (0..content.len() - 17).filter(|at| content[*at..].starts_with(b"node-of-this-test")).collect();
+    assert!(!found.is_empty());
+    for at in found {
+        content[at] ^= 1;
+    }
+    std::fs::write(&path, content).expect("written");
+    let error = OpenedFiles::open(options(directory.path())).expect_err("it is not what was written");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }

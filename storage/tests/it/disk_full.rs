@@ -202,13 +202,22 @@ async fn a_life_begins_on_a_disk_without_a_free_byte() {
 
 #[tokio::test]
 async fn a_start_on_a_full_disk_says_so_at_once() {
-    let disk = FaultyDisk::new();
-    disk.leave_room(Some(0));
-    let error = Storage::open(options(&disk)).expect_err("no room");
-    assert!(matches!(error, OpenError::Io { .. }), "{error}");
-    assert!(error.to_string().contains("has room"), "{error}");
-    disk.leave_room(None);
-    drop(Storage::open(options(&disk)).expect("there is room now"));
+    let mut starts_from = None;
+    for left in (0..10_000_u64).map(|step| step * 16 * 1024) {
+        let disk = FaultyDisk::new();
+        disk.leave_room(Some(left));
+        let Err(error) = Storage::open(options(&disk)) else {
+            starts_from = Some(left);
+            break;
+        };
+        // Wherever that was met, it is the disk, and never the file.
+        assert!(matches!(error, OpenError::NoRoom { needed_bytes: 1.., .. }), "{left} bytes left: {error}");
+        let said = error.to_string();
+        assert!(said.contains("is full") && said.contains("make room"), "{said}");
+        disk.leave_room(None);
+        drop(Storage::open(options(&disk)).expect("there is room now"));
+    }
+    assert!(starts_from.is_some_and(|bytes| bytes > 0), "{starts_from:?}");
 }
 
 /// A disk that takes its time, and a load that knows no pause but the admission's.

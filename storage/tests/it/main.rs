@@ -13,6 +13,7 @@ mod opening;
 mod power;
 mod replica;
 mod restart;
+mod rolled_back;
 mod rounds;
 mod sealed;
 mod snapshots;

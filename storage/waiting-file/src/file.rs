@@ -19,6 +19,11 @@ pub trait Room: Debug + Send + Sync + 'static {
     /// One went through. Asked at every write, so it must cost next to nothing.
     fn went_through(&self);
 
+    /// Is the file over, so that nothing may touch it any more but what closes it? Asked at every call, so it must cost next to nothing.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// So much was written here.
     fn wrote(&self, offset: u64, bytes: u64) {
         let _ = (offset, bytes);
@@ -53,6 +58,11 @@ impl<R: Room> WaitingFile<R> {
         Self { inner, room }
     }
 
+    /// What is over is neither read nor written.
+    fn check(&self) -> io::Result<()> {
+        if self.room.is_over() { Err(io::Error::other("the file is being closed")) } else { Ok(()) }
+    }
+
     /// Tries until there is room, or nobody waits any more.
     ///
     /// Safe to repeat: a write names its place, so whatever part of it went through is written over with the same bytes.
@@ -77,20 +87,24 @@ impl<R: Room> StorageBackend for WaitingFile<R> {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.check()?;
         self.inner.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.check()?;
         self.patiently(|| self.inner.set_len(len))
     }
 
     /// Not patient: after a sync that failed, nobody knows which writes are on the disk, and a second sync would not say so. (A
     /// file system that promises no room at the write tells so here; the usual ones do.)
     fn sync_data(&self) -> Result<(), io::Error> {
+        self.check()?;
         self.inner.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check()?;
         let bytes = data.len() as u64;
         self.room.writes(offset, bytes);
         self.patiently(|| self.inner.write(offset, data))?;

@@ -17,6 +17,7 @@
 
 mod file;
 mod line;
+mod losses;
 mod read;
 mod watch;
 mod writer;

@@ -20,6 +20,7 @@ use twin_core::time_text::rfc3339;
 use super::AUDIT_DIR;
 use super::file::Series;
 use super::line::{Kind, Line, Record};
+use super::losses::Losses;
 use super::read::{Page, read};
 use crate::limits::{AUDIT_QUEUE_MAX, AUDIT_SYNC_INTERVAL, AUDIT_TIMEOUT, AUDIT_WRITTEN_TOGETHER_MAX};
 
@@ -28,7 +29,12 @@ use crate::limits::{AUDIT_QUEUE_MAX, AUDIT_SYNC_INTERVAL, AUDIT_TIMEOUT, AUDIT_W
 pub(crate) enum AuditError {
     /// The disk.
     #[error("the audit log cannot be written: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// Its disk is full.
+    #[error(
+        "the node's disk is full: there is no room for the audit log in {0}; make room on that disk, and ask again"
+    )]
+    NoRoom(PathBuf),
     /// Too much waits, or the disk takes too long.
     #[error("the audit log does not keep up")]
     Late,
@@ -80,7 +86,8 @@ impl Audit {
         let series = [open(Kind::Changes)?, open(Kind::Steering)?, open(Kind::Security)?];
         let counts = Arc::<Counts>::default();
         let (jobs, queue) = sync_channel(AUDIT_QUEUE_MAX);
-        let writer = Writer { series, last, synced_at: Duration::ZERO, clock, counts: Arc::clone(&counts) };
+        let (synced_at, losses) = (Duration::ZERO, Losses::default());
+        let writer = Writer { dir: dir.clone(), series, last, synced_at, clock, losses, counts: Arc::clone(&counts) };
         let thread = std::thread::Builder::new().name("twinmesh-audit".to_owned()).spawn(move || writer.run(&queue))?;
         let (thread, reading) = (Mutex::new(Some(thread)), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Shared { dir, jobs, thread, counts, reading })))
@@ -141,11 +148,13 @@ impl Audit {
 }
 
 struct Writer {
+    dir: PathBuf,
     series: [Series; Kind::ALL.len()],
     last: u64,
     /// Monotonic time of the last look for what is not on the disk.
     synced_at: Duration,
     clock: Arc<dyn Clock>,
+    losses: Losses,
     counts: Arc<Counts>,
 }
 
@@ -172,6 +181,10 @@ impl Writer {
             }
             self.tell(told);
             let now = self.clock.monotonic();
+            let lost = if stop { self.losses.rest() } else { self.losses.due(now) };
+            if let Some(lines) = lost {
+                tracing::error!(lines, dir = %self.dir.display(), "more lines of the audit log are lost");
+            }
             if stop || now.saturating_sub(self.synced_at) >= AUDIT_SYNC_INTERVAL {
                 self.synced_at = now;
                 self.sync();
@@ -213,13 +226,19 @@ impl Writer {
             match &outcome {
                 Ok(_) => self.counts.written[kind as usize].fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
-                    tracing::error!(%error, kind = kind.as_str(), "a line of the audit log is lost");
+                    self.losses.add();
+                    if let Some(lines) = self.losses.due(self.clock.monotonic()) {
+                        tracing::error!(%error, lines, kind = kind.as_str(), dir = %self.dir.display(), "the audit log loses lines");
+                    }
                     self.counts.lost.fetch_add(1, Ordering::Relaxed)
                 }
             };
             if let Some(written) = written {
                 // Whoever asked may have gone.
-                let _ = written.send(outcome.map_err(AuditError::from));
+                let _ = written.send(outcome.map_err(|error| match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AuditError::NoRoom(self.dir.clone()),
+                    _ => AuditError::Io(error),
+                }));
             }
         }
     }

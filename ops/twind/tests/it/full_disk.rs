@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::process::{Twind, twind};
 
 /// A file system of its own, of this size; gone at the end.
-struct Disk(tempfile::TempDir);
+pub struct Disk(tempfile::TempDir);
 
 impl Disk {
     /// `None`, and said so: not permitted here.
-    fn new(size: &str) -> Option<Self> {
+    pub fn new(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -30,19 +30,26 @@ impl Disk {
         mounted.then_some(Self(dir))
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.0.path().join("data")
     }
 
     /// Others take all there is, to the last byte.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut others = File::create(self.0.path().join("others")).unwrap();
         while others.write_all(&[7; 4096]).is_ok() {}
         assert!(File::create(self.0.path().join("one")).unwrap().write_all(&[7]).is_err(), "not a byte is left");
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         std::fs::remove_file(self.0.path().join("others")).unwrap();
+    }
+
+    /// Others take all but so much.
+    pub fn leave(&self, bytes: u64) {
+        self.fill();
+        let others = File::options().write(true).open(self.0.path().join("others")).unwrap();
+        others.set_len(others.metadata().unwrap().len() - bytes).unwrap();
     }
 }
 
@@ -54,7 +61,7 @@ impl Drop for Disk {
 }
 
 /// What is asked without a token: status and body. `None`: nobody answers.
-fn ask_at(addr: SocketAddr, path: &str) -> Option<(u16, Value)> {
+pub fn ask_at(addr: SocketAddr, path: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(addr).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
@@ -68,7 +75,7 @@ fn ask(node: &Twind, path: &str) -> (u16, Value) {
     ask_at(node.door.addr, path).unwrap()
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -132,7 +139,19 @@ fn a_start_whose_log_finds_no_room_says_so_and_goes_on_by_itself() {
     let Some(disk) = Disk::new("200m") else { return };
     let data_dir = disk.data_dir();
     let node = Twind::start(&data_dir);
-    assert_eq!(put(&node, "t", 7).0, 201);
+    let mut value_now = 0;
+    // Until the page that the log ends in has no room for what a start writes: that page is no hole.
+    loop {
+        value_now += 1;
+        assert!(put(&node, "t", value_now).0 < 300 && value_now < 100);
+        // What is known to be committed is written in the next quiet moment.
+        std::thread::sleep(Duration::from_millis(300));
+        let journal = std::fs::read(data_dir.join("log.journal")).unwrap();
+        let end = (journal.iter().rposition(|byte| *byte != 0).unwrap() + 1).next_multiple_of(512);
+        if end.next_multiple_of(4096) - end <= 512 {
+            break;
+        }
+    }
     node.kill();
     let dug = Command::new("fallocate").arg("--dig-holes").arg(data_dir.join("log.journal")).status();
     if !dug.is_ok_and(|status| status.success()) {
@@ -159,7 +178,7 @@ fn a_start_whose_log_finds_no_room_says_so_and_goes_on_by_itself() {
     let node = starting.join().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     until("ready", || ask(&node, "/readyz").0 == 200);
-    assert_eq!(value(&node, "t"), 7);
+    assert_eq!(value(&node, "t"), value_now);
     node.signal("-TERM");
     assert!(node.wait().0.success());
 }
@@ -189,6 +208,36 @@ fn what_meets_the_full_disk_is_answered_and_the_node_stops_and_keeps_what_it_ack
     let node = Twind::start(&disk.data_dir());
     assert!(value(&node, "t").as_u64() >= Some(acked), "acked {acked}");
     node.kill();
+}
+
+/// The refusal is right, as a backup is a change that must be seen, and it says what is wrong. Lines that are lost are told by their number.
+#[test]
+fn what_the_audit_log_has_no_room_for_is_told_as_the_disk_and_not_a_thousand_times() {
+    let Some(disk) = Disk::new("200m") else { return };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let node = Twind::start_logging(&disk.data_dir(), log.reopen().unwrap());
+    assert_eq!(put(&node, "t", 1).0, 201);
+    disk.fill();
+    let (mut lost, begun) = (0, Instant::now());
+    // What the newest files have of their pages is still written.
+    until("a backup is refused", || node.request("POST", "backup", None).0 == 503);
+    while lost < 300 {
+        let before = node.metric("twinmesh_audit_lost_total");
+        let (status, refused) = node.request("POST", "backup", None);
+        assert_eq!((status, &refused["code"]), (503, &json!("audit-unavailable")), "{refused}");
+        let detail = refused["detail"].as_str().unwrap();
+        for text in ["disk is full", disk.data_dir().to_str().unwrap(), "make room", "nothing was changed"] {
+            assert!(detail.contains(text), "{text}: {detail}");
+        }
+        put(&node, "t", lost);
+        lost += node.metric("twinmesh_audit_lost_total") - before;
+    }
+    node.signal("-TERM");
+    assert!(node.wait().0.success());
+    let seconds = begun.elapsed().as_secs();
+    let said = std::fs::read_to_string(log.path()).unwrap();
+    let told = said.lines().filter(|line| line.contains("audit log")).count() as u64;
+    assert!((1..=3 * seconds + 6).contains(&told), "{told} lines in {seconds} s for {lost} that are lost");
 }
 
 #[test]

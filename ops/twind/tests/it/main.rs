@@ -12,6 +12,7 @@ mod demo;
 mod deployment;
 mod dev;
 mod door;
+mod first_room;
 mod first_start;
 mod full_disk;
 mod health;

@@ -115,3 +115,45 @@ fn a_log_that_is_gone() {
     let said = refused(&["--data-dir", dir.path().to_str().unwrap()]);
     assert!(said.contains("log.redb is missing") && said.contains("node.json"), "{said}");
 }
+
+/// Of the small file beside the log a start reads all, and a stop nothing.
+#[test]
+fn damaged_pages_of_log_redb_keep_a_node_from_starting_and_not_from_stopping() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Twind::start(dir.path());
+    let log = dir.path().join("log.redb");
+    let mut bytes = std::fs::read(&log).unwrap();
+    for page in bytes.chunks_mut(4096).skip(1).filter(|page| page.iter().any(|byte| *byte != 0)) {
+        page[2..64].iter_mut().for_each(|byte| *byte ^= 0xa5);
+    }
+    std::fs::write(&log, bytes).unwrap();
+    node.signal("-TERM");
+    assert!(node.wait().0.success(), "it has no need of the file any more");
+    let said = refused(&["--data-dir", dir.path().to_str().unwrap()]);
+    assert!(said.contains("log.redb is damaged") && said.contains("twind restore --from FILE"), "{said}");
+}
+
+#[test]
+fn an_older_copy_of_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("log.journal");
+    let node = Twind::start(dir.path());
+    let put = |node: &Twind, twin: &str| {
+        assert_eq!(node.request("PUT", &format!("twins/{twin}"), Some(serde_json::json!({}))).0, 201);
+    };
+    put(&node, "one");
+    let older = std::fs::read(&journal).unwrap();
+    put(&node, "two");
+    node.signal("-TERM");
+    assert!(node.wait().0.success());
+    let newest = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, older).unwrap();
+    let said = refused(&["--data-dir", dir.path().to_str().unwrap()]);
+    for text in ["log.journal ends with frame", "state.redb says", "older copy", "twind restore --from FILE"] {
+        assert!(said.contains(text), "{said}");
+    }
+    std::fs::write(&journal, newest).unwrap();
+    let node = Twind::start(dir.path());
+    assert_eq!(node.request("GET", "twins/two", None).0, 200);
+    node.kill();
+}

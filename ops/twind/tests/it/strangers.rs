@@ -33,7 +33,7 @@ fn log_and_state_of_two_nodes_are_not_taken_for_one() {
     let whole = std::fs::read(one.path().join("state.redb")).unwrap();
     copy("state.redb");
     let said = refused(one.path());
-    for text in ["log.redb", "state.redb", &id_one, &id_two, "restore all of them from one backup"] {
+    for text in ["log.redb", "state.redb", &id_one, &id_two, "twind restore --from FILE"] {
         assert!(said.contains(text), "{text} in {said}");
     }
     // All of the other node, in this one's directory.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::StorageBackend;
 use twin_waiting_file::WaitingFile;
@@ -46,6 +47,8 @@ pub(crate) struct Journal {
     pub(super) last: u64,
     /// Number of the last frame that is durable.
     pub(super) durable: u64,
+    /// The same, for the checkpointer.
+    pub(super) durable_told: Arc<AtomicU64>,
     /// The last unused slot is kept for the next life.
     pub(super) keeps_spare: bool,
 }
@@ -64,6 +67,16 @@ impl Journal {
     /// Was anything ever written?
     pub(crate) fn has_begun(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Number of the last frame that is durable, as it rises.
+    pub(crate) fn durable(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.durable_told)
+    }
+
+    /// Number of the last frame; 0: there is none.
+    pub(crate) fn last_frame(&self) -> u64 {
+        self.last
     }
 
     /// Bytes after which a round goes on in another frame.
@@ -95,9 +108,15 @@ impl Journal {
     pub(in crate::log) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.last {
             self.file.sync_data()?;
-            self.durable = self.last;
+            self.is_durable();
         }
         Ok(())
+    }
+
+    /// All frames are on the disk.
+    pub(super) fn is_durable(&mut self) {
+        self.durable = self.last;
+        self.durable_told.store(self.durable, Ordering::Release);
     }
 
     fn room(&self) -> u64 {

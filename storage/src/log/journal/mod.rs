@@ -17,6 +17,12 @@
 //! - A slot has its blocks on the disk from when it is made, where the file system can do that, and one unused slot is kept as a spare: so
 //!   a log that has begun finds room for votes and barriers on a disk that has none.
 //! - Frames begin at sectors, so that no write touches one in which there is something durable.
+//!
+//! **An end that is missing altogether** is nothing that the file shows: zeros with nothing behind them are what was never written. So each
+//! checkpoint writes into `state.redb` which frame was durable then, and a journal that ends before that is refused, be it an older copy or
+//! one whose end was overwritten. What was acknowledged behind the last checkpoint (a second's worth, after a kill; nothing, after a
+//! stop) is in the journal alone, and if just that is overwritten with zeros, or an older copy lacks just that, it is missing without a
+//! word. To know of it there would have to be a mark outside of the file for each round, durable: a second fsync each.
 
 mod file;
 mod frame;

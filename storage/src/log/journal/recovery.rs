@@ -17,7 +17,7 @@ use crate::codec;
 use crate::disk::Disk;
 use crate::failure::DataFile;
 use crate::limits::LOG_SLOT_BYTES_MAX;
-use crate::open::{Lost, OpenError};
+use crate::open_error::{Lost, OpenError};
 use crate::space::{FileRoom, Space};
 
 /// How much is read at once where frames are looked for.
@@ -90,6 +90,8 @@ impl Journal {
         header.opening += 1;
         header.write(&*file).map_err(io)?;
         opened.journal.header = header;
+        // What was found may have been in memory alone, as after a kill. That write took it to the disk.
+        opened.journal.is_durable();
         // What copied or restored the file may have left holes in it. Where they cannot be filled now, a write into one waits for room.
         let len = file.len().map_err(io)?;
         file.set_len_if_it_fits(len).map_err(io)?;
@@ -193,8 +195,9 @@ fn recover(file: Arc<WaitingFile<FileRoom>>, header: Header) -> Result<Opened, R
     }
     let (current, keeps_spare, file_of) = (None, false, Arc::clone(&file));
     let header_of = header.clone();
+    let (end, last, durable, durable_told) = (0, 0, 0, Arc::default());
     let mut journal =
-        Journal { file: file_of, header: header_of, slots, current, end: 0, last: 0, durable: 0, keeps_spare };
+        Journal { file: file_of, header: header_of, slots, current, end, last, durable, durable_told, keeps_spare };
     // Slots whose beginning is not whole: torn, or damaged?
     let look_into_others = |sequence: u64, last: u64| {
         unbegun
@@ -249,7 +252,7 @@ fn recover(file: Arc<WaitingFile<FileRoom>>, header: Header) -> Result<Opened, R
     }
     let Some(last) = walk.last else { return Err(Refused::Damaged("a slot changed while it was read".to_owned())) };
     (journal.current, journal.end) = (Some(newest.1), walk.at);
-    (journal.last, journal.durable) = (last.number, last.number);
+    journal.last = last.number;
     look(&*file, walk.at..walk.end, newest.0..=newest.0, last.number)?;
     look_into_others(newest.0, last.number)?;
     // Slots are begun in order until the first is begun again: up to there, what is not zero behind the end is of this round.
