@@ -186,6 +186,11 @@ impl OpenedFiles {
         self.node.as_deref()
     }
 
+    /// Has a group ever run on them, here or where a backup was taken that they were restored from?
+    pub fn have_groups(&self) -> bool {
+        !self.stored.is_empty()
+    }
+
     /// Writes into all files that they are of this node, unless they say so already. A crash in between leaves one that says so and one
     /// that says nothing, and the next claim goes on.
     pub fn claim(&mut self, node: &str) -> Result<(), OpenError> {

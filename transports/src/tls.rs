@@ -61,15 +61,40 @@ pub enum TlsError {
         source: io::Error,
     },
     /// `ca.pem` without its key.
-    #[error("{path} is missing but ca.pem is there: restore it, or remove ca.pem too and hand out new credentials")]
+    #[error(
+        "{path} is missing or empty but ca.pem is there: restore it from a backup, or, if it is lost, remove ca.pem too and start once with \
+         --new-ca (every gateway then needs new credentials)"
+    )]
     KeyMissing {
         /// Where the key should be.
         path: PathBuf,
     },
+    /// The directory was a node's, and the CA that its gateways trust is not in it.
+    #[error(
+        "{pem} and {key} are missing or empty, but this directory is in use, and its gateways trust only the CA that was in them: put both \
+         back, from a backup if need be (`twind restore` writes them), or, to go on with a new CA, start once with --new-ca (every gateway \
+         then needs new credentials)"
+    )]
+    CaLost {
+        /// Where the certificate should be.
+        pem: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// Asked to begin a new CA where there is one.
+    #[error(
+        "--new-ca was given, but {present} is there: start without it, or, if no gateway is to trust that CA any more, move ca.pem and \
+         ca.key away first"
+    )]
+    CaPresent {
+        /// What is there.
+        present: PathBuf,
+    },
     /// The key of another CA.
     #[error(
-        "{path} is not the key of ca.pem beside it, so no gateway would trust this node: put the two that belong together here, or restore a backup \
-         into an empty directory with `twind restore --from FILE --data-dir DIR`, or remove ca.pem too and hand out new credentials"
+        "{path} is not the key of ca.pem beside it, so no gateway would trust this node: put the two that belong together here, from one backup \
+         (`twind restore --from FILE --data-dir DIR` writes them), or move both away and start once with --new-ca (every gateway then needs \
+         new credentials)"
     )]
     KeyMismatch {
         /// The key.
@@ -117,6 +142,17 @@ pub struct NodeCertificates {
     reset_key: ResetKey,
 }
 
+/// What to do about a CA that is not in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbsentCa {
+    /// It is made: nobody trusts another one.
+    IsMade,
+    /// The directory is refused: gateways trust the one that was there.
+    IsRefused,
+    /// Its operator says that a new one is to be made. One that is there is refused, so that the word is given once a loss.
+    IsGivenUp,
+}
+
 /// What a reload came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
@@ -138,7 +174,12 @@ impl NodeCertificates {
     /// Loads the CA from `dir` or makes it there, then issues the node's certificate for `server_name`, loopback and
     /// `extra_names` (host names or addresses).
     pub fn load_or_create(dir: &Path, server_name: &str, extra_names: &[String]) -> Result<Self, TlsError> {
-        let (ca_key, ca_pem) = load_or_create_ca(dir)?;
+        Self::open(dir, server_name, extra_names, AbsentCa::IsMade)
+    }
+
+    /// As [`Self::load_or_create`], for a directory that may have been a node's.
+    pub fn open(dir: &Path, server_name: &str, extra_names: &[String], absent: AbsentCa) -> Result<Self, TlsError> {
+        let (ca_key, ca_pem) = open_ca(dir, absent)?;
         let reset_key = ResetKey::derive(&ca_key.serialize_der());
         Ok(Self {
             issued_by: RwLock::new(digest_of(&ca_key, &ca_pem)),
@@ -161,12 +202,11 @@ impl NodeCertificates {
     /// Reads the files again, issues a new certificate for gateways if the CA is another one, and shows new connections the new ones.
     /// Either all of it or nothing: what is bad is refused, and the certificates in use stay.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
-        // A CA that is not there is not made: gateways would not trust it.
-        let pem_path = self.dir.join("ca.pem");
+        let pem_path = self.dir.join(CA_FILE);
         if read_if_there(&pem_path)?.is_none() {
             return Err(TlsError::CaMissing { path: pem_path });
         }
-        let (ca_key, ca_pem) = load_or_create_ca(&self.dir)?;
+        let (ca_key, ca_pem) = open_ca(&self.dir, AbsentCa::IsRefused)?;
         let issued_by = digest_of(&ca_key, &ca_pem);
         let quic = if issued_by == *self.issued_by.read() {
             // Whoever pins what a node shows would take a new one for another node.
@@ -305,12 +345,17 @@ impl TimeProvider for FixedTime {
     }
 }
 
-fn load_or_create_ca(dir: &Path) -> Result<(KeyPair, String), TlsError> {
+/// **Invariant:** where gateways may trust a CA, no other one takes its place without a word.
+fn open_ca(dir: &Path, absent: AbsentCa) -> Result<(KeyPair, String), TlsError> {
     let (key_path, pem_path) = (dir.join(CA_KEY_FILE), dir.join(CA_FILE));
-    let pem = read_if_there(&pem_path)?;
-    let key = match read_if_there(&key_path)? {
+    let (pem, key) = (read_if_there(&pem_path)?, read_if_there(&key_path)?);
+    if absent == AbsentCa::IsGivenUp && (pem.is_some() || key.is_some()) {
+        return Err(TlsError::CaPresent { present: if pem.is_some() { pem_path } else { key_path } });
+    }
+    let key = match key {
         Some(text) => KeyPair::from_pem(&text)?,
         None if pem.is_some() => return Err(TlsError::KeyMissing { path: key_path }),
+        None if absent == AbsentCa::IsRefused => return Err(TlsError::CaLost { pem: pem_path, key: key_path }),
         None => {
             let key = KeyPair::generate()?;
             let text = key.serialize_pem();
@@ -324,7 +369,13 @@ fn load_or_create_ca(dir: &Path) -> Result<(KeyPair, String), TlsError> {
     }
     // Also after a crash between the two files: the same key and name make an equally good certificate.
     let pem = ca_params().self_signed(&key)?.pem();
-    fs::write(&pem_path, &pem).map_err(|source| TlsError::File { path: pem_path, source })?;
+    fs::write(&pem_path, &pem).map_err(|source| TlsError::File { path: pem_path.clone(), source })?;
+    if absent == AbsentCa::IsRefused {
+        tracing::warn!(
+            path = %pem_path.display(),
+            "the CA's certificate was missing and is made again of its key: gateways trust it as before"
+        );
+    }
     Ok((key, pem))
 }
 

@@ -143,7 +143,8 @@ impl PackedReport {
             }
             at += 1;
         }
-        Self { paths: paths.into(), ops: ops.into() }
+        // No larger than it is: it may be a small part of what came.
+        Self { paths: paths.into(), ops: ops.into_boxed_slice().into() }
     }
 
     /// The paths of its operations, in their order.
@@ -309,6 +310,21 @@ mod tests {
         let packed = PackedReport::from(&ops[..]);
         let checked = PackedReport::new(packed.paths.clone(), packed.ops.clone()).unwrap();
         assert_eq!(checked.unpack(), ops);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_report_takes_no_more_than_it_has() {
+        let large = Value::from("x".repeat(60_000).as_str());
+        let ops = [
+            Op::Set { path: Path::from_pointer("/large").unwrap(), value: large },
+            Op::Set { path: Path::from_pointer("/small").unwrap(), value: Value::from(7) },
+        ];
+        let mut small = Effective::default();
+        small.add(1);
+        let kept = PackedReport::from(&ops[..]).only(small);
+        assert_eq!(kept.unpack(), ops[1..]);
+        let (length, owned) = (kept.size_bytes(), kept.ops.try_into_mut().unwrap());
+        assert_eq!(owned.capacity(), length);
     }
 
     #[test]

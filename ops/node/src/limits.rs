@@ -105,7 +105,8 @@ pub const BATCH_SHARE_STEP: usize = 16;
 pub const BATCH_PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// A node is quick if everything given to it is committed within this: some rounds of a quick disk.
 pub const BATCH_QUICK: Duration = Duration::from_millis(8);
-/// How long a batch waits, without a single success, for a node that has no room or no leader; then it says so, item by item.
+/// How long a batch waits, without a single success, for a node that has no room or no leader; then it says so, item by item. It does not
+/// wait for room on a disk that is full.
 pub const BATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a batch waits for more of its body.
 pub const BATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(60);

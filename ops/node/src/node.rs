@@ -20,7 +20,7 @@ use twin_storage::{
     Budgets, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
 };
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
-use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
+use twin_transports::tls::{AbsentCa, NodeCertificates, Reloaded, TlsError};
 
 use crate::audit::{Audit, Event, Watch};
 use crate::error::NodeError;
@@ -90,17 +90,24 @@ impl Node {
             let mut files = OpenedFiles::open(storage_options)?;
             let id = identity::load_or_create(&identity_dir, begin_empty, files.node())?;
             files.claim(&id)?;
-            let openings = files.openings();
-            Ok::<_, NodeError>((files.start()?, id, openings))
+            let (openings, is_used) = (files.openings(), files.have_groups());
+            Ok::<_, NodeError>((files.start()?, id, openings, is_used))
         });
-        let (storage, id, openings) = opening.await??;
+        let (storage, id, openings, is_used) = opening.await??;
         let (stats, budgets, failure) = (storage.stats(), storage.budgets(), storage.failure());
         let token = TokenFile::load(&data_dir)?;
         let audit = Audit::open(&data_dir, Arc::clone(&clock))
             .map_err(|cause| NodeError::Audit { path: data_dir.clone(), cause })?;
         let watch = Watch::new(audit.clone());
         let backups = storage.backups();
-        let mut certificates = NodeCertificates::load_or_create(&data_dir, &options.server_name, &tls_names(&options))?;
+        let absent_ca = match (options.new_ca, is_used) {
+            (true, _) => AbsentCa::IsGivenUp,
+            // Groups run only after the CA is there, durably: it was lost.
+            (false, true) => AbsentCa::IsRefused,
+            (false, false) => AbsentCa::IsMade,
+        };
+        let mut certificates =
+            NodeCertificates::open(&data_dir, &options.server_name, &tls_names(&options), absent_ca)?;
         if let Some(files) = options.rest_certificate.clone() {
             certificates = certificates.with_rest_files(files)?;
         }

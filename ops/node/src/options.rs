@@ -15,6 +15,8 @@ pub struct NodeOptions {
     pub data_dir: PathBuf,
     /// Begin with no state in a directory that was a node's and has lost it; refused where there is state. For one start.
     pub begin_empty: bool,
+    /// Begin with a new CA in a directory that was a node's and has lost its own; refused where there is one. For one start.
+    pub new_ca: bool,
     /// Seals twin values and the log on the disk, and backups; `None`: they are not. As the directory began, so it is opened.
     pub state_key: Option<StateKey>,
     /// Where the REST listens. Port 0 lets the system choose. Beyond loopback it is served over TLS only.
@@ -38,6 +40,7 @@ impl NodeOptions {
         Self {
             data_dir: data_dir.into(),
             begin_empty: false,
+            new_ca: false,
             state_key: None,
             http: any,
             quic: any,

@@ -12,6 +12,8 @@ pub(crate) const STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(crate) const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Largest file or standard input taken as a body: the largest document is 72 KiB, white space included generously.
 pub(crate) const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long something that is to be read may say nothing before it is said that it is waited for.
+pub(crate) const GIVEN_SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Largest token file: a token has well under 100 bytes.
 pub(crate) const TOKEN_BYTES_MAX: u64 = 4 * 1024;
 /// Longest life of a token, in seconds: the node's bound.

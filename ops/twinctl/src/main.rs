@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod commands;
 mod failure;
+mod given;
 mod limits;
 mod output;
 mod pretty;

@@ -69,6 +69,10 @@ pub(crate) struct DevArgs {
     /// Begin with no state although the directory was a node's: its data files are lost and there is no backup. For one start
     #[arg(long)]
     pub(crate) begin_empty: bool,
+    /// Make a new CA although the directory was a node's: its ca.pem and ca.key are lost. Every gateway then needs new credentials. For
+    /// one start
+    #[arg(long)]
+    pub(crate) new_ca: bool,
     /// Where the admin REST listens; beyond loopback it is served over TLS
     #[arg(long, value_name = "ADDR", env = "TWIND_HTTP", default_value = HTTP_DEFAULT, value_parser = address)]
     pub(crate) http: SocketAddr,

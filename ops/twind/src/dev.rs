@@ -53,6 +53,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&args.telemetry.into())?;
     let mut options = NodeOptions::local(args.data_dir);
     options.begin_empty = args.begin_empty;
+    options.new_ca = args.new_ca;
     options.state_key = args.state_key.of_a_node()?;
     options.http = args.http;
     options.quic = args.quic;

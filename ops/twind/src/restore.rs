@@ -55,8 +55,8 @@ pub(crate) fn run(args: &RestoreArgs) -> anyhow::Result<()> {
     }
     if !manifest.keys {
         eprintln!(
-            "the backup has no keys: put the ca.pem and ca.key of its node into {} before the first start, or the node makes new ones and \
-             every gateway needs new credentials",
+            "the backup has no keys: put the ca.pem and ca.key of its node into {} before the first start; if they are lost, start once with \
+             --new-ca, which makes new ones, and every gateway then needs new credentials",
             args.data_dir.display()
         );
     }

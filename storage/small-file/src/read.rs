@@ -16,6 +16,12 @@ pub enum SmallFileError {
         /// What it is.
         kind: &'static str,
     },
+    /// Somebody named a pipe that lies in a folder.
+    #[error(
+        "it is a named pipe, into which nobody may ever write: give a regular file (or a link to one), or let the shell make the pipe, as \
+         with <(command)"
+    )]
+    NamedPipe,
     /// Too much.
     #[error("it has more than {bytes_max} bytes, which is the limit: is it the right file?")]
     TooLong {
@@ -47,11 +53,15 @@ pub fn read_small_text(path: &Path, bytes_max: u64) -> Result<String, SmallFileE
     text(read_small_file(path, bytes_max)?)
 }
 
-/// Reads what somebody named on a command line: a file, or a pipe or terminal that he writes into, of at most so many bytes.
+/// Reads what somebody named on a command line: a file, or a terminal or pipe that is open already, as a shell's `<(...)` is, of at most
+/// so many bytes. A pipe that lies in a folder is not waited for.
 pub fn read_given_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SmallFileError> {
     let file_type = fs::metadata(path)?.file_type();
     if file_type.is_dir() {
         return Err(SmallFileError::NotAFile { kind: kind_of(file_type) });
+    }
+    if is_named_pipe(path, file_type) {
+        return Err(SmallFileError::NamedPipe);
     }
     bounded(&File::open(path)?, bytes_max)
 }
@@ -74,6 +84,11 @@ pub fn check_regular(file: &File) -> Result<(), SmallFileError> {
 
 fn regular(file_type: FileType) -> Result<(), SmallFileError> {
     if file_type.is_file() { Ok(()) } else { Err(SmallFileError::NotAFile { kind: kind_of(file_type) }) }
+}
+
+/// One that only this process and its parent know leads nowhere: it is `pipe:[N]` in no folder. Elsewhere than on Linux nobody can tell.
+fn is_named_pipe(path: &Path, file_type: FileType) -> bool {
+    cfg!(target_os = "linux") && kind_of(file_type) == "pipe" && fs::canonicalize(path).is_ok()
 }
 
 fn bounded(file: &File, bytes_max: u64) -> Result<Vec<u8>, SmallFileError> {
@@ -139,18 +154,25 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     #[test]
-    fn what_somebody_names_may_be_a_pipe_and_has_a_bound() {
+    fn what_somebody_names_may_be_a_pipe_of_the_shell_and_has_a_bound() {
+        use std::io::Write as _;
+        use std::os::fd::AsRawFd as _;
+
         let folder = tempfile::tempdir().unwrap();
+        let (from, mut to) = io::pipe().unwrap();
+        to.write_all(b"12345").unwrap();
+        drop(to);
+        assert_eq!(read_given_text(Path::new(&format!("/dev/fd/{}", from.as_raw_fd())), 5).unwrap(), "12345");
+        // Nobody ever writes into this one.
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let writer = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || fs::write(pipe, "12345").unwrap()
-        });
-        assert_eq!(read_given_text(&pipe, 5).unwrap(), "12345");
-        writer.join().unwrap();
+        let refused = read_given_file(&pipe, 10).unwrap_err();
+        assert!(matches!(refused, SmallFileError::NamedPipe), "{refused}");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        assert!(matches!(read_given_file(&link, 10), Err(SmallFileError::NamedPipe)));
         let endless = read_given_file(Path::new("/dev/zero"), 10).unwrap_err();
         assert!(matches!(endless, SmallFileError::TooLong { bytes_max: 10 }), "{endless}");
         let folder = read_given_file(folder.path(), 10).unwrap_err();

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Bytes at the beginning of an outbox's file that are on the disk from its first start on, so that a start on a full disk has the dozen
+/// pages that its boot takes. redb begins with more, but in holes.
+pub const OUTBOX_KEPT_BYTES: u64 = 1024 * 1024;
 /// What opening an outbox may write before it is known to be one: repairing a file that a crash left takes some pages.
 pub const HELD_BACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Devices that one gateway keeps in mind. What the node accepts through one session.

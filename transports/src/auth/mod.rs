@@ -13,6 +13,8 @@
 mod asked;
 mod certificate;
 mod credentials;
+mod credentials_file;
+mod credentials_format;
 mod der;
 mod identity;
 mod proof;
@@ -21,7 +23,8 @@ mod secret;
 pub(crate) use asked::CertificateAsked;
 pub(crate) use certificate::hex;
 pub use certificate::{CertificateError, CertificateKey, GatewayKey, read_certificate, read_certificate_pem};
-pub use credentials::{Credentials, CredentialsError, CredentialsFile};
+pub use credentials::{Credentials, CredentialsError};
+pub use credentials_format::CredentialsFile;
 pub use identity::{ClientCertificate, Identity};
 pub use proof::{EXPORTER_BYTES, ExportError, export, proof_input};
 pub use secret::{GatewaySecret, PUBLIC_KEY_BYTES, SECRET_BYTES, SecretError, verify};

@@ -14,7 +14,8 @@ pub(crate) struct Backup {
     /// Without keys a cloud's metadata service is asked only if AWS_EC2_METADATA_DISABLED is false.
     #[arg(value_name = "DIR|S3")]
     pub(crate) target: Target,
-    /// Leave out the CA's key. Gateways trust a restored node only if `ca.pem` and `ca.key` are put into its directory, too.
+    /// Leave out the CA and its key. A node restored from it starts once its `ca.pem` and `ca.key` are put into its directory, as gateways
+    /// trust no other, or with `twind dev --new-ca`.
     #[arg(long)]
     pub(crate) without_keys: bool,
 }

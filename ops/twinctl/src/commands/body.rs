@@ -1,21 +1,19 @@
 //! JSON bodies from the command line, a file or standard input.
 
-use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use serde::de::IgnoredAny;
 
 use crate::failure::Failure;
+use crate::given::Given;
 use crate::limits::INPUT_BYTES_MAX;
 
 /// Takes `JSON`, `-` (standard input) or `@FILE`, and gives the JSON text unchanged.
 pub(crate) fn read(argument: &str) -> Result<String, Failure> {
     let text = match (argument, argument.strip_prefix('@')) {
-        ("-", _) => read_bounded("standard input", std::io::stdin().lock())?,
-        (_, Some(path)) => {
-            let file = File::open(path).map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
-            read_bounded(path, file)?
-        }
+        ("-", _) => read_given("-")?,
+        (_, Some(path)) => read_given(path)?,
         _ => argument.to_owned(),
     };
     // Sent as it was typed: reading and writing it again would reorder members and respell numbers.
@@ -25,7 +23,14 @@ pub(crate) fn read(argument: &str) -> Result<String, Failure> {
     }
 }
 
-pub(super) fn read_bounded(name: &str, source: impl Read) -> Result<String, Failure> {
+/// Reads a file, a pipe, or standard input (`-`).
+pub(super) fn read_given(path: &str) -> Result<String, Failure> {
+    let name = if path == "-" { "standard input" } else { path };
+    let given = Given::open(Path::new(path)).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+    read_bounded(name, given)
+}
+
+fn read_bounded(name: &str, source: impl Read) -> Result<String, Failure> {
     let mut text = String::new();
     source
         .take(INPUT_BYTES_MAX + 1)

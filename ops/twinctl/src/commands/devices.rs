@@ -1,12 +1,10 @@
 //! `twinctl site devices`: the ids that may be attached where a site's enrolment is `list`.
 
-use std::fs::File;
-
 use serde::Deserialize;
 use serde_json::json;
 use ureq::http::Method;
 
-use super::body::read_bounded;
+use super::body::read_given;
 use crate::api_path::ApiPath;
 use crate::client::{Ask, Client};
 use crate::failure::Failure;
@@ -78,11 +76,6 @@ fn list(client: &Client, output: Output, path: impl Fn() -> Result<ApiPath, Fail
 
 /// One id a line.
 fn ids(file: &str) -> Result<Vec<String>, Failure> {
-    let text = if file == "-" {
-        read_bounded("standard input", std::io::stdin().lock())?
-    } else {
-        let open = File::open(file).map_err(|error| Failure::Usage(format!("{file}: {error}")))?;
-        read_bounded(file, open)?
-    };
+    let text = read_given(file)?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect())
 }

@@ -6,6 +6,7 @@ mod bulk;
 mod credentials;
 mod doctor;
 mod object_store;
+mod pipes;
 mod requests;
 mod server;
 mod stream;

@@ -240,6 +240,79 @@ fn what_the_audit_log_has_no_room_for_is_told_as_the_disk_and_not_a_thousand_tim
     assert!((1..=3 * seconds + 6).contains(&told), "{told} lines in {seconds} s for {lost} that are lost");
 }
 
+/// What a batch of these lines was answered: a result a line.
+fn batch(node: &Twind, path: &str, lines: &[Value]) -> Vec<Value> {
+    let url = format!("{}/api/v1/{path}", node.ready["http"].as_str().unwrap());
+    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let answer = ureq::post(&url)
+        .header("Authorization", format!("Bearer {}", node.token))
+        .content_type("application/x-ndjson")
+        .send(&body)
+        .unwrap();
+    let results = answer.into_body().read_to_string().unwrap();
+    results.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_batch_on_a_full_disk_is_answered_item_by_item_as_soon_as_a_single_change() {
+    let Some(disk) = Disk::new("200m") else { return };
+    let node = Twind::start(&disk.data_dir());
+    let ids: Vec<String> = (0..300).map(|number| format!("t{number}")).collect();
+    let changes = |value: u64| ids.iter().map(|id| json!({"id": id, "tags": {"value": value}})).collect::<Vec<_>>();
+    assert!(batch(&node, "imports", &changes(1)).iter().all(|result| result["status"] == 201));
+    disk.fill();
+    until("it is looked", || ask(&node, "/readyz").0 == 503);
+    for path in ["twins:batchUpdate", "imports"] {
+        let begun = Instant::now();
+        let results = batch(&node, path, &changes(2));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{path}: {:?}", begun.elapsed());
+        assert_eq!(results.len(), ids.len());
+        let (status, single) = put(&node, "t7", 3);
+        for (result, id) in results.iter().zip(&ids) {
+            assert_eq!(result["id"], **id);
+            assert_eq!((&result["status"], &result["code"]), (&json!(status), &single["code"]), "{result}");
+            assert_eq!(result["retryAfterMs"], single["retryAfterMs"], "{result}");
+        }
+    }
+    disk.make_room();
+    until("a write", || put(&node, "t7", 9).0 == 200);
+    let results = batch(&node, "twins:batchUpdate", &changes(4));
+    assert!(results.iter().all(|result| result["status"] == 200), "{results:?}");
+    node.kill();
+}
+
+/// Others take the last byte while a batch is under way: what was given to the log waits there, and what comes behind it is refused.
+#[test]
+fn a_batch_that_meets_the_full_disk_is_answered_soon_and_to_its_end() {
+    let Some(disk) = Disk::new("200m") else { return };
+    let node = Twind::start(&disk.data_dir());
+    let changes = |value: u64| {
+        (0..2_000)
+            .map(|n| json!({"id": format!("t{n}"), "tags": {"value": value, "filler": "x".repeat(500)}}))
+            .collect::<Vec<_>>()
+    };
+    assert!(batch(&node, "imports", &changes(0)).iter().all(|result| result["status"] == 201));
+    disk.fill();
+    let mut slowest = Duration::ZERO;
+    // The first of them find what is left in the log's slots.
+    for value in 1..200 {
+        let begun = Instant::now();
+        let results = batch(&node, "twins:batchUpdate", &changes(value));
+        slowest = slowest.max(begun.elapsed());
+        assert_eq!(results.len(), 2_000);
+        let refused: Vec<&Value> = results.iter().filter(|result| result["status"] != 200).collect();
+        assert!(refused.iter().all(|result| result["retryAfterMs"].as_u64().is_some()), "{refused:?}");
+        if refused.len() == results.len() {
+            break;
+        }
+    }
+    println!("the slowest batch took {slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    disk.make_room();
+    until("a write", || put(&node, "t7", 9).0 == 200);
+    node.kill();
+}
+
 #[test]
 fn a_first_start_on_a_disk_that_is_too_small_says_how_much_it_needs() {
     let Some(disk) = Disk::new("48m") else { return };

@@ -5,6 +5,7 @@ mod batch;
 mod begin_empty;
 mod bulk;
 mod by_hand;
+mod ca_lost;
 mod certificates;
 mod certified;
 mod dead_letters;

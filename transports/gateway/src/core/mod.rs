@@ -43,6 +43,7 @@ use crate::core::sending::{Acks, UnderWay};
 use crate::core::twin::Twin;
 use crate::health::GatewayHealth;
 use crate::outbox::chunks::{Chunks, Left, lost_code};
+use crate::outbox::database::OutboxDatabase;
 use crate::outbox::dead_letters::DeadLetters;
 use crate::outbox::dictionary::Dictionary;
 use crate::outbox::file::Opened;
@@ -141,7 +142,7 @@ pub(crate) struct Core {
     pub(crate) health: GatewayHealth,
     random: u64,
     /// To read bodies that are not in memory; gone when the writer has ended, so that the file is free although receipts live on.
-    pub(crate) db: Option<Arc<redb::Database>>,
+    pub(crate) db: Option<Arc<OutboxDatabase>>,
 }
 
 /// All classes, those first that go first.

@@ -12,13 +12,15 @@ use twin_core::numbers::{Boot, OutboxId};
 use twin_transports::entropy::{Entropy, random_array};
 use twin_waiting_file::WaitingFile;
 
-use crate::limits::OUTBOX_CACHE_BYTES;
+use crate::limits::{OUTBOX_CACHE_BYTES, QUICK_REPAIR_FROM_BYTES};
+use crate::outbox::database::OutboxDatabase;
 use crate::outbox::disk::OutboxDisk;
 use crate::outbox::format::{
     CHUNKS, DEAD_LETTERS, FORMAT_VERSION, FORMAT_VERSION_MIN, META, META_KEY, NOTES, OutboxMeta, PATHS, POSITIONS,
     TWINS, encode_record,
 };
 use crate::outbox::held_file::HeldFile;
+use crate::outbox::kept_file::KeptFile;
 use crate::outbox::load::{LoadError, Loaded, load};
 use crate::outbox::row::{Laid, messages};
 use crate::outbox::space::{OutboxRoom, Space};
@@ -101,7 +103,7 @@ fn remedy(error: &redb::Error) -> &'static str {
 
 /// What the file held when it was opened; its boot has risen durably.
 pub(crate) struct Opened {
-    pub(crate) db: Database,
+    pub(crate) db: OutboxDatabase,
     pub(crate) outbox: OutboxId,
     pub(crate) boot: Boot,
     pub(crate) content: Loaded,
@@ -142,14 +144,17 @@ fn read(
     let path = disk.path();
     let failed = |source: redb::Error| OutboxError::Open { path: path.clone(), source: Box::new(source) };
     let space = Space::new(path.clone());
-    let held = HeldFile::new(backend);
+    let kept = KeptFile::new(backend).map_err(|error| failed(redb::Error::Io(error)))?;
+    let held = HeldFile::new(Box::new(kept.clone()));
     if is_new {
+        kept.keep();
         held.let_through().map_err(|error| failed(redb::Error::Io(error)))?;
     }
     let mut builder = Database::builder();
     builder.set_cache_size(OUTBOX_CACHE_BYTES);
     let file = WaitingFile::new(Box::new(held.clone()), OutboxRoom(Arc::clone(&space)));
     let db = builder.create_with_backend(file).map_err(|error| failed(error.into()))?;
+    let db = OutboxDatabase::new(db, held.clone());
     let (meta, content) = if is_new {
         (first_meta(entropy)?, Loaded::default())
     } else {
@@ -162,8 +167,10 @@ fn read(
     };
     // It is an outbox, and all of it can be read. What was refused before this line is as it was, to the byte.
     held.let_through().map_err(|error| failed(redb::Error::Io(error)))?;
+    kept.keep();
     let meta = OutboxMeta { format: FORMAT_VERSION, boot: meta.boot + 1, ..meta };
-    write_meta(&db, &meta).map_err(failed)?;
+    let file_bytes = held.len().map_err(|error| failed(redb::Error::Io(error)))?;
+    write_meta(&db, &meta, file_bytes).map_err(failed)?;
     if is_new {
         disk.put_in_place().map_err(|error| failed(redb::Error::Io(error)))?;
     }
@@ -204,9 +211,10 @@ fn read_meta(
     }
 }
 
-fn write_meta(db: &Database, meta: &OutboxMeta) -> Result<(), redb::Error> {
+fn write_meta(db: &Database, meta: &OutboxMeta, file_bytes: u64) -> Result<(), redb::Error> {
     let mut txn = db.begin_write()?;
-    txn.set_quick_repair(true);
+    // As the writer does: an account of the pages takes some, and those of a small file may be all that a full disk has.
+    txn.set_quick_repair(file_bytes >= QUICK_REPAIR_FROM_BYTES);
     txn.open_table(META)?.insert(META_KEY, encode_record(meta).as_slice())?;
     for result in [
         txn.open_table(CHUNKS).map(drop),

@@ -3,6 +3,8 @@
 //!
 //! What is written is held back, and read as if it were there, until the file is known for what it should be. Then it all goes to the
 //! file in the order in which it came, syncs included: whatever happens meanwhile, the file is as redb would have left it.
+//!
+//! In the end it may be held back again, for good: [`super::database`] says why.
 
 use std::io;
 use std::ops::Bound;
@@ -98,6 +100,11 @@ impl HeldFile {
         }
         self.0.through.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// From here on nothing goes to the file any more.
+    pub(crate) fn hold_back(&self) {
+        self.0.through.store(false, Ordering::Release);
     }
 
     fn is_through(&self) -> bool {
@@ -241,6 +248,11 @@ mod tests {
                 prop_assert_eq!(held.len().unwrap(), plain.len().unwrap());
             }
             held.let_through().unwrap();
+            held.hold_back();
+            held.set_len(len + 7).unwrap();
+            held.write(0, &[0xdd; 7]).unwrap();
+            held.sync_data().unwrap();
+            prop_assert_eq!(held.len().unwrap(), len + 7);
             let len = plain.len().unwrap();
             let (mut expected, mut found) = (vec![0; len as usize], vec![0; len as usize]);
             plain.read(0, &mut expected).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use twin_faulty_disk::FaultyDisk;
 use twin_gateway::redb::StorageBackend;
-use twin_gateway::{AppendError, Gateway, OUTBOX_FILE, Options, OutboxDisk, ReportError};
+use twin_gateway::{AppendError, Gateway, OUTBOX_FILE, Options, OutboxDisk, Report, ReportError};
 
 use crate::node::{Node, World, eventually, id, within};
 
@@ -106,14 +106,16 @@ async fn on_a_full_disk_what_the_node_acks_is_taken_and_the_backlog_is_sent() {
     let disk = FaultyDisk::new();
     // Nothing is written before it is durable with the node, if that is quick.
     let gateway = Gateway::open(options(&node, &disk)).unwrap();
-    let (label, other) = (id("label"), id("other"));
+    let label = id("label");
     within("the ack", gateway.report(&label, &json!({"n": 0})).await.unwrap().acked()).await.unwrap();
     eventually("what was attached is durable", || gateway.status().flash_written_bytes > 0).await;
     disk.leave_room(Some(0));
-    // One that has to be written finds that there is no room.
+    // What has to be written, and is more than the file keeps, finds that there is no room.
+    let filler = twin_core::json::parse(json!({"filler": "x".repeat(4_000)}).to_string().as_bytes(), "test").unwrap();
+    let fillers = (1..=400).map(|n| Report::new(id(&format!("filler-{n}")), filler.clone()).at("source", n));
     let found = tokio::spawn({
-        let (gateway, other) = (gateway.clone(), other.clone());
-        async move { gateway.report_at(&other, &json!({"filler": "x".repeat(4_000)}), "source", 1).await.map(drop) }
+        let (gateway, fillers) = (gateway.clone(), fillers.collect());
+        async move { gateway.report_all(fillers).await.map(drop) }
     });
     eventually("no room", || gateway.status().disk_full).await;
     for n in 1..=50 {
@@ -123,7 +125,7 @@ async fn on_a_full_disk_what_the_node_acks_is_taken_and_the_backlog_is_sent() {
     assert_eq!(node.world.reported(&label), r#"{"n":50}"#);
     // What its ack cannot promise alone is refused: a position, a device whose attachment the file does not know.
     for refused in [
-        gateway.report_at(&label, &json!({"n": 51}), "source", 2).await.unwrap_err(),
+        gateway.report_at(&label, &json!({"n": 51}), "source", 500).await.unwrap_err(),
         gateway.report(&id("new"), &json!({"n": 1})).await.unwrap_err(),
     ] {
         assert!(matches!(&refused, ReportError::Append(AppendError::NoRoom { .. })), "{refused}");
@@ -132,12 +134,12 @@ async fn on_a_full_disk_what_the_node_acks_is_taken_and_the_backlog_is_sent() {
     disk.leave_room(None);
     within("the promise", found).await.unwrap().unwrap();
     within("all acks", gateway.drained()).await.unwrap();
-    gateway.report_at(&label, &json!({"n": 52}), "source", 2).await.unwrap();
+    gateway.report_at(&label, &json!({"n": 52}), "source", 501).await.unwrap();
     gateway.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_waits_for_room_ends_when_it_is_told_to_and_its_start_says_why_not() {
+async fn a_gateway_that_waits_for_room_ends_when_it_is_told_to_and_starts_again() {
     let node = Node::start(World::new(true));
     let disk = FaultyDisk::new();
     let brief = Options { drain_timeout: Duration::ZERO, ..offline(options(&node, &disk)) };
@@ -149,13 +151,79 @@ async fn a_gateway_that_waits_for_room_ends_when_it_is_told_to_and_its_start_say
     let error = within("an answer", waiting).await.unwrap().unwrap_err();
     assert!(matches!(error, ReportError::NotDurable { .. }), "{error}");
     drop(gateway);
-    let error = Gateway::open(options(&node, &disk)).unwrap_err().to_string();
-    assert!(error.contains("/faulty/outbox.redb") && error.contains("has room"), "{error}");
-    disk.leave_room(None);
     let gateway = Gateway::open(options(&node, &disk)).unwrap();
     assert!(gateway.status().backlog_messages >= 1);
+    disk.leave_room(None);
     within("all acks", gateway.drained()).await.unwrap();
     gateway.shutdown().await;
+}
+
+/// A first start has none of the pages that are kept for later ones.
+#[tokio::test]
+async fn a_first_start_on_a_full_disk_says_why_not() {
+    let node = Node::start(World::new(true));
+    let disk = FaultyDisk::new();
+    disk.leave_room(Some(0));
+    let error = Gateway::open(options(&node, &disk)).unwrap_err().to_string();
+    assert!(error.contains("/faulty/outbox.redb") && error.contains("has room"), "{error}");
+}
+
+/// Stops it at once, with what it has.
+async fn stop(gateway: Gateway) {
+    gateway.shutdown().await;
+    drop(gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_stopped_opens_on_a_full_disk_sends_what_it_has_and_takes_more_once_there_is_room() {
+    let node = Node::start(World::new(true));
+    for (reports, bytes) in [(0, 0), (1, 10), (7, 200), (400, 200), (700, 4_000)] {
+        let disk = FaultyDisk::new();
+        let brief = || Options { drain_timeout: Duration::ZERO, ..offline(options(&node, &disk)) };
+        let label = id(&format!("label-{reports}"));
+        let gateway = Gateway::open(brief()).unwrap();
+        for n in 1..=reports {
+            let report = json!({ "n": n, "filler": "x".repeat(bytes) });
+            gateway.report(&label, &report).await.unwrap();
+        }
+        let messages = gateway.status().backlog_messages;
+        stop(gateway).await;
+        disk.leave_room(Some(0));
+        // As often as its supervisor likes to start it.
+        for round in 0..20 {
+            let opened = Gateway::open(brief());
+            let gateway = opened.unwrap_or_else(|error| panic!("{reports} reports, start {round}: {error}"));
+            assert_eq!(gateway.status().backlog_messages, messages);
+            stop(gateway).await;
+        }
+        let gateway = Gateway::open(options(&node, &disk)).unwrap();
+        if reports > 0 {
+            within("all acks", gateway.drained()).await.unwrap();
+            assert!(node.world.reported(&label).ends_with(&format!("\"n\":{reports}}}")));
+        }
+        // Whatever this needs, it gets with the room.
+        let last = tokio::spawn({
+            let (gateway, label) = (gateway.clone(), label.clone());
+            async move { gateway.report_at(&label, &json!({"n": 999}), "source", 1).await.map(drop) }
+        });
+        // Long enough for it to meet the full disk.
+        let finds_out = async {
+            while !last.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        drop(tokio::time::timeout(A_WHILE, finds_out).await);
+        disk.leave_room(None);
+        // Refused by name meanwhile, or promised now.
+        if let Err(refused) = within("an answer", last).await.unwrap() {
+            assert!(matches!(&refused, ReportError::Append(AppendError::NoRoom { .. })), "{refused}");
+            eventually("reports are taken again", || !gateway.status().disk_full).await;
+            gateway.report_at(&label, &json!({"n": 999}), "source", 1).await.unwrap();
+        }
+        within("all acks", gateway.drained()).await.unwrap();
+        assert!(node.world.reported(&label).contains("\"n\":999"));
+        stop(gateway).await;
+    }
 }
 
 /// A file system of its own, of this size; gone at the end.
@@ -208,4 +276,30 @@ async fn a_real_disk_without_room_is_no_other() {
     assert_eq!(node.world.reported(&label), r#"{"n":3}"#);
     gateway.shutdown().await;
     drop(gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_stopped_opens_on_a_real_disk_of_which_others_took_the_last_byte() {
+    let Some(mounted) = Mounted::new("8m") else {
+        println!("SKIPPED: mounting a tmpfs of 8 MB needs root");
+        return;
+    };
+    let node = Node::start(World::new(true));
+    let (state, others) = (mounted.0.path().join("state"), mounted.0.path().join("others"));
+    let brief = |options| Options { drain_timeout: Duration::ZERO, ..options };
+    let gateway = Gateway::open(brief(offline(node.options("g1", &state)))).unwrap();
+    let label = id("label");
+    gateway.report(&label, &json!({"n": 1})).await.unwrap();
+    stop(gateway).await;
+    let mut taken = std::fs::File::create(&others).unwrap();
+    while io::Write::write_all(&mut taken, &[7; 4096]).is_ok() {}
+    for _ in 0..5 {
+        stop(Gateway::open(brief(offline(node.options("g1", &state)))).unwrap()).await;
+    }
+    let gateway = Gateway::open(node.options("g1", &state)).unwrap();
+    within("all acks", gateway.drained()).await.unwrap();
+    assert_eq!(node.world.reported(&label), r#"{"n":1}"#);
+    std::fs::remove_file(others).unwrap();
+    gateway.report(&label, &json!({"n": 2})).await.unwrap();
+    stop(gateway).await;
 }

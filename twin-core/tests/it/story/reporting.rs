@@ -1,12 +1,17 @@
 //! Reports and their numbers.
 
-use twin_core::command::{Answer, StateBody};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use twin_core::command::{Answer, Command, StateBody};
 use twin_core::event::OutboundKind;
 use twin_core::numbers::{Seq, Version};
+use twin_core::path::Path;
 use twin_core::refusal::Refusal;
+use twin_core::report::PackedReport;
 use twin_core::rows::RowKind;
 
-use super::{Stored, gateway, json, sender, set};
+use super::{Stored, gateway, json, path, sender, set};
 
 #[test]
 fn a_registered_device_attaches_reports_and_is_read() {
@@ -104,4 +109,28 @@ fn the_hot_row_of_a_usual_report_stays_small() {
     let json_bytes = twin_core::json::compact_len(&twin.twin.document().unwrap().reported);
     let row_bytes = twin.rows.hot.as_ref().unwrap().len();
     assert!(row_bytes < 600, "{row_bytes} B for {json_bytes} B with metadata");
+}
+
+/// What observers may come back for is kept for a while, 65,536 events of it: each would keep the frame that it came in, with all the
+/// other reports in it.
+#[test]
+fn an_event_keeps_neither_the_frame_that_its_report_came_in_nor_the_table_of_its_stream() {
+    let (mut twin, g1) = (Stored::registered(), sender("g1", 1, 0));
+    twin.attach(&g1, 0).unwrap();
+    let table: Arc<[Path]> = ["/a", "/b", "/c"].map(path).into();
+    // New to the document, so made by the tree; and then merged into the bytes that stand.
+    for (seq, value) in [(1, 5), (2, 6)] {
+        let mut frame = vec![0xc1; 68 * 1024];
+        let report = [0x91, 0x92, 0x01, 0x81, 0xa1, b's', value];
+        frame[1000..][..report.len()].copy_from_slice(&report);
+        let frame = Bytes::from(frame);
+        let report = PackedReport::new(Arc::clone(&table), frame.slice(1000..1000 + report.len())).unwrap();
+        let (first, last) = (Seq::new(seq), Seq::new(seq));
+        let step = twin.step(Command::Report { sender: g1.clone(), first, last, report });
+        let [event] = &step.events[..] else { panic!("{step:?}") };
+        let OutboundKind::Reported { ops, .. } = &event.kind else { panic!("{event:?}") };
+        assert_eq!(ops.unpack(), [set("/b", i64::from(value))]);
+        assert!(frame.try_into_mut().is_ok(), "report {seq}: somebody keeps the frame");
+        assert_eq!(Arc::strong_count(&table), 1, "report {seq}: somebody keeps the table");
+    }
 }

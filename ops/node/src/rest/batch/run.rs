@@ -15,6 +15,7 @@ use twin_cluster::Cluster;
 use twin_core::command::Answer;
 use twin_core::grain::Reply;
 use twin_core::refusal::Refusal;
+use twin_storage::Budgets;
 use twin_transports::server::Submission;
 
 use super::super::Rest;
@@ -45,6 +46,7 @@ struct Ready {
 pub(super) struct Batch<J: Job> {
     job: J,
     cluster: Cluster,
+    budgets: Arc<Budgets>,
     metrics: BatchMetrics,
     counts: ItemCounts,
     tally: Tally,
@@ -92,6 +94,7 @@ impl<J: Job> Batch<J> {
         Self {
             job,
             cluster: rest.cluster.clone(),
+            budgets: Arc::clone(&rest.budgets),
             metrics,
             counts,
             tally,
@@ -159,7 +162,9 @@ impl<J: Job> Batch<J> {
             Err(refusal) => {
                 let now = Instant::now();
                 let is_pressed = matches!(refusal, Refusal::Busy { .. } | Refusal::Unavailable { .. });
-                let waits = is_pressed && !self.closing.is_cancelled() && self.stall.has_patience(now, BATCH_PATIENCE);
+                // Room on a disk is made by people: who sends one change is told at once, and so is who sends many.
+                let will_pass = !self.closing.is_cancelled() && !self.budgets.disk_is_full();
+                let waits = is_pressed && will_pass && self.stall.has_patience(now, BATCH_PATIENCE);
                 match (&refusal, refusal.retry_after()) {
                     // Busy means that nothing was done.
                     (Refusal::Busy { .. }, Some(after)) if waits && !self.window.is_overtaken(item) => {

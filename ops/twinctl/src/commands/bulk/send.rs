@@ -7,7 +7,6 @@
 //! later ones of its twin are sent again as well.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -22,6 +21,7 @@ use super::progress::Progress;
 use crate::api_path::ApiPath;
 use crate::client::{Ask, Client};
 use crate::failure::Failure;
+use crate::given::Given;
 use crate::limits::{BULK_FAILURES_SHOWN_MAX, BULK_SLICE_BYTES_MAX, BULK_SLICE_ITEMS_MAX};
 use crate::output::{self, Output};
 use crate::problem::Problem;
@@ -83,14 +83,9 @@ impl<'a> Sending<'a> {
 
     fn run(mut self, file: &Path) -> Result<(), Failure> {
         let wrong = |error: io::Error| Failure::Usage(format!("{}: {error}", file.display()));
-        let (mut reader, length): (Box<dyn BufRead>, _) = if file == Path::new("-") {
-            (Box::new(io::stdin().lock()), None)
-        } else {
-            let file = File::open(file).map_err(wrong)?;
-            let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
-            (Box::new(BufReader::with_capacity(256 * 1024, file)), length)
-        };
-        let progress = Progress::new(length);
+        let given = Given::open(file).map_err(wrong)?;
+        let progress = Progress::new(given.length());
+        let mut reader = BufReader::with_capacity(256 * 1024, given);
         let mut place = Place::default();
         let stopped = loop {
             let (slice, unread) = read_slice(&mut reader, &mut place);
