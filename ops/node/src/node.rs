@@ -20,7 +20,7 @@ use twin_storage::{
     Budgets, DataFile, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
 };
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
-use twin_transports::tls::{NodeCertificates, Reloaded, TlsError};
+use twin_transports::tls::{NodeCertificates, Reloaded};
 
 use crate::audit::{Audit, Event, Watch};
 use crate::error::NodeError;
@@ -28,6 +28,7 @@ use crate::identity;
 use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
+use crate::reload::{self, ReloadError};
 use crate::rest::{Backups, Pace, Rest, RestServer, Serves, answering};
 use crate::telemetry;
 use crate::token::TokenFile;
@@ -192,13 +193,9 @@ impl Node {
     }
 
     /// Reads the certificate files again; new connections are shown the new certificates. What is bad is refused, and all stays as it
-    /// was.
-    pub async fn reload_certificates(&self) -> Result<Reloaded, TlsError> {
-        let certificates = Arc::clone(&self.certificates);
-        match tokio::task::spawn_blocking(move || certificates.reload()).await {
-            Ok(reloaded) => reloaded,
-            Err(died) => std::panic::resume_unwind(died.into_panic()),
-        }
+    /// was. `who` asked for it, for the audit log.
+    pub async fn reload_certificates(&self, who: &str) -> Result<Reloaded, ReloadError> {
+        reload::reload(Arc::clone(&self.certificates), &self.audit, who).await
     }
 
     /// The cluster part, for whoever runs the node in its own process.
