@@ -7,6 +7,7 @@ mod bulk;
 mod by_hand;
 mod certificates;
 mod certified;
+mod compose;
 mod dead_letters;
 mod demo;
 mod deployment;
