@@ -11,6 +11,7 @@ pub mod limits;
 mod metrics;
 mod node;
 mod options;
+mod reload;
 mod rest;
 pub mod restore;
 pub mod telemetry;
@@ -19,6 +20,7 @@ pub mod token;
 pub use error::NodeError;
 pub use node::Node;
 pub use options::NodeOptions;
+pub use reload::ReloadError;
 pub use twin_storage::StateKey;
 pub use twin_transports::swap::CertificateFiles;
 

@@ -28,6 +28,7 @@ use crate::identity;
 use crate::limits::{AUDIT_WINDOW, BATCHES_MAX, EXPORTS_MAX, OBSERVERS_MAX, PROGRESS_RETRY};
 use crate::metrics::{Metrics, Sources};
 use crate::options::NodeOptions;
+use crate::reload::{self, ReloadError};
 use crate::rest::{Backups, Pace, Rest, RestServer, Serves, answering};
 use crate::telemetry;
 use crate::token::TokenFile;
@@ -209,13 +210,9 @@ impl Node {
     }
 
     /// Reads the certificate files again; new connections are shown the new certificates. What is bad is refused, and all stays as it
-    /// was.
-    pub async fn reload_certificates(&self) -> Result<Reloaded, TlsError> {
-        let certificates = Arc::clone(&self.certificates);
-        match tokio::task::spawn_blocking(move || certificates.reload()).await {
-            Ok(reloaded) => reloaded,
-            Err(died) => std::panic::resume_unwind(died.into_panic()),
-        }
+    /// was. `who` asked for it, for the audit log.
+    pub async fn reload_certificates(&self, who: &str) -> Result<Reloaded, ReloadError> {
+        reload::reload(Arc::clone(&self.certificates), &self.audit, who).await
     }
 
     /// The cluster part, for whoever runs the node in its own process.

@@ -113,7 +113,7 @@ async fn reload_on_hangup(mut hangup: Signal, node: &Node) -> std::convert::Infa
         if hangup.recv().await.is_none() {
             return std::future::pending().await;
         }
-        match node.reload_certificates().await {
+        match node.reload_certificates("signal").await {
             Ok(now) => tracing::info!(
                 quic = now.quic_sha256,
                 rest = now.rest_sha256,

@@ -43,6 +43,8 @@ pub use crate::gateway::{DesiredChanges, Gateway};
 pub use crate::health::GatewayHealth;
 pub use crate::method::{MethodAnswer, MethodCall};
 pub use crate::options::{Options, TraceBatch};
+#[doc(hidden)]
+pub use crate::outbox::any_rows::outbox_rows_again;
 pub use crate::outbox::body::Body;
 pub use crate::outbox::dead_letters::{DeadLetter, DeadLetterId};
 pub use crate::outbox::disk::{DirectoryDisk, OUTBOX_FILE, OutboxDisk};

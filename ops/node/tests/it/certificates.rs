@@ -135,16 +135,16 @@ async fn a_certificate_from_elsewhere_is_read_again_and_one_that_does_not_fit_it
     options.http = ([0, 0, 0, 0], 0).into();
     options.rest_certificate = Some(files.clone());
     let (node, ..) = start(options.clone()).await;
-    let shown = node.reload_certificates().await.unwrap();
+    let shown = node.reload_certificates("signal").await.unwrap();
     write(&second.0, &second.1);
-    let changed = node.reload_certificates().await.unwrap();
+    let changed = node.reload_certificates("signal").await.unwrap();
     assert_ne!(changed.rest_sha256, shown.rest_sha256);
     assert_ne!(changed.quic_sha256, changed.rest_sha256, "gateways see the node's own");
     write(&second.0, &first.1);
-    let refused = node.reload_certificates().await.unwrap_err().to_string();
+    let refused = node.reload_certificates("signal").await.unwrap_err().to_string();
     assert!(refused.contains("rest.key") && refused.contains("stays"), "{refused}");
     write("no PEM", &first.1);
-    assert!(node.reload_certificates().await.is_err());
+    assert!(node.reload_certificates("signal").await.is_err());
     node.shutdown().await;
     assert!(Node::start(options).await.is_err(), "and no node starts with it");
 }

@@ -161,3 +161,56 @@ async fn an_observer_hears_only_of_the_twins_and_the_place_that_it_asked_for() {
     client.get("twins/screen-1/events?prefix=a").problem(400);
     world.node.shutdown().await;
 }
+
+/// The number in an event's id.
+fn number(id: &str) -> u64 {
+    id.split_once('-').unwrap().1.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_that_does_not_read_is_told_how_much_it_missed_and_can_have_it() {
+    /// More than an observer may be behind (8,192), and than the buffers of both sides hold, with events of so many bytes.
+    const EVENTS: usize = 16_000;
+    const EVENT_BYTES: usize = 500;
+    let world = World::start().await;
+    let client = world.client();
+    client.put("twins/t", json!({})).expect(201);
+    let mut events = client.observe_narrowly("events");
+    let begun = events.next_id();
+    let text = "x".repeat(EVENT_BYTES);
+    for batch in 0..EVENTS / 500 {
+        let line = |n: usize| json!({"id": "t", "desired": {"n": format!("{batch} {n} {text}")}}).to_string();
+        let lines = (0..500).map(line).collect::<Vec<_>>().join("\n");
+        let ndjson = [("Content-Type", "application/x-ndjson")];
+        client.send("POST", "twins:batchUpdate", &ndjson, Some(lines.as_bytes())).expect(200);
+    }
+    // Only now it reads.
+    let (mut told, mut missed, mut last) = (0, 0, number(&begun));
+    let mut before_the_gap = None;
+    while told + missed < EVENTS as u64 {
+        let (kind, data) = events.next();
+        if kind == "lagged" {
+            let id = if events.id.is_empty() { begun.clone() } else { events.id.clone() };
+            before_the_gap.get_or_insert((id, data["missed"].as_u64().unwrap()));
+            missed += data["missed"].as_u64().unwrap();
+            last += data["missed"].as_u64().unwrap();
+            continue;
+        }
+        told += 1;
+        last += 1;
+        assert_eq!(
+            (kind.as_str(), number(&events.id)),
+            ("desired", last),
+            "what it was not told it was told that it missed"
+        );
+    }
+    println!("{told} told, {missed} missed");
+    let (heard, gap) = before_the_gap.expect("it was told of a gap");
+    // All of the gap is there for whoever comes back to where it began.
+    let mut again = client.observe_after("events", &heard);
+    for n in 1..=gap + 1 {
+        assert_eq!(again.next().0, "desired");
+        assert_eq!(number(&again.id), number(&heard) + n);
+    }
+    world.node.shutdown().await;
+}

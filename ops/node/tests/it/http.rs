@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// Longest wait for anything.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -131,7 +132,16 @@ impl Client {
     }
 
     fn open_with(&self, method: &str, path: &str, more: &str) -> (u16, Vec<(String, String)>, BufReader<TcpStream>) {
-        let mut stream = self.connect();
+        self.open_on(self.connect(), method, path, more)
+    }
+
+    fn open_on(
+        &self,
+        mut stream: TcpStream,
+        method: &str,
+        path: &str,
+        more: &str,
+    ) -> (u16, Vec<(String, String)>, BufReader<TcpStream>) {
         let head = format!(
             "{method} /api/v1/{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{more}\r\n",
             self.addr, self.token
@@ -147,13 +157,27 @@ impl Client {
         self.events(path, "")
     }
 
+    /// Opens an event stream over a connection that takes little that is not read.
+    pub fn observe_narrowly(&self, path: &str) -> Events {
+        let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&self.addr.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        self.events_of(stream, path, "")
+    }
+
     /// Takes up an event stream after the event with this id.
     pub fn observe_after(&self, path: &str, id: &str) -> Events {
         self.events(path, &format!("Last-Event-ID: {id}\r\n"))
     }
 
     fn events(&self, path: &str, more: &str) -> Events {
-        let (status, headers, reader) = self.open_with("GET", path, more);
+        self.events_of(self.connect(), path, more)
+    }
+
+    fn events_of(&self, stream: TcpStream, path: &str, more: &str) -> Events {
+        let (status, headers, reader) = self.open_on(stream, "GET", path, more);
         assert_eq!(status, 200);
         let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         assert_eq!(kind, Some("text/event-stream"));

@@ -4,6 +4,7 @@
 mod access;
 mod alarms;
 mod audit;
+mod audited;
 mod batch;
 mod batch_clients;
 mod batch_get;

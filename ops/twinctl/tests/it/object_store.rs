@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use twin_backup::{Frame, Manifest, Writer};
+use twin_visible_skip::skipped;
 
 use crate::backup::node_that_says;
 use crate::twinctl::{Operator, Ran, command};
@@ -24,7 +25,7 @@ impl Moto {
     fn start() -> Option<Self> {
         let there = Command::new("moto_server").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !there.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED backups to an object store: no moto_server here");
+            skipped("backups to an object store: no moto_server here");
             return None;
         }
         let mut process = Command::new("moto_server")

@@ -8,6 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
 use twin_node::{Node, NodeOptions};
+use twin_visible_skip::skipped;
 
 use crate::server::{Server, json};
 use crate::twinctl::Operator;
@@ -57,7 +58,7 @@ fn own_address() -> Option<IpAddr> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_node_is_operated_over_the_network_and_a_wrong_ca_or_name_says_what_to_do() {
     let Some(address) = own_address() else {
-        eprintln!("SKIPPED twinctl beyond loopback: this machine has no other address");
+        skipped("twinctl beyond loopback: this machine has no other address");
         return;
     };
     let operator = Operator::new();

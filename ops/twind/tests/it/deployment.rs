@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use twin_visible_skip::skipped;
+
 const UNIT: &str = include_str!("../../../deploy/twind.service");
 const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");
 
@@ -54,12 +56,12 @@ fn the_unit_is_as_closed_as_it_can_be() {
     let unit = deploy("twind.service");
     let analyze = |args: &[&str]| Command::new("systemd-analyze").args(args).arg(&unit).output();
     match analyze(&["security", "--offline=true", &format!("--threshold={EXPOSURE_MAX}")]) {
-        Err(error) => eprintln!("SKIPPED systemd-analyze security: {error}"),
+        Err(error) => skipped(&format!("systemd-analyze security: {error}")),
         Ok(output) => {
             let said =
                 format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             if said.contains("unrecognized option") {
-                eprintln!("SKIPPED systemd-analyze security: {said}");
+                skipped(&format!("systemd-analyze security: {said}"));
                 return;
             }
             assert!(output.status.success(), "{said}");
@@ -98,7 +100,7 @@ fn the_images_root_holds_what_the_program_needs() {
     let output = inside(&["--version"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if said.contains("cannot change root directory") || said.contains("Operation not permitted") {
-        eprintln!("SKIPPED the image's root: {said}");
+        skipped(&format!("the image's root: {said}"));
         return;
     }
     assert!(output.status.success(), "{said}");

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use twin_visible_skip::skipped;
 
 use crate::process::{Twind, twind};
 
@@ -25,7 +26,7 @@ impl Disk {
             .status()
             .is_ok_and(|status| status.success());
         if !mounted {
-            println!("SKIPPED: mounting a tmpfs of {size} needs root");
+            skipped(&format!("a node on a full disk: mounting a tmpfs of {size} needs root"));
         }
         mounted.then_some(Self(dir))
     }
@@ -155,7 +156,7 @@ fn a_start_whose_log_finds_no_room_says_so_and_goes_on_by_itself() {
     node.kill();
     let dug = Command::new("fallocate").arg("--dig-holes").arg(data_dir.join("log.journal")).status();
     if !dug.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: there is no fallocate that digs holes");
+        skipped("a start whose log finds no room: there is no fallocate that digs holes");
         return;
     }
     disk.fill();

@@ -8,6 +8,7 @@ mod by_hand;
 mod ca_lost;
 mod certificates;
 mod certified;
+mod compose;
 mod dead_letters;
 mod demo;
 mod deployment;

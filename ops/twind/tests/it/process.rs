@@ -136,6 +136,17 @@ impl Twind {
         value.unwrap_or_else(|| panic!("{name} is not in\n{answer}"))
     }
 
+    /// What the process has taken of the cores so far, in its own time and in the kernel's.
+    pub fn cpu_time(&self) -> Duration {
+        // The kernel tells it in hundredths of a second, whatever its own clock is.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name, in parentheses, may hold anything; behind it come the third field and all after it.
+        let mut fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(14 - 3);
+        let mut ticks = || fields.next().unwrap().parse::<u32>().unwrap();
+        TICK * (ticks() + ticks())
+    }
+
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -4,8 +4,9 @@
 //! [`dictionary`] which numbers its paths have. [`disk`] says where the file comes from, [`space`] lets its writes wait for room; [`file`] opens it ([`held_file`]
 //! leaves it as it is until it is known for an outbox, [`kept_file`] keeps some room for the next start), [`database`] is what it is then, [`load`] reads it, [`queue`] says what is to be written and when, [`writer`] is the
 //! one thread that commits (many appends, one fsync), [`lane`] and [`chunks`] mirror it for sending, [`coalesce`] merges neighbours near the cap, [`dead_letters`] keeps
-//! what was refused for good, [`flash`] is the budget of what is written.
+//! what was refused for good, [`flash`] is the budget of what is written. [`any_rows`] is for the fuzz target.
 
+pub(crate) mod any_rows;
 pub(crate) mod body;
 pub(crate) mod chunks;
 pub(crate) mod coalesce;

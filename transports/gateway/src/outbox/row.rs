@@ -98,9 +98,14 @@ fn laid(row: &[u8], at: usize) -> Option<Laid> {
     (body.end <= row.len()).then_some(Laid { place, all: at..body.end, header, body })
 }
 
-/// Reads a header.
+/// Reads a header. Its last number is one.
 pub(crate) fn decode_header(key: u64, bytes: &[u8]) -> Result<Header, RowError> {
-    rmp_serde::from_slice(bytes).map_err(|error| RowError { key, message: error.to_string() })
+    let header: Header = rmp_serde::from_slice(bytes).map_err(|error| RowError { key, message: error.to_string() })?;
+    if header.first.get().checked_add(header.more).is_none() {
+        let message = format!("number {} and {} more are no numbers", header.first.get(), header.more);
+        return Err(RowError { key, message });
+    }
+    Ok(header)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::json;
 use twin_faulty_disk::FaultyDisk;
 use twin_gateway::redb::StorageBackend;
 use twin_gateway::{AppendError, Gateway, OUTBOX_FILE, Options, OutboxDisk, Report, ReportError};
+use twin_visible_skip::skipped;
 
 use crate::node::{Node, World, eventually, id, within};
 
@@ -251,7 +252,7 @@ impl Drop for Mounted {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_disk_without_room_is_no_other() {
     let Some(mounted) = Mounted::new("3m") else {
-        println!("SKIPPED: mounting a tmpfs of 3 MB needs root");
+        skipped("an outbox on a real full disk: mounting a tmpfs of 3 MB needs root");
         return;
     };
     let node = Node::start(World::new(true));

@@ -2,22 +2,20 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::crowd::{Arrival, besieged_by};
 use super::others::Others;
-use super::{STRANGERS_MAX, alone, attackers, stayed_small};
+use super::watched::Watched;
+use super::{STRANGERS_MAX, alone, attackers};
 use crate::process::Twind;
 
-/// How long the siege goes on once all were there.
-const SIEGE: Duration = Duration::from_secs(6);
-
 /// What a stranger does with its connection, until the node closes it.
-async fn behave(number: usize, addr: SocketAddr) -> std::io::Result<()> {
+async fn behave(number: usize, addr: SocketAddr, arrival: Arrival) -> std::io::Result<()> {
     let mut stream = tokio::net::TcpStream::connect(addr).await?;
+    arrival.connected();
     match number % 32 {
         // Asks for long answers and reads none.
         0 => {
@@ -41,44 +39,19 @@ async fn behave(number: usize, addr: SocketAddr) -> std::io::Result<()> {
 }
 
 #[test]
-fn thousands_of_connections_without_a_token_hold_up_nobody() {
+fn ten_thousand_connections_without_a_token_hold_up_nobody() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let node = Twind::start(dir.path());
     let others = Others::begin(&node);
-    let (before, count) = (node.resident_bytes(), attackers(3_000));
-    let addr = node.ready["http"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let most = runtime.block_on(async {
-        let tried = Arc::new(AtomicUsize::new(0));
-        for number in 0..count {
-            let tried = tried.clone();
-            tokio::spawn(async move {
-                loop {
-                    tried.fetch_add(1, Ordering::Relaxed);
-                    let _ = behave(number, addr).await;
-                    // Whoever was cut comes again; all of them together a thousand times a second.
-                    tokio::time::sleep(Duration::from_secs(10)).await;
-                }
-            });
-            if number % 64 == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-        let (mut most, begun) = (0, Instant::now());
-        while begun.elapsed() < SIEGE {
-            most = most.max(node.resident_bytes());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        assert!(tried.load(Ordering::Relaxed) >= count);
-        most
-    });
+    let mut watched = Watched::begin(&node);
+    let addr = node.door.addr;
+    besieged_by(attackers("the REST", 1), &mut watched, move |number, arrival| behave(number, addr, arrival));
     let (open, cut) = (node.metric("twinmesh_http_strangers"), node.metric("twinmesh_http_strangers_cut_total"));
     println!("{open} strangers are connected, {cut} were cut");
     others.went_on();
     assert!(open <= STRANGERS_MAX && cut > 0, "{open} {cut}");
-    stayed_small(&node, before, most);
-    drop(runtime);
+    watched.stayed_in_its_bounds();
     node.kill();
 }
 

@@ -262,6 +262,8 @@ pub(super) struct NaiveNode {
     pub(super) effects: BTreeMap<(TwinId, Stay, u64), u32>,
     /// Alarms taken, by twin and name, in the order of coming.
     pub(super) alarms: Vec<(String, String)>,
+    /// How often each number of an alarm took effect, be it only as one that is lost.
+    pub(super) alarm_effects: BTreeMap<(TwinId, Stay, u64), u32>,
 }
 
 impl NaiveNode {
@@ -334,6 +336,9 @@ impl NaiveNode {
             }
             let from = std::mem::replace(seen, last) + 1;
             if let Body::Alarm(alarm) = body {
+                for number in from..=last {
+                    *self.alarm_effects.entry((message.twin.clone(), message.stay, number)).or_default() += 1;
+                }
                 self.alarms.extend(alarm.map(|alarm| (message.twin.to_string(), alarm.name)));
                 continue;
             }

@@ -3,6 +3,7 @@
 mod alarms;
 mod cap;
 mod chunks;
+mod corpus;
 mod cost;
 mod credit;
 mod dead_letters;

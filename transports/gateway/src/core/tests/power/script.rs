@@ -1,4 +1,4 @@
-//! Everything that a gateway does with its outbox, in a small way: appends with and without a link, lost answers, removals and
+//! Everything that a gateway does with its outbox, in a small way: appends with and without a link, alarms, lost answers, removals and
 //! notes, refusals, stays that end, a source's positions, merged reports and rewritten rows near the cap, a restart, a new identity.
 
 use std::sync::Arc;
@@ -41,9 +41,13 @@ pub(super) struct World {
 /// A node that refuses what is bad.
 fn strict() -> NaiveNode {
     NaiveNode::refusing(|_, body| {
-        let Body::State(StateBody::Report(ops)) = body else { return None };
         let bad = |op: &Op| matches!(op, Op::Set { value: Value::String(text), .. } if text.starts_with(BAD));
-        ops.iter().any(bad).then(|| {
+        let is_bad = match body {
+            Body::State(StateBody::Report(ops)) => ops.iter().any(bad),
+            Body::Alarm(Some(alarm)) => alarm.name.starts_with(BAD),
+            _ => false,
+        };
+        is_bad.then(|| {
             Refusal::Rule(RuleViolation { code: BAD.into(), pointer: "/v".into(), message: BAD.into(), limit: None })
         })
     })
@@ -74,6 +78,7 @@ impl World {
         for round in 0..3 {
             self.report_all(&TWINS[1..]);
             self.event("a");
+            self.alarm("b", "door");
             self.row();
             self.commit(round == 1)?;
         }
@@ -81,6 +86,7 @@ impl World {
         for round in 0..4 {
             self.online();
             self.report(TWINS[1 + round % 3], "v");
+            self.alarm(TWINS[1 + round % 3], "heat");
             self.bench.exchange(&mut self.node);
             self.commit(false)?;
             if round == 1 {
@@ -90,6 +96,8 @@ impl World {
         self.commit(true)?;
         // Refused for good, with others behind it; a row that is not promised before it is durable.
         self.say("b", format!("{BAD} 1"));
+        self.alarm("b", BAD);
+        self.alarm("b", "door");
         self.report("b", "w");
         self.event("b");
         self.exchange_all();
@@ -100,6 +108,7 @@ impl World {
         self.exchange_all();
         // The device goes and comes: its old stay is drained, its new one waits for that.
         self.report("c", "v");
+        self.alarm("c", "door");
         self.bench.core.detach(&id("c"), self.bench.now);
         self.report("c", "v");
         self.exchange_all();
@@ -131,6 +140,8 @@ impl World {
         for round in 0..30 {
             self.report(TWINS[1 + round % 3], &format!("a rather long name of a property {}", round % 2));
             if round % 6 == 5 {
+                // It has a share of its own.
+                self.alarm("c", "full");
                 self.commit(round % 12 == 5)?;
             }
         }
@@ -144,6 +155,7 @@ impl World {
         self.commit(true)?;
         // Started again with a backlog.
         self.report_all(&TWINS[1..]);
+        self.alarm("a", "door");
         self.row();
         self.commit(false)?;
         self.restart()?;
@@ -188,8 +200,10 @@ impl World {
 
     /// The node takes it, and the link is gone before it says so.
     fn lose_answer(&mut self) {
-        if let Some(batch) = self.bench.take() {
-            self.node.take(&batch);
+        for class in [Class::State, Class::Alarm] {
+            if let Some(batch) = self.bench.take_of(class) {
+                self.node.take(&batch);
+            }
         }
         self.bench.core.disconnected();
     }
@@ -228,6 +242,14 @@ impl World {
         let drafts = Drafts::one(id(twin), &Body::Event("e".into(), payload), &self.bench.core.dictionary);
         if let Ok(stamped) = self.bench.append(drafts) {
             self.witness.took(&self.bench.core, stamped, std::mem::take(&mut self.bench.promises));
+        }
+    }
+
+    /// Raises one whose name begins like this, and was not raised before.
+    fn alarm(&mut self, twin: &str, kind: &str) {
+        let name = format!("{kind} {}", self.next());
+        if let Ok(stamped) = self.bench.alarm(twin, &name) {
+            self.witness.took(&self.bench.core, vec![stamped], std::mem::take(&mut self.bench.promises));
         }
     }
 
@@ -304,6 +326,7 @@ impl World {
         }
         self.report_all(&TWINS[1..]);
         self.event("a");
+        self.alarm("b", "door");
         self.row();
         self.drain();
     }

@@ -111,12 +111,15 @@ impl Witness {
         for stamp in self.promised() {
             assert!(self.is_there(bench, node, stamp, false), "{when}: without effect: {stamp:?}");
         }
-        for (stamp, effects) in &node.effects {
+        for (stamp, effects) in node.effects.iter().chain(&node.alarm_effects) {
             assert_eq!(*effects, 1, "{when}: {stamp:?}");
         }
         for (value, effects) in &node.values {
             assert_eq!(*effects, 1, "{when}: {value:?}");
         }
+        // The script raises no name twice.
+        let raised: HashSet<_> = node.alarms.iter().collect();
+        assert_eq!(raised.len(), node.alarms.len(), "{when}: {:?}", node.alarms);
         let twin = TwinId::new(TWINS[0]).unwrap();
         for row in 1..=rows {
             let key = (twin.clone(), format!("\"row {row}\""));
@@ -125,8 +128,9 @@ impl Witness {
     }
 }
 
-fn is_with(node: &NaiveNode, (twin, _, stay, number): &Stamp) -> bool {
-    node.effects.contains_key(&(twin.clone(), *stay, *number))
+fn is_with(node: &NaiveNode, (twin, class, stay, number): &Stamp) -> bool {
+    let effects = if *class == Class::Alarm { &node.alarm_effects } else { &node.effects };
+    effects.contains_key(&(twin.clone(), *stay, *number))
 }
 
 fn is_pending(core: &Core, (twin, class, stay, number): &Stamp) -> bool {
