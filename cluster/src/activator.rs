@@ -191,6 +191,8 @@ pub(crate) fn refuse(unsent: ractor::MessagingErr<Message>) {
     tracing::error!(error = %unsent, "an activator is gone: commands for twins that are not active are refused");
     if let ractor::MessagingErr::SendErr(Message::Called(tenure, called)) = unsent {
         let refusal: Refusal = owner_changed();
-        called.iter().for_each(|called| tenure.grains().fail(called, &refusal));
+        for called in &called {
+            tenure.grains().fail(called, &refusal);
+        }
     }
 }

@@ -195,7 +195,7 @@ impl Cell {
     pub fn passivate_idle(&self, idle_after: Duration) {
         let tenure = self.tenure.read().clone();
         if let Some(tenure) = tenure {
-            self.grains.passivate_idle(&*tenure, idle_after);
+            self.grains.passivate_idle(&tenure, idle_after);
         }
     }
 

@@ -49,7 +49,13 @@ struct Active {
     used_at: Duration,
     /// Commands that wait, in their order. `None`: none does, and nobody is carrying out those that did. `Some`: the activator has the
     /// grain in hand. Boxed, as of most grains there are none.
-    waiting: Option<Box<VecDeque<Ask<Admission>>>>,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// Commands in the order in which they came.
+#[derive(Default)]
+struct Waiting {
+    asks: VecDeque<Ask<Admission>>,
 }
 
 /// What became of a try to take a seat.
@@ -225,7 +231,7 @@ impl Grains {
         let active = shard.grains.get_mut(twin).filter(|active| active.grain.is(grain));
         active
             .and_then(|active| active.waiting.as_mut())
-            .map(|waiting| std::mem::take(&mut **waiting))
+            .map(|waiting| std::mem::take(&mut waiting.asks))
             .unwrap_or_default()
     }
 
@@ -233,7 +239,7 @@ impl Grains {
     pub(crate) fn still_waits(&self, Called { twin, grain }: &Called) -> bool {
         let mut shard = self.shard(twin).lock();
         let Some(active) = shard.grains.get_mut(twin).filter(|active| active.grain.is(grain)) else { return false };
-        let waits = active.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty());
+        let waits = active.waiting.as_ref().is_some_and(|waiting| !waiting.asks.is_empty());
         if !waits {
             active.waiting = None;
         }
@@ -249,7 +255,7 @@ impl Grains {
         let gone = shard.grains.swap_remove(twin);
         drop(shard);
         self.active.fetch_sub(1, Ordering::Relaxed);
-        for ask in gone.and_then(|active| active.waiting).into_iter().flat_map(|waiting| *waiting) {
+        for ask in gone.and_then(|active| active.waiting).into_iter().flat_map(|waiting| waiting.asks) {
             ask.reply.send(Err(refusal.clone()));
         }
     }
@@ -336,7 +342,7 @@ impl Active {
     /// The command waits. If it is the first, the grain's activator must be called.
     fn wait(&mut self, twin: TwinId, ask: Ask<Admission>) -> Option<Called> {
         let is_first = self.waiting.is_none();
-        self.waiting.get_or_insert_default().push_back(ask);
+        self.waiting.get_or_insert_default().asks.push_back(ask);
         is_first.then(|| Called { twin, grain: self.grain.clone() })
     }
 }

@@ -20,7 +20,7 @@ use twin_storage::{
     Budgets, OpenedFiles, Openings, Options as StorageOptions, SealOptions, StorageFailure, StorageStats,
 };
 use twin_transports::server::{Server, ServerHandle, ServerOptions, TransportStats};
-use twin_transports::tls::{AbsentCa, NodeCertificates, Reloaded, TlsError};
+use twin_transports::tls::{AbsentCa, NodeCertificates, Reloaded};
 
 use crate::audit::{Audit, Event, Watch};
 use crate::error::NodeError;

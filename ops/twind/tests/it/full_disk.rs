@@ -244,7 +244,7 @@ fn what_the_audit_log_has_no_room_for_is_told_as_the_disk_and_not_a_thousand_tim
 /// What a batch of these lines was answered: a result a line.
 fn batch(node: &Twind, path: &str, lines: &[Value]) -> Vec<Value> {
     let url = format!("{}/api/v1/{path}", node.ready["http"].as_str().unwrap());
-    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let body = lines.iter().fold(String::new(), |body, line| body + &line.to_string() + "\n");
     let answer = ureq::post(&url)
         .header("Authorization", format!("Bearer {}", node.token))
         .content_type("application/x-ndjson")
