@@ -246,16 +246,20 @@ impl Grains {
         waits
     }
 
-    /// A grain in hand could not be loaded: it goes, and what waits for it is refused.
+    /// A grain in hand is given up: what waits for it is refused, and it goes if it was not loaded. One that was stays, as what it did may not
+    /// be applied yet.
     pub(crate) fn fail(&self, Called { twin, grain }: &Called, refusal: &Refusal) {
+        // Not under the lock: whoever has the seat may wait for that.
+        let is_loaded = grain.is_loaded();
         let mut shard = self.shard(twin).lock();
-        if !shard.grains.get(twin).is_some_and(|active| active.grain.is(grain)) {
-            return;
+        let Some(active) = shard.grains.get_mut(twin).filter(|active| active.grain.is(grain)) else { return };
+        let waiting = active.waiting.take();
+        if !is_loaded {
+            shard.grains.swap_remove(twin);
+            self.active.fetch_sub(1, Ordering::Relaxed);
         }
-        let gone = shard.grains.swap_remove(twin);
         drop(shard);
-        self.active.fetch_sub(1, Ordering::Relaxed);
-        for ask in gone.and_then(|active| active.waiting).into_iter().flat_map(|waiting| waiting.asks) {
+        for ask in waiting.into_iter().flat_map(|waiting| waiting.asks) {
             ask.reply.send(Err(refusal.clone()));
         }
     }
