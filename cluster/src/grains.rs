@@ -8,7 +8,7 @@
 //!   is applied, so that whoever activates the twin next reads all of it; or it could not be loaded; or the whole table is thrown
 //!   away with its generation.
 //! - Nobody overtakes: a seat is taken in place only while no command waits, under the lock of the table's shard. Of commands that waited
-//!   somebody may still be carrying out the last ([`Active::waiting`]).
+//!   somebody may still be carrying out the last (`Active::waiting`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

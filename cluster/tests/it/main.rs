@@ -10,6 +10,7 @@ mod lives;
 mod numbering;
 mod once;
 mod ownership;
+mod power;
 mod removal;
 mod slow_disk;
 mod urgent;

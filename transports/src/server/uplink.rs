@@ -236,7 +236,7 @@ impl Stream {
             acks: self.acks.clone(),
             credit: self.credit.clone(),
             session: session.clone(),
-            _span: span,
+            span,
         })
     }
 }
@@ -281,7 +281,7 @@ struct BatchGather<B: Backend> {
     credit: Option<Arc<StreamCredit>>,
     session: Arc<Session<B>>,
     /// Ends when the last answer is in.
-    _span: Option<Span>,
+    span: Option<Span>,
 }
 
 impl<B: Backend> Gather for BatchGather<B> {
@@ -296,6 +296,8 @@ impl<B: Backend> Gather for BatchGather<B> {
     }
 
     fn finish(&self) {
+        // What is exported as its end is when it was left last.
+        let _inside = self.span.as_ref().map(Span::enter);
         let (mut refused, permit) = std::mem::take(&mut *self.open.lock());
         refused.sort_by_key(|(index, _)| *index);
         let Session { backend, gateway, link, .. } = &*self.session;

@@ -46,15 +46,15 @@ impl<A> Done<A> {
         match self.0 {
             DoneKind::Call(callback) => callback(result),
             DoneKind::Answer(Ready { answers, spans, admissions }) => {
-                // Before the answers: whoever has all its answers finds everything given back.
+                // Before the answers: whoever has all its answers finds everything given back, and ends its own span later.
                 drop(admissions);
+                drop(spans);
                 for Settled { reply, answer } in answers {
                     reply.send(match &result {
                         Ok(()) => answer,
                         Err(refusal) => Err(refusal.clone()),
                     });
                 }
-                drop(spans);
             }
         }
     }

@@ -8,9 +8,12 @@ pub struct Span {
     pub id: Vec<u8>,
     pub parent: Vec<u8>,
     pub name: String,
+    /// When it began and ended, nanoseconds since 1970.
+    pub begun_ns: u64,
+    pub ended_ns: u64,
 }
 
-/// The length-delimited fields of a message, with their numbers; others are skipped.
+/// The length-delimited fields of a message and those of 8 bytes, with their numbers; others are skipped.
 fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
     let mut fields = Vec::new();
     while !message.is_empty() {
@@ -27,7 +30,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
         };
         let (field, rest) = message.split_at(length);
         message = rest;
-        if key & 7 == 2 {
+        if matches!(key & 7, 1 | 2) {
             fields.push((key >> 3, field));
         }
     }
@@ -70,12 +73,15 @@ pub fn spans(request: &[u8]) -> Vec<Span> {
             .unwrap_or_default();
         for span in all(resource_spans, 2).flat_map(|scope| all(scope, 2).collect::<Vec<_>>()) {
             let first = |number| all(span, number).next().unwrap_or_default();
+            let fixed = |number| u64::from_le_bytes(first(number).try_into().expect("8 bytes"));
             spans.push(Span {
                 service: service.clone(),
                 trace: first(1).to_vec(),
                 id: first(2).to_vec(),
                 parent: first(4).to_vec(),
                 name: text(first(5)),
+                begun_ns: fixed(7),
+                ended_ns: fixed(8),
             });
         }
     }

@@ -83,7 +83,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 }
 
 #[test]
-fn one_trace_leads_from_the_gateway_over_session_and_grain_to_the_commit() {
+fn one_trace_leads_from_the_gateway_over_session_and_grain_to_the_commit_and_back() {
     let (url, exports) = collector();
     let dir = tempfile::tempdir().unwrap();
     // The gateway decides what is traced.
@@ -107,4 +107,11 @@ fn one_trace_leads_from_the_gateway_over_session_and_grain_to_the_commit() {
         (send.service.as_str(), batch.service.as_str(), commit.service.as_str()),
         ("twin-sim", "twind", "twind")
     );
+    // And back: what waits for the commit's answer ends after it, at last the gateway's.
+    let begun = [send, batch, grain, commit].map(|span| span.begun_ns);
+    assert!(begun.is_sorted(), "{begun:?}");
+    assert!(commit.ended_ns > commit.begun_ns, "{commit:?}");
+    for waits in [batch, send] {
+        assert!(waits.ended_ns >= commit.ended_ns, "{waits:?} {commit:?}");
+    }
 }
