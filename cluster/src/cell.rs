@@ -270,7 +270,7 @@ impl Claim {
     }
 }
 
-/// What a command weighs besides its payload: mailbox, closures, row overhead.
+/// What a command weighs besides its payload: its place among those that wait, closures, row overhead.
 const COMMAND_OVERHEAD_BYTES: usize = 512;
 
 /// A row that can't be read: said loudly, as only an operator can help.

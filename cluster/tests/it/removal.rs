@@ -199,7 +199,7 @@ async fn a_site_does_not_go_while_a_twin_is_on_its_way_into_it() {
     });
     world.cluster.submit(&late, Command::Read, 0, hold);
     tokio::task::spawn_blocking(move || held.recv_timeout(Duration::from_secs(20))).await.unwrap().unwrap();
-    // One more before it, so that the mailbox is where it waits.
+    // One more before it, so that it has to wait.
     world.cluster.submit(&late, Command::Read, 0, Reply::once(|_| ()));
     let (answer, answered) = tokio::sync::oneshot::channel();
     world.cluster.submit(&late, put_in(&store), 10, Reply::once(move |put| drop(answer.send(put))));

@@ -65,7 +65,7 @@ pub const METHOD_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait for a method call.
 pub const METHOD_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
-/// What a request weighs for admission beside its body: its place in the mailbox and the answer's frame.
+/// What a request weighs for admission beside its body: its place among those that wait, and the answer's frame.
 pub const REQUEST_BYTES: usize = 512;
 /// What an observer missed goes out in chunks of about this size.
 pub const EVENTS_CHUNK_BYTES: usize = 32 * 1024;

@@ -7,7 +7,7 @@ use twin_core::value::Value;
 
 use crate::intern::Received;
 
-/// A command with its sender, reply and place in a mailbox.
+/// A command with its sender, reply and place among those that wait.
 const COMMAND_BYTES: usize = 256;
 /// A value without what it points to, and a map's or vector's share.
 const NODE_BYTES: usize = 48;
